@@ -1,0 +1,28 @@
+"""benchfw: benchmark neural-network inference on many backends, with numbers that can be defended.
+
+    import benchfw
+    cases = benchfw.load("results").cases      # a pandas frame, one row per case
+
+The names below are imported when they are first used, because workers import this package too and have
+nothing but numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchfw.store.reader import Results as Results
+    from benchfw.store.reader import load as load
+
+__version__ = "0.1.0"
+__all__ = ["Results", "__version__", "load"]
+
+_LAZY = {"load": "benchfw.store.reader", "Results": "benchfw.store.reader"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'benchfw' has no attribute {name!r}")

@@ -1,0 +1,7 @@
+"""Models and what is made of them: references resolved, routes of steps found, artifacts cached."""
+
+from benchfw.artifacts.builder import Builder, Made, ResolvedModel
+from benchfw.artifacts.cache import Cache
+from benchfw.artifacts.routes import find_route
+
+__all__ = ["Builder", "Cache", "Made", "ResolvedModel", "find_route"]

@@ -1,0 +1,103 @@
+"""The cache: files named after what they were made from, each with a side-car that tells what that was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from benchfw.spec.artifact import Artifact
+
+SIDECAR_VERSION = 1
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Folder of artifacts, weights and what frameworks keep; `BENCHFW_CACHE`, or the user's cache folder.
+
+    Attributes:
+        root: `artifacts/` holds files and side-cars, `models/` weights, `frameworks/` belongs to the backends.
+    """
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> Cache:
+        configured = os.environ.get("BENCHFW_CACHE")
+        return cls(Path(configured) if configured else Path(platformdirs.user_cache_dir("benchfw")))
+
+    @property
+    def models(self) -> Path:
+        return _folder(self.root / "models")
+
+    @property
+    def frameworks(self) -> Path:
+        return _folder(self.root / "frameworks")
+
+    def path_for(self, recipe: Mapping[str, Any], stem: str, suffix: str) -> Path:
+        """Return where the artifact of a recipe lies. The recipe holds all that decides its content, by names."""
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+        return _folder(self.root / "artifacts") / f"{stem}-{digest[:16]}.{suffix}"
+
+    def find(self, path: Path, recipe: Mapping[str, Any]) -> tuple[Artifact | None, str]:
+        """Return the artifact at `path`, or None and why it cannot be used (empty if there is none).
+
+        The file is hashed and compared with the side-car before anything reads it.
+        """
+        sidecar = _sidecar(path)
+        if not path.exists() and not sidecar.exists():
+            return None, ""
+        try:
+            data = json.loads(sidecar.read_text(encoding="utf-8"))
+            if data["sidecar_version"] != SIDECAR_VERSION:
+                return None, f"{path.name}: its side-car has version {data['sidecar_version']}, not {SIDECAR_VERSION}"
+            for key, value in recipe.items():
+                if data["recipe"].get(key) != value:
+                    return None, f"{path.name}: {key} was {data['recipe'].get(key)!r}, is now {value!r}"
+            if sha256_of(path) != data["file_sha256"]:
+                return None, f"{path.name}: the file's hash is not the one in its side-car"
+            return Artifact.from_json({**data["artifact"], "path": str(path)}), ""
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return None, f"{path.name}: its side-car cannot be read ({type(error).__name__}: {error})"
+
+    def temporary(self, path: Path) -> Path:
+        """Return a name beside `path` to write to, with the same suffix."""
+        return path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+
+    def add(self, temporary: Path, path: Path, artifact: Artifact, recipe: Mapping[str, Any], **notes: Any) -> None:
+        """Move a finished file to its place, side-car first, so that a file without one is never trusted."""
+        data = {
+            "sidecar_version": SIDECAR_VERSION,
+            "artifact": asdict(artifact),
+            "file_sha256": sha256_of(temporary),
+            "recipe": dict(recipe),
+            **notes,
+        }
+        sidecar = _sidecar(path)
+        draft = self.temporary(sidecar)
+        draft.write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+        path.unlink(missing_ok=True)
+        os.replace(draft, sidecar)
+        os.replace(temporary, path)
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path

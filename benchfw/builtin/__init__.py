@@ -1,0 +1,1 @@
+"""The plugin that comes with the core: the null backend, ONNX files as models, and making them static."""

@@ -1,0 +1,58 @@
+"""Registrations of the built-in plugin. Light: imported in the parent."""
+
+from __future__ import annotations
+
+from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, StepInfo
+from benchfw.spec.hooks import hookimpl
+
+_ONNX = ("onnx>=1.19",)
+_INSTALL_ONNX = "pip install onnx"
+
+
+@hookimpl
+def benchfw_register_backends() -> list[BackendInfo]:
+    return [
+        BackendInfo(
+            name="null",
+            summary="computes nothing: the cost of benchfw itself",
+            factory="benchfw.builtin.null:NullBackend",
+            accepts=("*",),
+            provider="null",
+            capabilities=Capabilities(precisions=("fp32",), specializes=False),
+        )
+    ]
+
+
+@hookimpl
+def benchfw_register_model_sources() -> list[ModelSourceInfo]:
+    return [
+        ModelSourceInfo(
+            scheme="null",
+            summary="no model at all, for the null backend",
+            format="null",
+            factory="benchfw.builtin.null:NullSource",
+        ),
+        ModelSourceInfo(
+            scheme="onnx",
+            summary="an ONNX file, its path relative to the scenario",
+            format="onnx",
+            factory="benchfw.builtin.onnx_files:OnnxSource",
+            requires=_ONNX,
+            install=_INSTALL_ONNX,
+        ),
+    ]
+
+
+@hookimpl
+def benchfw_register_steps() -> list[StepInfo]:
+    return [
+        StepInfo(
+            name="StaticOnnxFromOnnx",
+            source="onnx",
+            target="onnx",
+            factory="benchfw.builtin.onnx_files:StaticOnnxFromOnnx",
+            profiles=("static",),
+            requires=_ONNX,
+            install=_INSTALL_ONNX,
+        )
+    ]

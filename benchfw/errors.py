@@ -1,0 +1,189 @@
+"""Every error that benchfw raises on purpose, as one tree.
+
+    BenchfwError                 carries `hint` (what to do) and `exit_code`
+    ├── UsageError               the command line asks for something that cannot be     (exit 2)
+    │   └── ScenarioError        a scenario file, with all of its faults
+    ├── PluginError              a plugin cannot be used
+    │   ├── DuplicateName        two plugins register one name
+    │   └── UnknownName          nothing is registered under a name
+    ├── BackendError             a backend cannot serve a case; `status` goes into the row
+    │   ├── Unsupported          this backend never can                     UNSUPPORTED
+    │   ├── MissingDependency    not here, not now                          SKIPPED
+    │   ├── BuildFailed          compiling, converting or loading failed    BUILD_FAILED
+    │   ├── OutOfMemory          host or device memory ran out              OOM
+    │   ├── FellBack             another provider than the requested one    FALLBACK
+    │   └── Invalid              outputs or shapes are not what was agreed  INVALID
+    ├── WorkerError              the worker process failed
+    │   ├── WorkerCrashed        it ended                                   CRASH
+    │   ├── WorkerTimeout        it missed a deadline                       TIMEOUT
+    │   └── ProtocolError        it speaks something else                   INVALID
+    └── ResultError              a results folder cannot be read or written
+
+This module is handed to workers: stdlib only, CPython 3.10 and later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class BenchfwError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: What is wrong, naming the place.
+        hint: What the reader can do about it, if anything.
+    """
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(BenchfwError):
+    """The command line or the API was asked for something that cannot be."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a scenario.
+
+    Attributes:
+        path: Keys and indices that lead there; empty for the file as a whole.
+        reason: What is wrong with the value there.
+        line: Line of the file, from 1; None where the value has none (a `--set`, a missing table).
+        nearest: The nearest valid name, where the fault is a misspelt one.
+    """
+
+    path: tuple[str | int, ...]
+    reason: str
+    line: int | None = None
+    nearest: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The path as people write it: `backend[1].options.threads`."""
+        text = ""
+        for step in self.path:
+            text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        return text
+
+
+class ScenarioError(UsageError):
+    """A scenario that cannot be used, with all of its faults at once."""
+
+    def __init__(self, source: str, faults: list[Fault], *, hint: str | None = None) -> None:
+        self.source = source
+        self.faults = faults
+        super().__init__("\n".join(self._lines()), hint=hint)
+
+    def _lines(self) -> list[str]:
+        lines = []
+        for fault in self.faults:
+            place = self.source if fault.line is None else f"{self.source}:{fault.line}"
+            key = f" {fault.key}:" if fault.path else ""
+            nearest = f" (did you mean {fault.nearest!r}?)" if fault.nearest else ""
+            lines.append(f"{place}:{key} {fault.reason}{nearest}")
+        return lines
+
+
+class PluginError(BenchfwError):
+    """A plugin that cannot be used."""
+
+    exit_code = 2
+
+
+class DuplicateName(PluginError):
+    """Two plugins register the same name."""
+
+
+class UnknownName(PluginError):
+    """Nothing is registered under this name."""
+
+
+class BackendError(BenchfwError):
+    """A backend cannot serve a case. `status` is what the case's row says."""
+
+    status: ClassVar[str] = "CRASH"
+
+
+class Unsupported(BackendError):
+    """This backend never can (precision, axis, operator)."""
+
+    status = "UNSUPPORTED"
+
+
+class MissingDependency(BackendError):
+    """Something that the backend needs is not on this machine."""
+
+    status = "SKIPPED"
+
+
+class BuildFailed(BackendError):
+    """Converting, compiling or loading the model failed."""
+
+    status = "BUILD_FAILED"
+
+
+class OutOfMemory(BackendError):
+    """Host or device memory ran out."""
+
+    status = "OOM"
+
+
+class FellBack(BackendError):
+    """The framework answered with another provider than the requested one."""
+
+    status = "FALLBACK"
+
+
+class Invalid(BackendError):
+    """Outputs, shapes or dtypes are not what was agreed."""
+
+    status = "INVALID"
+
+
+class WorkerError(BenchfwError):
+    """The worker process failed. `status` is what the row of the case in flight says."""
+
+    status: ClassVar[str] = "CRASH"
+
+
+class WorkerCrashed(WorkerError):
+    """The worker ended before it answered."""
+
+
+class WorkerTimeout(WorkerError):
+    """The worker did not answer within the deadline."""
+
+    status = "TIMEOUT"
+
+
+class ProtocolError(WorkerError):
+    """The other end of the pipe speaks something else."""
+
+    status = "INVALID"
+
+
+class ResultError(BenchfwError):
+    """A results folder cannot be read or written."""
+
+
+BACKEND_ERRORS: dict[str, type[BackendError]] = {
+    kind.__name__: kind
+    for kind in (
+        Unsupported,
+        MissingDependency,
+        BuildFailed,
+        OutOfMemory,
+        FellBack,
+        Invalid,
+    )
+}
+"""Errors that cross the wire by name, so that the parent raises what the worker raised."""

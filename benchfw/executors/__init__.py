@@ -1,0 +1,1 @@
+"""Executors: where placements are conducted. `local` conducts on this machine."""

@@ -1,0 +1,376 @@
+"""Conducts the cohorts of a plan: loads, checks, warms up, runs rounds, decides when it is enough, and reports."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchfw.artifacts import Builder, Made, ResolvedModel
+from benchfw.errors import BackendError, BenchfwError, Invalid, WorkerCrashed, WorkerError
+from benchfw.measure import accuracy, rows, warmup
+from benchfw.measure.events import CaseDone, CohortStarted, Event, RoundDone, Stage
+from benchfw.measure.inputs import InputMaker
+from benchfw.measure.member import Member
+from benchfw.measure.rounds import orders
+from benchfw.measure.session import LiveSession, StartWorker
+from benchfw.measure.settings import Settings
+from benchfw.scenario import Case, Cohort, Plan
+from benchfw.store.provenance import memory_available
+
+MEMORY_RESERVE = 1.5
+MIN_ROUNDS = 3
+MAX_RESTARTS = 1
+_STEADY_NS = 50_000_000
+_NIVCSW_PER_BLOCK = 10
+
+Tables = dict[str, Any]
+"""Rows, or columns, by the name of the table."""
+
+
+class _AccuracyFailed(BackendError):
+    """Outputs are too far from the reference's: the timing is worth nothing."""
+
+    status = "ACCURACY_FAIL"
+
+
+@dataclass
+class _References:
+    """Outputs that the cases of a cohort are compared with, by the size of the varying axis."""
+
+    name: str | None = None
+    outputs: dict[int, accuracy.Outputs] = field(default_factory=dict)
+
+
+class Conductor:
+    """Measures a plan on one device.
+
+    Args:
+        plan: What to measure.
+        settings: How much.
+        start: Starts the worker of a session.
+        builder: Makes artifacts.
+        model: The resolved model.
+        inputs: Makes inputs.
+        common: Columns of `cases` that are the same for all rows.
+        reference: Name of the backend whose outputs and speed the others are compared with.
+        run_folder: Folder of the run; logs are named relative to it.
+        root: Folder that the model's modules are found from.
+        frameworks: Folder for what frameworks keep.
+        notify: Told what happens, between blocks.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        settings: Settings,
+        start: StartWorker,
+        builder: Builder,
+        model: ResolvedModel,
+        inputs: InputMaker,
+        common: Mapping[str, Any],
+        reference: str | None,
+        run_folder: Path,
+        root: Path,
+        frameworks: Path,
+        notify: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._builder = builder
+        self._model = model
+        self._inputs = inputs
+        self._common = common
+        self._reference = reference
+        self._run_folder = run_folder
+        self._notify = notify
+        self._spent_s = 0.0
+        self._sessions = {
+            session_id: LiveSession(session, settings, start, root, frameworks, inputs.specs)
+            for session_id, session in plan.sessions.items()
+        }
+
+    def cohorts(self) -> Iterator[tuple[str, Tables]]:
+        """Measure one cohort after the other and yield its id and the rows of its tables.
+
+        Workers are ended when the iterator is, also by an exception.
+        """
+        try:
+            self._make_all()
+            for index, cohort in enumerate(self._plan.cohorts):
+                runnable = cohort.runnable
+                total = len(self._plan.cohorts)
+                self._notify(CohortStarted(index + 1, total, cohort.cohort_id, len(runnable)))
+                members, reference = self._measure(cohort, index)
+                yield cohort.cohort_id, self._tables(cohort, members, reference)
+                self._release(index)
+        finally:
+            for session in self._sessions.values():
+                session.close()
+
+    def _make_all(self) -> None:
+        """Make every artifact before anything is measured; what fails is told again when its case is loaded."""
+        for case in self._plan.cases:
+            if case.status is None:
+                self._notify(Stage(f"{case.session.entry.label}: artifact for {case.profile.slug}"))
+                with contextlib.suppress(BackendError, WorkerError):
+                    self._make(case)
+        self._builder.close()
+
+    # --- a cohort -----------------------------------------------------------------------------------------------
+
+    def _measure(self, cohort: Cohort, index: int) -> tuple[dict[str, Member], str | None]:
+        """Measure the runnable cases in groups, each of which is interleaved; also return the reference's name."""
+        members: dict[str, Member] = {}
+        references = _References()
+        left_cases = sum(len(later.runnable) for later in self._plan.cohorts[index:])
+        waiting = [(group, self._settings.interleave) for group in self._groups(cohort)]
+        restarts = 0
+        while waiting:
+            cases, interleave = waiting.pop(0)
+            group, deferred = self._open(cases, interleave, references)
+            members |= {member.case.case_id: member for member in group}
+            if deferred:
+                waiting.append((deferred, "session"))
+            share = self._share(len(group), left_cases)
+            left_cases -= len(group)
+            self._conduct(group, share, index)
+            self._check(group, references, "after")
+            lost = [member for member in group if member.alive and member.lost]
+            if lost and restarts < MAX_RESTARTS:  # another case of their session took the worker down
+                restarts += 1
+                left_cases += len(lost)
+                waiting.append(([member.case for member in lost], interleave))
+            else:
+                for member in lost:
+                    member.fail(WorkerCrashed("its worker was lost again"))
+        return members, references.name
+
+    def _groups(self, cohort: Cohort) -> list[list[Case]]:
+        """Split a cohort by what is interleaved; the reference comes first, since the others are checked against it."""
+        cases = sorted(cohort.runnable, key=lambda case: case.session.entry.label != self._reference)
+        if self._settings.interleave == "all":
+            return [cases] if cases else []
+        groups: dict[str, list[Case]] = {}
+        for case in cases:
+            key = case.case_id if self._settings.interleave == "off" else case.session.session_id
+            groups.setdefault(key, []).append(case)
+        return list(groups.values())
+
+    def _open(
+        self, cases: Sequence[Case], interleave: str, references: _References
+    ) -> tuple[list[Member], list[Case]]:
+        """Load, bind and check cases one by one while there is memory; return them and those to be deferred."""
+        group: list[Member] = []
+        for place, case in enumerate(cases):
+            session = self._sessions[case.session.session_id]
+            if group and not session.is_open and self._memory_is_short():
+                for member in group:
+                    member.interleave = "session"
+                return group, list(cases[place:])
+            member = Member(case, session, self._settings, interleave=interleave)
+            group.append(member)
+            with _failures(member):
+                self._notify(Stage(f"{member.name}: loading"))
+                instance = session.instance(case, lambda case=case: self._make(case))  # type: ignore[misc]
+                member.bind(instance, self._inputs, self._model.io.inputs if self._model.io else ())
+                warmup.first_calls(member)
+            self._check([member], references, "before")
+        return group, []
+
+    def _make(self, case: Case) -> Made:
+        info = case.session.info
+        assert info is not None
+        specialize = case.profile.static and info.capabilities.specializes
+        return self._builder.make(
+            self._model.artifact,
+            info.accepts,
+            inputs=self._inputs.specs,
+            profile=case.profile,
+            specialize=specialize,
+        )
+
+    def _memory_is_short(self) -> bool:
+        largest = max((session.peak_rss_bytes for session in self._sessions.values()), default=0)
+        available = memory_available()
+        return available is not None and available < MEMORY_RESERVE * largest
+
+    # --- rounds -------------------------------------------------------------------------------------------------
+
+    def _share(self, cases: int, cases_left: int) -> float | None:
+        """Return the seconds that a group of cases may take of what is left of the budget."""
+        budget = self._settings.budget_s
+        if budget is None or not cases_left:
+            return None
+        return max(0.0, budget - self._spent_s) * cases / cases_left
+
+    def _conduct(self, members: list[Member], share: float | None, seed: int) -> None:
+        """Warm up, then run rounds until every case has enough or the time is up."""
+        start = time.monotonic()
+        for member in members:
+            if member.ready:
+                with _failures(member):
+                    self._notify(Stage(f"{member.name}: warming up"))
+                    warmup.warm_up(member)
+        left = None if share is None else share - (time.monotonic() - start)
+        self._rounds([member for member in members if member.ready], left, seed)
+        for member in members:
+            if member.ready:
+                with _failures(member):
+                    self._finish(member)
+        self._spent_s += time.monotonic() - start
+
+    def _rounds(self, members: list[Member], left: float | None, seed: int) -> None:
+        start = time.monotonic()
+        order = orders(len(members), self._settings.seed + seed)
+        number = 0
+        while any(member.ready and not member.stopping.done for member in members):
+            out_of_time = left is not None and time.monotonic() - start >= left
+            if out_of_time and number >= MIN_ROUNDS:
+                return
+            for position, place in enumerate(next(order)):
+                member = members[place]
+                if not member.ready or member.stopping.exhausted:
+                    continue
+                with _failures(member):
+                    block = member.measure(number, position)
+                    if block.compilations:
+                        raise Invalid(
+                            f"{block.compilations} compilations within a measured block (V04)",
+                            hint="the shapes were warmed up; something else made the backend compile again",
+                        )
+                    member.stopping.look(member.count, len(member.measured), member.measured_s, lambda m=member: m.samples)  # type: ignore[misc]
+            number += 1
+            self._notify(_round_event(number, members, None if left is None else left - (time.monotonic() - start)))
+
+    def _finish(self, member: Member) -> None:
+        """Take what belongs to a measured case: final intervals, constant runs, peak memory, warnings."""
+        if not member.stopping.converged:
+            member.stopping.assess(member.samples)
+        if member.case.sequence is not None:
+            for slot in range(len(member.sizes)):
+                n = max(4, min(100, round(_STEADY_NS / member.expected(slot))))
+                member.call("steady", slot, n).rewarm = 1
+        assert member.instance is not None
+        values = member.session.ask("facts", self._settings.load_s, instance=member.instance.key).values
+        member.peak_rss_bytes = values["peak_rss_bytes"]
+        member.session.peak_rss_bytes = max(member.session.peak_rss_bytes, member.peak_rss_bytes or 0)
+        _warn(member)
+
+    # --- accuracy -----------------------------------------------------------------------------------------------
+
+    def _check(self, group: Sequence[Member], references: _References, moment: str) -> None:
+        """Compare outputs with the reference's; the first fp32 case of a cohort becomes it if there is none yet."""
+        for member in group:
+            if not member.ready:
+                continue
+            with _failures(member):
+                for slot, size in enumerate(member.sizes):
+                    outputs = dict(member.outputs(slot))
+                    if size not in references.outputs:
+                        if member.case.session.precision != "fp32":
+                            continue
+                        references.outputs[size] = outputs
+                        references.name = member.case.session.entry.label
+                    self._compare(member, size, outputs, references, moment)
+                failed = [row for row in member.accuracy if row["verdict"] == "fail"]
+                if failed:
+                    raise _AccuracyFailed(f"{failed[0]['moment']} the timing, {failed[0]['output']}: {failed[0]['reason']}")
+
+    def _compare(
+        self, member: Member, size: int, outputs: accuracy.Outputs, references: _References, moment: str
+    ) -> None:
+        for name, output, wanted in accuracy.match(outputs, references.outputs[size]):
+            metrics = accuracy.compare(output, wanted, member.case.session.precision)
+            member.accuracy.append(
+                {
+                    "case_id": member.case.case_id,
+                    "cohort": member.case.cohort_id,
+                    "moment": moment,
+                    "reference": references.name,
+                    "output": name,
+                    "batch": size if member.case.sequence else member.case.batch,
+                    **metrics,
+                }
+            )
+
+    # --- ends ---------------------------------------------------------------------------------------------------
+
+    def _tables(self, cohort: Cohort, members: Mapping[str, Member], reference: str | None) -> Tables:
+        cases = []
+        for case in cohort.cases:
+            if case.case_id in members:
+                cases.append(rows.case_row(members[case.case_id], self._common, self._run_folder))
+            else:
+                cases.append(rows.planned_row(case, self._common))
+        _add_speedup(cases, reference or self._reference)
+        for row in cases:
+            self._notify(CaseDone(row))
+        measured = list(members.values())
+        return {
+            "cases": cases,
+            "blocks": [row for member in measured for row in rows.block_rows(member)],
+            "iterations": rows.iteration_columns(measured),
+            "shapes": [row for member in measured for row in rows.shape_rows(member)],
+            "accuracy": [row for member in measured for row in member.accuracy],
+            "warnings": [row for member in measured for row in member.warnings],
+        }
+
+    def _release(self, index: int) -> None:
+        """Close what no later cohort needs."""
+        later = [case for cohort in self._plan.cohorts[index + 1 :] for case in cohort.runnable]
+        for session_id, session in self._sessions.items():
+            profiles = {case.profile.slug for case in later if case.session.session_id == session_id}
+            try:
+                session.keep_only(profiles)
+            except BenchfwError:  # a worker that cannot even close is started anew for the next cohort
+                session.close()
+
+
+@contextlib.contextmanager
+def _failures(member: Member) -> Iterator[None]:
+    """Turn what a backend or worker raises into the status of the member's row."""
+    try:
+        yield
+    except (BackendError, WorkerError) as error:
+        member.fail(error)
+
+
+def _round_event(number: int, members: Sequence[Member], left_s: float | None) -> RoundDone:
+    open_ = [member for member in members if member.ready and not member.stopping.done]
+    widths = [(member.stopping.widest, member.name) for member in open_ if member.stopping.widest is not None]
+    widest = max(widths, default=None)
+    return RoundDone(number, left_s, len(open_), (widest[1], widest[0] or 0.0) if widest else None)
+
+
+def _add_speedup(cases: Sequence[dict[str, Any]], reference: str | None) -> None:
+    """Fill in `speedup`: throughput over the reference's; over that of the same profile if it ran under several."""
+    base = {row["profile"]: row.get("throughput_samples_s") for row in cases if row["name"] == reference}
+    base = {profile: value for profile, value in base.items() if value}
+    for row in cases:
+        yardstick = base.get(row["profile"]) or next(iter(base.values()), None)
+        if row["status"] == "OK" and yardstick:
+            row["speedup"] = row["throughput_samples_s"] / yardstick
+
+
+def _warn(member: Member) -> None:
+    """Add the warnings that follow from a case's own counters."""
+    blocks, samples = member.measured, member.samples
+    if not member.stopping.converged:
+        widest, target = member.stopping.widest, member.settings.rule.targets[0].width
+        member.warn("W01", widest, target, f"not converged: {member.stopping.why_not()}; allow more time or `--effort`")
+    throttled = sum(block.counters["nr_throttled"] for block in blocks)
+    if throttled:
+        member.warn("W10", throttled, 0, f"the CPU quota stopped the worker in {throttled} periods; raise it or lower `threads`")
+    switches = sum(block.counters["nivcsw"] for block in blocks) / max(1, len(blocks))
+    if switches > _NIVCSW_PER_BLOCK:
+        text = f"{switches:.0f} involuntary context switches per block: something else wants the CPUs, or `threads` is too high"
+        member.warn("W10", switches, _NIVCSW_PER_BLOCK, text)
+    overhead = member.session.overhead.get("harness_overhead_ns", 0.0)
+    share = overhead / max(1.0, float(samples.mean())) if len(samples) else 0.0
+    if share > 0.01:
+        member.warn("W15", share, 0.01, f"benchfw's own {overhead:.0f} ns are {share:.1%} of the latency")

@@ -1,0 +1,53 @@
+"""What the conductor tells while it works; the console shows it. Sent between blocks only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True)
+class Stage(Event):
+    """Something that takes a while begins: resolving, exporting, compiling, loading, warming up."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CohortStarted(Event):
+    """A cohort begins: its number from 1, of how many, and how many of its cases can be measured."""
+
+    index: int
+    total: int
+    cohort_id: str
+    cases: int
+
+
+@dataclass(frozen=True)
+class RoundDone(Event):
+    """A round is over.
+
+    Attributes:
+        round: Its number, from 1.
+        left_s: Time that the cohort may still take; None without a budget.
+        open: Cases that are not done yet.
+        widest: Name of the open case with the widest interval, and half of that over its median.
+    """
+
+    round: int
+    left_s: float | None
+    open: int
+    widest: tuple[str, float] | None
+
+
+@dataclass(frozen=True)
+class CaseDone(Event):
+    """A case has its row of the table `cases`."""
+
+    row: Mapping[str, Any]

@@ -1,0 +1,117 @@
+"""Inputs: made once by the parent, written as `.npy`, hashed; every worker maps the same files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchfw.errors import Fault, ScenarioError
+from benchfw.scenario.schema import Input
+from benchfw.spec.tensors import TensorSpec
+
+
+class InputMaker:
+    """Writes the inputs of each set of sizes once.
+
+    Args:
+        inputs: The model's inputs.
+        declared: What the scenario says of them (bounds of random values).
+        seed: Seed of random values.
+        folder: Where files go.
+        data: Folder of samples, or None for random values.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[TensorSpec],
+        declared: Mapping[str, Input],
+        *,
+        seed: int,
+        folder: Path,
+        data: Path | None = None,
+    ) -> None:
+        self.specs = inputs
+        self._declared = declared
+        self._seed = seed
+        self._folder = folder
+        self._samples = _read_samples(data, [spec.name for spec in inputs]) if data else None
+        self._made: dict[tuple[tuple[str, int], ...], dict[str, str]] = {}
+        self.hashes: dict[str, str] = {}
+
+    def files(self, sizes: Mapping[str, int]) -> dict[str, str]:
+        """Return the path of each input's file for these sizes.
+
+        Raises:
+            ScenarioError: The samples do not fit the declared shape.
+        """
+        key = tuple(sorted(sizes.items()))
+        if key not in self._made:
+            self._made[key] = {spec.name: self._write(spec, sizes) for spec in self.specs}
+        return self._made[key]
+
+    def _write(self, spec: TensorSpec, sizes: Mapping[str, int]) -> str:
+        shape = spec.concrete(sizes)
+        array = self._random(spec, shape) if self._samples is None else self._stack(spec, shape)
+        array = np.ascontiguousarray(array, np.dtype(spec.dtype))
+        name = f"{self.specs.index(spec)}-{'x'.join(map(str, shape)) or 'scalar'}.npy"
+        path = self._folder / name
+        np.save(path, array)
+        self.hashes[f"{spec.name} {list(shape)}"] = hashlib.sha256(array.tobytes()).hexdigest()
+        return str(path)
+
+    def _random(self, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Draw never-constant values: the values of inputs alone move the power that a device takes."""
+        place = self.specs.index(spec)
+        random = np.random.default_rng([self._seed, place, *shape])
+        declared = self._declared.get(spec.name)
+        low = declared.low if declared and declared.low is not None else 0
+        high = declared.high if declared else None
+        if spec.dtype == "bool":
+            return random.integers(0, 2, shape).astype(bool)
+        if spec.dtype.startswith(("int", "uint")):
+            return random.integers(int(low), int(high if high is not None else 2), shape, dtype=np.dtype(spec.dtype))
+        if high is None:
+            return random.standard_normal(shape, np.float32)
+        return random.uniform(low, high, shape)
+
+    def _stack(self, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Stack samples along the first axis; if there are too few, they repeat."""
+        assert self._samples is not None
+        arrays = self._samples[spec.name]
+        wanted = shape[1:]
+        fitting = []
+        for file, array in arrays:
+            if array.shape == (1, *wanted):
+                array = array[0]
+            if array.shape != wanted:
+                raise _fault(f"{file}: a sample of {spec.name!r} has shape {list(array.shape)}, wanted {list(wanted)}")
+            fitting.append(array)
+        return np.stack([fitting[index % len(fitting)] for index in range(shape[0])])
+
+
+def _read_samples(folder: Path, names: Sequence[str]) -> dict[str, list[tuple[str, NDArray[Any]]]]:
+    """Read every `.npz` (arrays by input name) or `.npy` (models with one input) in the order of names."""
+    samples: dict[str, list[tuple[str, NDArray[Any]]]] = {name: [] for name in names}
+    for path in sorted(folder.iterdir()):
+        try:
+            if path.suffix == ".npz":
+                with np.load(path, allow_pickle=False) as archive:
+                    for name in names:
+                        samples[name].append((path.name, archive[name]))
+            elif path.suffix == ".npy" and len(names) == 1:
+                samples[names[0]].append((path.name, np.load(path, allow_pickle=False)))
+        except (OSError, ValueError, KeyError) as error:
+            raise _fault(f"{path.name} cannot be used: {error}") from error
+    if not all(samples.values()):
+        kinds = ".npz files with one array per input" if len(names) > 1 else ".npy or .npz files"
+        raise _fault(f"{folder} has no samples: it needs {kinds}")
+    return samples
+
+
+def _fault(reason: str) -> ScenarioError:
+    return ScenarioError("scenario", [Fault(("model", "data"), reason)])

@@ -1,0 +1,296 @@
+"""A case while its cohort is measured: its slots, its blocks, its samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchfw.errors import BenchfwError, Unsupported
+from benchfw.measure.accuracy import Outputs
+from benchfw.measure.inputs import InputMaker
+from benchfw.measure.session import Instance, LiveSession
+from benchfw.measure.settings import Settings
+from benchfw.measure.stopping import Stopping
+from benchfw.scenario import Case
+from benchfw.scenario.plan import BATCH_AXIS
+from benchfw.spec.tensors import TensorSpec
+
+BLOCK_NS = 100_000_000
+"""Length of a block that is aimed at; a block is 50 to 200 ms unless three iterations take longer."""
+
+REWARM_NS = 10_000_000
+REWARM_MAX = 5
+KEEP_MIN = 3
+MAX_BLOCK = 4096
+Ints = NDArray[np.int64]
+
+
+@dataclass
+class Block:
+    """One block as it came back.
+
+    Attributes:
+        phase: `first`, `warmup`, `measure` or `steady`.
+        round, position: Where it was run; -1 outside of the rounds.
+        sizes: Size of the varying axis of each iteration, or None for a case of one shape.
+        rewarm: Iterations at the beginning that do not count.
+        starts, ends: Stamps in ns.
+        counters: Host counters of the worker over the block.
+        compilations: Changes that the backend counted.
+        canary_ns: Canary after the block, warm-up only.
+    """
+
+    phase: str
+    round: int
+    position: int
+    sizes: NDArray[np.int32] | None
+    rewarm: int
+    starts: Ints
+    ends: Ints
+    counters: dict[str, int]
+    compilations: int
+    canary_ns: int | None = None
+
+    @property
+    def latencies(self) -> Ints:
+        """Latencies of the iterations that count, in ns."""
+        return (self.ends - self.starts)[self.rewarm :]
+
+    @property
+    def duration_ns(self) -> int:
+        """Fenced wall time of the iterations that count."""
+        return int(self.ends[-1] - self.starts[self.rewarm])
+
+
+@dataclass
+class Member:
+    """A case of the cohort that is being measured."""
+
+    case: Case
+    session: LiveSession
+    settings: Settings
+    instance: Instance | None = None
+    invocation: int = 0
+    bind_s: float = 0.0
+    blocks: list[Block] = field(default_factory=list)
+    stopping: Stopping = field(init=False)
+    failure: tuple[str, str] | None = None
+    accuracy: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    interleave: str = "all"
+    peak_rss_bytes: int | None = None
+    settled: bool = False
+    _expected_ns: dict[int, float] = field(default_factory=dict)
+    _cursor: int = 0
+
+    def __post_init__(self) -> None:
+        self.stopping = Stopping(self.settings.rule)
+
+    # --- labels -------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        kind = self.case.case_id.split("/")[3]
+        return self.case.session.entry.label + ("" if kind == "any" else f" ({kind})")
+
+    @property
+    def alive(self) -> bool:
+        """Nothing went wrong with this case itself."""
+        return self.failure is None
+
+    @property
+    def lost(self) -> bool:
+        """The worker that held it is gone."""
+        return not self.session.is_open or self.session.invocation != self.invocation
+
+    @property
+    def ready(self) -> bool:
+        return self.alive and self.instance is not None and not self.lost
+
+    def fail(self, error: BenchfwError) -> None:
+        """Note why there is no number; the first reason stays."""
+        if self.failure is None:
+            hint = f" ({error.hint})" if error.hint else ""
+            self.failure = (str(getattr(error, "status", "CRASH")), f"{error.message}{hint}")
+
+    def warn(self, code: str, value: float | None, threshold: float | None, message: str) -> None:
+        self.warnings.append(
+            {"case_id": self.case.case_id, "code": code, "value": value, "threshold": threshold, "message": message}
+        )
+
+    # --- slots --------------------------------------------------------------------------------------------------
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Sizes of the varying axis, one per slot; `[0]` for a case of one shape."""
+        return self.case.sequence.sizes if self.case.sequence else (0,)
+
+    def batch_of(self, size: int) -> int:
+        """Return the samples of one inference at this size of the varying axis."""
+        sequence = self.case.sequence
+        if sequence is not None and sequence.axis == BATCH_AXIS:
+            return size
+        return self.case.sizes.get(BATCH_AXIS, 1)
+
+    def sizes_at(self, slot: int) -> dict[str, int]:
+        sequence = self.case.sequence
+        return dict(self.case.sizes) | ({sequence.axis: sequence.sizes[slot]} if sequence else {})
+
+    def bind(self, instance: Instance, inputs: InputMaker, model_inputs: Sequence[TensorSpec]) -> None:
+        """Bind one slot per size."""
+        self.instance = instance
+        self.invocation = self.session.invocation
+        fixed = {spec.name: spec for spec in model_inputs}
+        for slot, _ in enumerate(self.sizes):
+            sizes = self.sizes_at(slot)
+            for spec in inputs.specs:
+                _check_fit(spec, fixed.get(spec.name), sizes)
+            answer = self.session.ask(
+                "bind", self.settings.load_s, instance=instance.key, slot=slot, files=inputs.files(sizes)
+            )
+            self.bind_s += float(answer.values["bind_s"])
+
+    def outputs(self, slot: int) -> Outputs:
+        """Return what the last launch of a slot gave."""
+        assert self.instance is not None
+        return self.session.ask("outputs", self.settings.load_s, instance=self.instance.key, slot=slot).arrays
+
+    # --- blocks -------------------------------------------------------------------------------------------------
+
+    def call(self, phase: str, slot: int, n: int, *, timeout: float | None = None) -> Block:
+        """Run `n` iterations of one slot outside of the rounds."""
+        values = {"slot": slot, "n": n}
+        sizes = np.full(n, self.sizes[slot], np.int32) if self.case.sequence else None
+        return self._run(phase, values, sizes, rewarm=0, timeout=timeout, place=(-1, -1))
+
+    def measure(self, round_: int, position: int, phase: str = "measure") -> Block:
+        """Run one block of the length that is aimed at."""
+        if self.case.sequence is None:
+            expected = self._expected_ns[0]
+            n = min(MAX_BLOCK, max(KEEP_MIN + 1, round(BLOCK_NS / expected)))
+            return self._run(phase, {"slot": 0, "n": n}, None, rewarm=None, timeout=None, place=(round_, position))
+        order = self._next_order()
+        rewarm = self._rewarm_count(order)
+        order = order[-rewarm:] + order
+        sizes = np.array(order, np.int32)
+        slot_of = {size: slot for slot, size in enumerate(self.sizes)}
+        values = {"slots": [slot_of[size] for size in order]}
+        return self._run(phase, values, sizes, rewarm=rewarm, timeout=None, place=(round_, position))
+
+    def expect(self, slot: int, latency_ns: float) -> None:
+        """Note how long an inference of a slot takes, from the last warm-up."""
+        self._expected_ns[slot] = max(1.0, latency_ns)
+
+    def expected(self, slot: int) -> float:
+        return self._expected_ns.get(slot, 1e9)
+
+    def _next_order(self) -> list[int]:
+        """Return the next whole chunks of the shared sequence that fill a block, at least one."""
+        sequence = self.case.sequence
+        assert sequence is not None
+        mean = float(np.mean([self.expected(slot) for slot in range(len(self.sizes))]))
+        room = (MAX_BLOCK - REWARM_MAX) // sequence.chunk_length
+        chunks = max(1, min(room, round(BLOCK_NS / (mean * sequence.chunk_length))))
+        order = [size for index in range(chunks) for size in sequence.chunk(self._cursor + index)]
+        self._cursor += chunks
+        return order
+
+    def _rewarm_count(self, order: Sequence[int]) -> int:
+        """Return how many iterations go before whole chunks, so that none of these is spent on warming up."""
+        slot_of = {size: slot for slot, size in enumerate(self.sizes)}
+        total = 0.0
+        for count, size in enumerate(reversed(order[-REWARM_MAX:]), start=1):
+            total += self.expected(slot_of[size])
+            if total >= REWARM_NS:
+                return count
+        return min(REWARM_MAX, len(order))
+
+    def _run(
+        self,
+        phase: str,
+        values: dict[str, Any],
+        sizes: NDArray[np.int32] | None,
+        *,
+        rewarm: int | None,
+        timeout: float | None,
+        place: tuple[int, int],
+    ) -> Block:
+        assert self.instance is not None
+        slots = values.get("slots") or [values["slot"]] * values["n"]
+        expected_s = sum(self.expected(slot) for slot in slots) / 1e9
+        deadline = timeout or max(self.settings.block_s, 20 * expected_s)
+        answer = self.session.ask("block", deadline, instance=self.instance.key, **values)
+        starts, ends = answer.arrays["starts"], answer.arrays["ends"]
+        block = Block(
+            phase=phase,
+            round=place[0],
+            position=place[1],
+            sizes=sizes,
+            rewarm=_rewarm(starts) if rewarm is None else rewarm,
+            starts=starts,
+            ends=ends,
+            counters=answer.values["counters"],
+            compilations=sum(answer.values["changes"].values()),
+        )
+        self.blocks.append(block)
+        return block
+
+    # --- samples ------------------------------------------------------------------------------------------------
+
+    @property
+    def measured(self) -> list[Block]:
+        return [block for block in self.blocks if block.phase == "measure"]
+
+    @property
+    def measured_s(self) -> float:
+        return sum(block.duration_ns for block in self.measured) / 1e9
+
+    @property
+    def count(self) -> int:
+        """Number of samples that count."""
+        return sum(len(block.starts) - block.rewarm for block in self.measured)
+
+    @property
+    def samples(self) -> Ints:
+        """Latencies that count, in time order."""
+        blocks = self.measured
+        return np.concatenate([block.latencies for block in blocks]) if blocks else np.empty(0, np.int64)
+
+    @property
+    def throughput(self) -> float | None:
+        """Samples per second: work over fenced wall time."""
+        work = 0
+        wall = 0
+        for block in self.measured:
+            counted = len(block.latencies)
+            if block.sizes is None:
+                work += counted * self.batch_of(0)
+            else:
+                work += sum(self.batch_of(int(size)) for size in block.sizes[block.rewarm :])
+            wall += block.duration_ns
+        return work / wall * 1e9 if wall else None
+
+
+def _rewarm(starts: Ints) -> int:
+    """Return how many iterations re-warm: the first 10 ms or 5 of them, at least 1, leaving at least 3 if it can."""
+    elapsed = starts - starts[0]
+    count = int(np.searchsorted(elapsed, REWARM_NS))
+    return max(0, min(max(1, count), REWARM_MAX, len(starts) - KEEP_MIN))
+
+
+def _check_fit(spec: TensorSpec, model: TensorSpec | None, sizes: dict[str, int]) -> None:
+    """Refuse a shape that the model itself cannot take.
+
+    Raises:
+        Unsupported: An axis of the model is fixed to another size.
+    """
+    if model is None or math.prod(spec.concrete(sizes)) == 0:
+        return
+    for place, (size, dim) in enumerate(zip(spec.concrete(sizes), model.shape, strict=False)):
+        if isinstance(dim, int) and dim != size:
+            raise Unsupported(f"dimension {place} of input {spec.name!r} is fixed to {dim} in the model, not {size}")

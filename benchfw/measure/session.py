@@ -1,0 +1,165 @@
+"""A session while it runs: one worker, the instances that it has loaded, and what was found out about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchfw.artifacts import Made
+from benchfw.artifacts.builder import check_requirements
+from benchfw.measure.settings import Settings
+from benchfw.scenario import Case, Session
+from benchfw.spec.tensors import IoSpec, TensorSpec
+from benchfw.supervisor import Worker
+from benchfw.worker.protocol import Message
+
+_OVERHEAD_N = 2000
+_OVERHEAD_ROUNDS = 7
+
+StartWorker = Callable[[Session, int], Worker]
+"""Starts the worker of a session; the number counts its invocations from 0."""
+
+
+@dataclass
+class Instance:
+    """A loaded artifact, and what loading it took."""
+
+    key: str
+    made: Made
+    build_s: float
+    load_s: float
+    io: IoSpec
+    facts: Mapping[str, Any]
+
+
+@dataclass
+class LiveSession:
+    """The parent's view of a session.
+
+    Attributes:
+        session: Its part of the plan.
+        peak_rss_bytes: Largest peak that a case of it has reached.
+        invocation: Number of the current worker, from 0.
+    """
+
+    session: Session
+    settings: Settings
+    start: StartWorker
+    root: Path
+    frameworks: Path
+    inputs: Sequence[TensorSpec]
+    peak_rss_bytes: int = 0
+    invocation: int = 0
+    overhead: Mapping[str, float] = field(default_factory=dict)
+    _worker: Worker | None = None
+    _instances: dict[str, Instance] = field(default_factory=dict)
+    _opened: int = 0
+
+    @property
+    def worker(self) -> Worker:
+        """The worker, started if there is none; a dead one is followed by the next invocation.
+
+        Raises:
+            MissingDependency: Its interpreter lacks what the backend needs.
+        """
+        if self._worker is not None and not self._worker.alive:
+            self.close()
+            self.invocation += 1
+        if self._worker is None:
+            self._worker = self.start(self.session, self.invocation)
+            info = self.session.info
+            assert info is not None
+            check_requirements(info.name, info.requires, self._worker.hello["packages"], info.install)
+        return self._worker
+
+    @property
+    def is_open(self) -> bool:
+        return self._worker is not None and self._worker.alive
+
+    @property
+    def hello(self) -> Mapping[str, Any]:
+        return self._worker.hello if self._worker is not None else {}
+
+    @property
+    def log(self) -> Path | None:
+        return self._worker.log if self._worker is not None else None
+
+    @property
+    def backend_version(self) -> str | None:
+        packages = self.hello.get("packages", {})
+        requires = self.session.info.requires if self.session.info else ()
+        return next((version for version in packages.values()), None) if requires else None
+
+    def ask(self, kind: str, timeout: float, /, **values: Any) -> Message:
+        """Resume the worker for one question; it is held again once it has answered."""
+        with self.worker.running() as worker:
+            return worker.ask(kind, timeout, **values)
+
+    def instance(self, case: Case, make: Callable[[], Made]) -> Instance:
+        """Return the instance that serves a case: opened, prepared and loaded if it is not there yet."""
+        key = case.profile.slug
+        if not self.is_open:
+            self._instances.clear()
+        if key not in self._instances:
+            self._instances[key] = self._load(case, make(), key)
+        return self._instances[key]
+
+    def _load(self, case: Case, made: Made, key: str) -> Instance:
+        info = self.session.info
+        assert info is not None
+        settings = self.settings
+        self._opened += 1
+        name = f"{key}#{self._opened}"
+        self.ask(
+            "open",
+            settings.load_s,
+            instance=name,
+            factory=info.factory,
+            options=dict(self.session.options),
+            context={
+                "device": "cpu",
+                "threads": settings.threads,
+                "precision": self.session.precision,
+                "cache_dir": str(self.frameworks),
+                "root": str(self.root),
+                "inputs": [asdict(spec) for spec in self.inputs],
+            },
+        )
+        try:
+            prepared = self.ask(
+                "prepare", settings.build_s, instance=name, artifact=asdict(made.artifact), profile=asdict(case.profile)
+            ).values
+            loaded = self.ask("load", settings.load_s, instance=name).values
+        except Exception:
+            self._forget(name)
+            raise
+        if not self.overhead:
+            self.overhead = self.ask("overhead", settings.load_s, n=_OVERHEAD_N, rounds=_OVERHEAD_ROUNDS).values
+        return Instance(
+            key=name,
+            made=made,
+            build_s=prepared["build_s"],
+            load_s=loaded["load_s"],
+            io=IoSpec.from_json(loaded["io"]),
+            facts=loaded["facts"],
+        )
+
+    def keep_only(self, profiles: set[str]) -> None:
+        """Close the instances that no later case needs, and the worker if none is left."""
+        for slug in set(self._instances) - profiles:
+            self._forget(self._instances.pop(slug).key)
+        if not profiles:
+            self.close()
+
+    def close(self) -> None:
+        """End the worker. Idempotent."""
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = None
+        self._instances.clear()
+
+    def _forget(self, name: str) -> None:
+        if self.is_open:
+            self.ask("close", self.settings.load_s, instance=name)

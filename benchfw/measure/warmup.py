@@ -1,0 +1,80 @@
+"""Warm-up of one case, in gates; all of it is stored as such.
+
+G1, structure: per shape, until five calls in a row have not compiled, captured or rebuilt anything.
+G2, machine: blocks of the case and a look at the canary, until five looks agree within 2 %.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from benchfw.errors import Invalid
+from benchfw.measure.member import Member
+
+QUIET_CALLS = 5
+MAX_G1_BLOCKS = 20
+LOOKS = 5
+SPREAD = 0.02
+_LOOK_NS = 100_000_000
+
+
+def first_calls(member: Member) -> None:
+    """Launch every slot once; a backend may compile here, so the deadline is that of a build."""
+    for slot in range(len(member.sizes)):
+        block = member.call("first", slot, 1, timeout=member.settings.build_s)
+        member.expect(slot, float(block.latencies[0]))
+
+
+def warm_up(member: Member) -> float:
+    """Pass both gates and return the seconds that it took.
+
+    Raises:
+        Invalid: A shape never stops compiling.
+    """
+    start = time.monotonic()
+    for slot in range(len(member.sizes)):
+        _structural(member, slot)
+    _settle(member)
+    return time.monotonic() - start
+
+
+def _structural(member: Member, slot: int) -> None:
+    for _ in range(MAX_G1_BLOCKS):
+        block = member.call("warmup", slot, QUIET_CALLS)
+        member.expect(slot, float(np.median(block.latencies)))
+        if block.compilations == 0:
+            return
+    raise Invalid(
+        f"still compiling after {MAX_G1_BLOCKS * QUIET_CALLS} calls of one shape",
+        hint="for torch-compile, look for recompilations with TORCH_LOGS=recompiles",
+    )
+
+
+def _settle(member: Member) -> None:
+    deadline = time.monotonic() + member.settings.rule.settle_s
+    looks: list[int] = []
+    while True:
+        spent = 0
+        while spent < _LOOK_NS:
+            block = member.measure(-1, -1, "warmup")
+            spent += int(block.ends[-1] - block.starts[0])
+        block.canary_ns = int(member.session.ask("canary", member.settings.load_s).values["canary_ns"])
+        looks.append(block.canary_ns)
+        last = looks[-LOOKS:]
+        spread = max(last) / min(last) - 1
+        if len(looks) >= LOOKS and spread <= SPREAD:
+            member.settled = True
+            break
+        if time.monotonic() >= deadline:
+            member.warn(
+                "G2",
+                spread,
+                SPREAD,
+                f"the machine did not settle within {member.settings.rule.settle_s:g} s: the canary still varied by "
+                f"{spread:.1%}; close what else runs on it",
+            )
+            break
+    if member.case.sequence is None:
+        member.expect(0, float(np.median(block.latencies)))

@@ -1,0 +1,162 @@
+"""Faults that a scenario can have although each of its values is well-formed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchfw.errors import Fault
+from benchfw.scenario.schema import FixedSweep, RandomBatchSweep, Scenario
+from benchfw.spec.backend import BackendInfo
+
+MAX_CASES = 100_000
+
+
+def check(
+    scenario: Scenario, root: Path, *, backends: Mapping[str, BackendInfo], options: Mapping[str, Any]
+) -> list[Fault]:
+    """Return every fault that needs more than one value, the plugins, or the disk to see."""
+    return [
+        *axis_faults(scenario),
+        *_sweeps(scenario),
+        *_inputs(scenario),
+        *_files(scenario, root),
+        *_backends(scenario, backends, options),
+        *_references(scenario),
+    ]
+
+
+def axis_faults(scenario: Scenario) -> Iterator[Fault]:
+    """Yield the axes that have no range, and the ranges that have no axis."""
+    if not scenario.model.inputs:
+        return
+    used = set()
+    for name, item in scenario.model.inputs.items():
+        for place, dim in enumerate(item.shape):
+            if isinstance(dim, int):
+                continue
+            used.add(dim)
+            if dim not in scenario.shapes:
+                yield Fault(
+                    ("model", "inputs", name, "shape", place),
+                    f"axis {dim!r} has no range in [shapes]",
+                    nearest=_nearest(dim, scenario.shapes),
+                )
+    for axis in scenario.shapes:
+        if axis not in used:
+            yield Fault(("shapes", axis), "no input has an axis of this name", nearest=_nearest(axis, used))
+
+
+def _sweeps(scenario: Scenario) -> Iterator[Fault]:
+    total = 0
+    for place, sweep in enumerate(scenario.sweep):
+        path = ("sweep", place)
+        if isinstance(sweep, FixedSweep):
+            points = 1
+            for axis, sizes in sweep.axes.items():
+                points *= len(sizes)
+                if axis not in scenario.shapes:
+                    near = _nearest(axis, scenario.shapes)
+                    yield Fault((*path, axis), "unknown key: it is no axis of [shapes]", nearest=near)
+            total += points
+        elif isinstance(sweep, RandomBatchSweep):
+            total += 1
+            yield from _random_sweep(scenario, sweep, path)
+        else:
+            total += 3
+    if total * len(scenario.backend) > MAX_CASES:
+        yield Fault(("sweep",), f"{total} points on {len(scenario.backend)} backends are more than {MAX_CASES} cases")
+
+
+def _random_sweep(scenario: Scenario, sweep: RandomBatchSweep, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    axis = scenario.shapes.get(sweep.axis)
+    if axis is None:
+        near = _nearest(sweep.axis, scenario.shapes)
+        yield Fault((*path, "axis"), f"axis {sweep.axis!r} has no range in [shapes]", nearest=near)
+        return
+    sizes = sweep.trace or (sweep.range if isinstance(sweep.range, list) else [])
+    if sizes and not axis.min <= min(sizes) <= max(sizes) <= axis.max:
+        key = "trace" if sweep.trace else "range"
+        yield Fault((*path, key), f"{min(sizes)} to {max(sizes)} leaves the range {axis.min} to {axis.max} of [shapes]")
+
+
+def _inputs(scenario: Scenario) -> Iterator[Fault]:
+    for name, item in scenario.model.inputs.items():
+        path = ("model", "inputs", name)
+        if item.dtype.startswith(("int", "uint")) and item.high is None and scenario.model.data is None:
+            yield Fault((*path, "high"), f"is missing: random values of {item.dtype} need an upper bound")
+        if item.low is not None and item.high is None:
+            yield Fault((*path, "high"), "is missing: `low` alone is no range")
+        if item.high is not None and not (item.low or 0) < item.high:
+            yield Fault((*path, "high"), f"must be above low, {item.low or 0:g}")
+
+
+def _files(scenario: Scenario, root: Path) -> Iterator[Fault]:
+    for key, is_right, kind in (("weights", Path.is_file, "file"), ("data", Path.is_dir, "folder")):
+        value = getattr(scenario.model, key)
+        if value is not None and not _safely(is_right, root / value):
+            yield Fault(("model", key), f"no such {kind}: {value!r}, looked for from {root}")
+
+
+def _safely(test: Any, path: Path) -> bool:
+    try:
+        return bool(test(path))
+    except (OSError, ValueError):  # a name that is too long, or with a null byte
+        return False
+
+
+def _backends(
+    scenario: Scenario, backends: Mapping[str, BackendInfo], options: Mapping[str, Any]
+) -> Iterator[Fault]:
+    seen: dict[str, int] = {}
+    for place, entry in enumerate(scenario.backend):
+        path = ("backend", place)
+        if entry.label in seen:
+            reason = f"{entry.label!r} is already the name of backend[{seen[entry.label]}]: give one of them a `name`"
+            yield Fault((*path, "name" if entry.name else "use"), reason)
+        seen.setdefault(entry.label, place)
+        if entry.environment is not None and entry.environment not in scenario.environments:
+            near = _nearest(entry.environment, scenario.environments)
+            yield Fault((*path, "environment"), f"no table [environments.{entry.environment}]", nearest=near)
+        if entry.use in backends:
+            yield from _options(entry.options, options.get(entry.use), (*path, "options"))
+        elif not entry.optional:
+            reason = f"no installed plugin provides {entry.use!r}; `optional = true` would skip it"
+            yield Fault((*path, "use"), reason, nearest=_nearest(entry.use, backends))
+
+
+def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    if model is None:
+        if values:
+            yield Fault(path, "this backend has no options")
+        return
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            key = str(item["loc"][0]) if item["loc"] else ""
+            if item["type"] == "extra_forbidden":
+                yield Fault((*path, key), "unknown option", nearest=_nearest(key, model.model_fields))
+            else:
+                got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+                yield Fault((*path, key) if key else path, f"{item['msg']}{got}")
+
+
+def _references(scenario: Scenario) -> Iterator[Fault]:
+    names = [entry.label for entry in scenario.backend]
+    wanted = scenario.accuracy.reference
+    if wanted is None:
+        return
+    if wanted not in names:
+        yield Fault(("accuracy", "reference"), f"no backend is called {wanted!r}", nearest=_nearest(wanted, names))
+    elif "fp32" not in scenario.backend[names.index(wanted)].precision:
+        yield Fault(("accuracy", "reference"), f"{wanted!r} does not run in fp32")
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return close[0] if close else None

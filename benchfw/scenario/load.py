@@ -1,0 +1,265 @@
+"""From TOML text to a `Scenario`, or to all of its faults at once."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from benchfw.errors import Fault, ScenarioError
+from benchfw.scenario.checks import check
+from benchfw.scenario.lines import find_line, line_table
+from benchfw.scenario.schema import FixedSweep, MinOptMaxSweep, RandomBatchSweep, Scenario
+from benchfw.spec.backend import BackendInfo
+
+_KINDS = {"fixed": FixedSweep, "min-opt-max": MinOptMaxSweep, "random-batch": RandomBatchSweep}
+_MAX_BYTES = 1 << 20
+_MAX_PRUNES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A scenario and where it came from.
+
+    Attributes:
+        scenario: The validated scenario.
+        document: The same as plain values, overrides applied, as it goes into the manifest.
+        root: Folder that its paths and modules start from.
+        source: Name of the file, for messages.
+    """
+
+    scenario: Scenario
+    document: dict[str, Any]
+    root: Path
+    source: str
+
+
+def load(
+    path: Path,
+    *,
+    overrides: Iterable[str] = (),
+    backends: Mapping[str, BackendInfo],
+    options: Mapping[str, Any],
+) -> Loaded:
+    """Read a scenario file.
+
+    Args:
+        path: The file.
+        overrides: `KEY=VALUE` of `--set`, the value in TOML or else a string.
+        backends: Every backend that plugins provide.
+        options: Pydantic model of the options of each backend by name; None where it has none.
+
+    Raises:
+        ScenarioError: With all faults.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ScenarioError(str(path), [Fault((), f"larger than {_MAX_BYTES} bytes: not a scenario")])
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ScenarioError(
+            str(path), [Fault((), f"cannot be read: {error.strerror}")], hint="`benchfw run scenarios/res18.toml`"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(str(path), [Fault((), f"is not UTF-8: {error.reason} at byte {error.start}")]) from error
+    return parse(
+        text, source=str(path), root=path.resolve().parent, overrides=overrides, backends=backends, options=options
+    )
+
+
+def parse(
+    text: str,
+    *,
+    source: str,
+    root: Path,
+    overrides: Iterable[str] = (),
+    backends: Mapping[str, BackendInfo],
+    options: Mapping[str, Any],
+) -> Loaded:
+    """Like `load`, for the text of a file."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        reason = re.sub(r" \(at .*\)$", "", str(error))
+        raise ScenarioError(source, [Fault((), f"not TOML: {reason}", int(line[1]) if line else None)]) from error
+    except RecursionError as error:
+        raise ScenarioError(source, [Fault((), "not TOML that can be read: nested too deep")]) from error
+    set_paths = [override(document, assignment) for assignment in overrides]
+    scenario, faults = _validate(document)
+    if scenario is not None:
+        faults += check(scenario, root, backends=backends, options=options)
+    if faults:
+        raise ScenarioError(source, _locate(faults, text, set_paths))
+    assert scenario is not None
+    return Loaded(scenario=scenario, document=document, root=root, source=source)
+
+
+def override(document: dict[str, Any], assignment: str) -> tuple[str | int, ...]:
+    """Apply one `KEY=VALUE` to a document in place and return the path that it set.
+
+    A list is entered by index (`sweep.0.batch=[4]`), the list of backends also by name
+    (`backend.ort-cpu.options.threads=1`).
+
+    Raises:
+        ScenarioError: It is no assignment, or its path leads nowhere.
+    """
+    key, equals, value_text = assignment.partition("=")
+    source = f"--set {assignment}"
+    if not equals or not key.strip():
+        raise ScenarioError(source, [Fault((), "is not KEY=VALUE")])
+    try:
+        value = tomllib.loads(f"value = {value_text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
+        value = value_text
+    path: list[str | int] = []
+    here: Any = document
+    parts = key.strip().split(".")
+    while len(parts) > 1:
+        step, parts = _enter(here, parts, source)
+        path.append(step)
+        here = here.setdefault(step, {}) if isinstance(here, dict) else here[step]
+    if isinstance(here, list):
+        step, _ = _enter(here, parts, source)
+    elif isinstance(here, dict):
+        step = parts[0]
+    else:
+        raise ScenarioError(source, [Fault(tuple(path), "leads through a value that is no table")])
+    here[step] = value
+    return (*path, step)
+
+
+def _enter(here: Any, parts: list[str], source: str) -> tuple[str | int, list[str]]:
+    """Take one step down a document; names of backends may hold dots, so the longest one that fits is taken."""
+    if isinstance(here, dict):
+        return parts[0], parts[1:]
+    if not isinstance(here, list):
+        raise ScenarioError(source, [Fault((parts[0],), "leads through a value that is no table")])
+    if parts[0].isdecimal() and int(parts[0]) < len(here):
+        return int(parts[0]), parts[1:]
+    names = {str(item.get("name", item.get("use"))): i for i, item in enumerate(here) if isinstance(item, dict)}
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        if name in names:
+            return names[name], parts[length:]
+    raise ScenarioError(source, [Fault((parts[0],), "no such entry", nearest=_nearest(parts[0], names))])
+
+
+def _validate(document: dict[str, Any]) -> tuple[Scenario | None, list[Fault]]:
+    """Validate; where there are faults, drop the faulty parts so that the rest can still be checked for more."""
+    faults: list[Fault] = []
+    pruned = copy.deepcopy(document)
+    for _ in range(_MAX_PRUNES):
+        try:
+            return Scenario.model_validate(pruned), faults
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+        if not faults:
+            faults = [_fault(item, document) for item in found]
+        if not all(_prune(pruned, _document_path(item["loc"], pruned)) for item in reversed(found)):
+            return None, faults
+    return None, faults
+
+
+def _prune(document: Any, path: tuple[str | int, ...]) -> bool:
+    """Remove the value at `path`, or the list entry around it; False if there is nothing to remove.
+
+    A faulty axis is made a harmless one instead, so that its uses are not reported too.
+    """
+    if path[:1] == ("shapes",) and len(path) > 1 and isinstance(document.get("shapes"), dict):
+        document["shapes"][path[1]] = {"min": 1, "opt": 1, "max": 1 << 31}
+        return True
+    for depth in range(len(path), 0, -1):
+        here = document
+        try:
+            for step in path[: depth - 1]:
+                here = here[step]
+            if isinstance(here, list) and depth == 2 and len(here) == 1:
+                return False
+            del here[path[depth - 1]]
+        except (KeyError, IndexError, TypeError):
+            continue
+        return True
+    return False
+
+
+def _fault(item: Any, document: dict[str, Any]) -> Fault:
+    path = _document_path(item["loc"], document)
+    kind, reason = item["type"], item["msg"].removeprefix("Value error, ")
+    nearest = None
+    if kind == "extra_forbidden":
+        reason = "unknown key"
+        nearest = _nearest(str(path[-1]), _names_at(path[:-1]))
+    elif kind == "missing":
+        reason = "is missing"
+    elif kind in ("literal_error", "union_tag_invalid"):
+        expected = item["ctx"].get("expected") or item["ctx"].get("expected_tags", "")
+        value = item["input"].get("kind") if isinstance(item["input"], dict) else item["input"]
+        reason = f"{value!r} is not one of {expected}"
+        nearest = _nearest(str(value), re.findall(r"'([^']+)'", expected))
+        path = (*path, "kind") if kind == "union_tag_invalid" else path
+    elif kind == "union_tag_not_found":
+        reason = "`kind` is missing"
+    else:
+        value = item["input"]
+        if not isinstance(value, dict | list):
+            reason = f"{reason[:1].lower()}{reason[1:]}, got {value!r}"
+    return Fault(path, reason, nearest=nearest)
+
+
+def _document_path(loc: tuple[str | int, ...], document: Any) -> tuple[str | int, ...]:
+    """Drop from pydantic's location what is no key of the document: tags of unions and names of types."""
+    path: list[str | int] = []
+    here = document
+    for place, step in enumerate(loc):
+        last = place == len(loc) - 1
+        known = isinstance(here, dict) and step in here
+        known = known or (isinstance(here, list) and isinstance(step, int) and step < len(here))
+        if not known and not (last and isinstance(here, dict) and isinstance(step, str)):
+            continue
+        path.append(step)
+        here = here[step] if known else None
+    return tuple(path)
+
+
+def _names_at(path: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that a table may have, walking down the models."""
+    model: Any = Scenario
+    for step in path:
+        if isinstance(step, int):
+            continue
+        annotation = model.model_fields[step].annotation if step in getattr(model, "model_fields", {}) else model
+        model = next(iter(_models_in(annotation)), model)
+        if model in _KINDS.values():
+            return sorted({name for kind in _KINDS.values() for name in kind.model_fields})
+    return list(getattr(model, "model_fields", {}))
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def _locate(faults: list[Fault], text: str, set_paths: list[tuple[str | int, ...]]) -> list[Fault]:
+    """Add lines; a value that `--set` gave says so instead."""
+    lines = line_table(text)
+    located = []
+    for fault in faults:
+        if any(fault.path[: len(given)] == given for given in set_paths):
+            located.append(replace(fault, reason=f"{fault.reason} (from --set)"))
+        else:
+            located.append(replace(fault, line=find_line(lines, fault.path)))
+    return located
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    close = difflib.get_close_matches(name, list(names), n=1)
+    return close[0] if close else None

@@ -1,0 +1,72 @@
+"""What a scenario says of the model's inputs, put together with what the model itself says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchfw.errors import Fault, ScenarioError
+from benchfw.scenario.checks import axis_faults
+from benchfw.scenario.load import Loaded
+from benchfw.scenario.schema import Input, Scenario
+from benchfw.spec.tensors import IoSpec, TensorSpec
+
+
+def model_inputs(loaded: Loaded, io: IoSpec | None) -> tuple[Scenario, list[TensorSpec]]:
+    """Return the scenario with its inputs filled in, and these inputs.
+
+    Args:
+        loaded: The scenario; it may leave the inputs out where the model knows them.
+        io: What the model says, or None.
+
+    Raises:
+        ScenarioError: They contradict each other, or nobody says what the inputs are.
+    """
+    scenario = loaded.scenario
+    declared = scenario.model.inputs
+    own = {spec.name: spec for spec in io.inputs} if io else {}
+    if not declared:
+        if io is None and not scenario.model.ref.startswith("null:"):
+            reason = f"is missing: {scenario.model.ref!r} does not say what its inputs are"
+            raise ScenarioError(loaded.source, [Fault(("model", "inputs"), reason)])
+        declared = {name: described_input(spec) for name, spec in own.items()}
+        model = scenario.model.model_copy(update={"inputs": declared})
+        scenario = scenario.model_copy(update={"model": model})
+        faults = list(axis_faults(scenario))
+    else:
+        faults = list(_contradictions(declared, own)) if io else []
+    if faults:
+        raise ScenarioError(loaded.source, faults)
+    order = [name for name in own if name in declared] or list(declared)
+    specs = [
+        TensorSpec(name=name, dtype=declared[name].dtype, shape=tuple(declared[name].shape)) for name in order
+    ]
+    return scenario, specs
+
+
+def described_input(spec: TensorSpec) -> Input:
+    """Return an input as a scenario would declare it; integers get the values 0 and 1, which every model can take."""
+    integer = spec.dtype.startswith(("int", "uint"))
+    return Input.model_validate(
+        {"shape": list(spec.shape), "dtype": spec.dtype} | ({"low": 0.0, "high": 2.0} if integer else {})
+    )
+
+
+def _contradictions(declared: Mapping[str, Input], own: Mapping[str, TensorSpec]) -> list[Fault]:
+    faults = []
+    for name in sorted(set(own) - set(declared)):
+        faults.append(Fault(("model", "inputs"), f"the model also has an input {name!r}"))
+    for name, item in declared.items():
+        path = ("model", "inputs", name)
+        if name not in own:
+            faults.append(Fault(path, f"the model has no such input; it has {sorted(own)}"))
+            continue
+        spec = own[name]
+        if item.dtype != spec.dtype:
+            faults.append(Fault((*path, "dtype"), f"is {item.dtype}, the model takes {spec.dtype}"))
+        if len(item.shape) != len(spec.shape):
+            faults.append(Fault((*path, "shape"), f"has {len(item.shape)} dimensions, the model {len(spec.shape)}"))
+            continue
+        for place, (dim, own_dim) in enumerate(zip(item.shape, spec.shape, strict=True)):
+            if isinstance(dim, int) and isinstance(own_dim, int) and dim != own_dim:
+                faults.append(Fault((*path, "shape", place), f"is {dim}, the model takes {own_dim}"))
+    return faults

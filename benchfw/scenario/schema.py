@@ -1,0 +1,206 @@
+"""The shape of a scenario file, as pydantic models: strict, frozen, unknown keys refused.
+
+`benchfw schema` prints the JSON Schema of `Scenario`; the descriptions below are its documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+
+from benchfw.spec.tensors import AxisRange as SpecRange
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
+EFFORTS = ("quick", "standard", "report")
+INTERLEAVES = ("all", "session", "off")
+
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h)\s*")
+
+
+def parse_duration(value: Any) -> Any:
+    """Turn `"3min"`, `"90s"`, `"1.5 h"` or `"200ms"` into seconds; leave other values for pydantic to judge."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise ValueError("a duration is a number and a unit: ms, s, min or h, as in '3min'")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+Seconds = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=str | float), Field(gt=0)]
+Dim = Annotated[int, Field(gt=0)] | Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Strict(BaseModel):
+    """Base of all tables."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Input(Strict):
+    """One input of the model."""
+
+    shape: list[Dim] = Field(description="A size or the name of an axis per dimension.")
+    dtype: Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"] = "float32"
+    low: float | None = Field(None, description="Lower bound of random values; without bounds floats are normal(0, 1).")
+    high: float | None = Field(None, description="Upper bound of random values, exclusive; integers need it.")
+
+
+class Model(Strict):
+    """What is benchmarked."""
+
+    ref: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*:.+$",
+        description="`builtin:NAME`, `onnx:PATH` or `python:MODULE:CALLABLE`; paths start at the scenario file.",
+    )
+    name: Name | None = Field(None, description="Name in the results; default: from `ref`.")
+    seed: int = Field(0, ge=0, description="Seed of random weights and of random inputs.")
+    weights: str | None = Field(None, description="State dict (`torch.save`) or safetensors file to load.")
+    data: str | None = Field(None, description="Folder of `.npy` or `.npz` samples to use instead of random inputs.")
+    inputs: dict[str, Input] = Field({}, description="Inputs by name; default: what the model itself says.")
+
+
+class AxisRange(Strict):
+    """Sizes of a named axis."""
+
+    min: PositiveInt
+    opt: PositiveInt
+    max: PositiveInt
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AxisRange:
+        if not self.min <= self.opt <= self.max:
+            raise ValueError(f"needs min <= opt <= max, got {self.min}, {self.opt}, {self.max}")
+        return self
+
+    def to_spec(self) -> SpecRange:
+        return SpecRange(min=self.min, opt=self.opt, max=self.max)
+
+
+class FixedSweep(BaseModel):
+    """Artifacts specialised to one shape each; one list of sizes per axis, their product is measured."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    __pydantic_extra__: dict[str, Annotated[list[PositiveInt], Field(min_length=1)]] = Field(init=False)
+
+    kind: Literal["fixed"]
+
+    @property
+    def axes(self) -> dict[str, list[int]]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class MinOptMaxSweep(Strict):
+    """The dynamic artifact at the three points of `[shapes]`."""
+
+    kind: Literal["min-opt-max"]
+
+
+class RandomBatchSweep(Strict):
+    """The dynamic artifact under a random sequence of sizes of one axis, the same for every backend."""
+
+    kind: Literal["random-batch"]
+    axis: str = Field("batch", description="The axis that varies; the others stay at `opt`.")
+    range: Literal["min..opt", "min..max", "opt..max"] | Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] = (
+        Field("min..opt", description="Sizes, both ends included: two points of `[shapes]`, or `[low, high]`.")
+    )
+    seed: int = Field(0, ge=0)
+    draw: Literal["permuted", "iid", "trace"] = Field(
+        "permuted", description="Concatenated random permutations of the sizes; independent draws; or the list in `trace`."
+    )
+    trace: list[PositiveInt] | None = Field(None, description="The sequence for `draw = \"trace\"`.")
+
+    @model_validator(mode="after")
+    def _trace_fits(self) -> RandomBatchSweep:
+        if (self.draw == "trace") != (self.trace is not None):
+            raise ValueError('`draw = "trace"` and `trace = [...]` need each other')
+        if isinstance(self.range, list) and self.range[0] > self.range[1]:
+            raise ValueError(f"the range {self.range} is upside down")
+        return self
+
+
+Sweep = Annotated[FixedSweep | MinOptMaxSweep | RandomBatchSweep, Field(discriminator="kind")]
+
+
+class Deadlines(Strict):
+    """How long the parent waits for a worker."""
+
+    build: Seconds = Field(1200.0, description="Export, compile, first inference of a shape.")
+    load: Seconds = Field(300.0, description="Importing the framework, loading an artifact, binding inputs.")
+    block: Seconds = Field(30.0, description="One block; or 20 times its expected length, if that is longer.")
+
+
+class Measure(Strict):
+    """How much is measured."""
+
+    effort: Literal["quick", "standard", "report"] = "standard"
+    budget: Seconds | None = Field(
+        None, description="Time for warm-up and blocks of the whole run, shared out over the cohorts; preparation is extra."
+    )
+    interleave: Literal["all", "session", "off"] = Field(
+        "all", description="Whose cases take turns: all of a cohort, those of one worker, or none."
+    )
+    deadlines: Deadlines = Deadlines(build=1200.0, load=300.0, block=30.0)
+
+
+class Accuracy(Strict):
+    """What outputs are compared with."""
+
+    reference: str | None = Field(None, description="Name of a backend of this file; default: its first fp32 one.")
+
+
+class BackendEntry(Strict):
+    """One backend, in one or more precisions."""
+
+    use: str = Field(description="Name of an installed backend, see `benchfw backends`.")
+    name: Name | None = Field(None, description="Name in the results; default: `use`.")
+    precision: list[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]] = Field(["fp32"], min_length=1)
+    environment: str | None = Field(None, description="A table of `[environments]`; default: benchfw's own interpreter.")
+    optional: bool = Field(False, description="Skip it, with a row that says so, if no plugin provides it.")
+    options: dict[str, Any] = Field({}, description="Options of the backend, see `benchfw backends NAME`.")
+
+    @property
+    def label(self) -> str:
+        return self.name or self.use
+
+
+class EnvironmentEntry(Strict):
+    """An interpreter to run workers on."""
+
+    python: str
+    env: dict[str, str] = {}
+
+
+class Scenario(Strict):
+    """A scenario: one model, the shapes and sweeps to run it through, and the backends to run it on."""
+
+    name: Name
+    description: str = ""
+    threads: PositiveInt | None = Field(None, description="Threads of every backend; default: what affinity and quota allow.")
+    model: Model
+    shapes: dict[str, AxisRange] = Field({}, description="Range of every named axis.")
+    sweep: list[Sweep] = Field(min_length=1)
+    measure: Measure = Measure()
+    accuracy: Accuracy = Accuracy()
+    backend: list[BackendEntry] = Field(min_length=1)
+    environments: dict[str, EnvironmentEntry] = {}
+    steps: dict[str, dict[str, Any]] = Field({}, description="Options of artifact steps by their names.")
+
+    @property
+    def model_name(self) -> str:
+        """The model's name in results: `model.name`, or the last part of the reference."""
+        if self.model.name:
+            return self.model.name
+        last = re.split(r"[:/\\]", self.model.ref)[-1]
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", last.removesuffix(".onnx")).strip("-.") or "model"
+
+    @property
+    def reference(self) -> str | None:
+        """Name of the backend that the others are compared with."""
+        if self.accuracy.reference:
+            return self.accuracy.reference
+        return next((entry.label for entry in self.backend if "fp32" in entry.precision), None)

@@ -1,0 +1,193 @@
+"""The contract of a backend.
+
+A worker makes one `Backend` per artifact and profile and calls, in this order:
+
+    prepare(artifact, profile)   compile or build; what it returns is loaded
+    load(artifact)               deserialise, create contexts; names, dtypes and shapes of both ends
+    bind(slot, inputs)           allocate and copy in for one slot; may repeat, also for a slot in use
+    bound.launch()               one inference: the only call that is ever timed
+    bound.outputs()              arrays, valid until the next launch of that slot
+    counters(), facts()          between blocks, never during one
+    close()                      idempotent, safe after a failure of any of the above
+
+A backend never times itself: the core owns the clock, the fences and the loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchfw.spec.artifact import Artifact
+from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
+
+SPEC_VERSION = 1
+"""Version of this contract. A plugin states the one that it was written for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a backend can do.
+
+    Attributes:
+        precisions: Precisions that it computes in, by their short names (`fp32`, `fp16`, …).
+        devices: `cpu`, `cuda`.
+        dynamic_shapes: One artifact serves several sizes of an axis.
+        specializes: An artifact made for one shape differs from a dynamic one. Where it does not, a case of a
+            `fixed` sweep and the same shape of a `min-opt-max` sweep are one measurement.
+        asynchronous: `launch` returns before the outputs are complete; `stream` is then a handle.
+    """
+
+    precisions: tuple[str, ...] = ("fp32",)
+    devices: tuple[str, ...] = ("cpu",)
+    dynamic_shapes: bool = True
+    specializes: bool = True
+    asynchronous: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendInfo:
+    """A backend as the parent knows it: light data, no framework.
+
+    Attributes:
+        name: What a scenario's `use` names.
+        summary: One line for people.
+        factory: `package.module:Class`, imported in the worker alone.
+        options: `package.module:Model`, a pydantic model, imported in the parent when a scenario names the backend.
+        accepts: Artifact formats, most wanted first.
+        provider: The provider that is asked for by default, as it stands in the results.
+        capabilities: See `Capabilities`.
+        requires: Requirements (PEP 508) that the worker's interpreter must satisfy; the first is the framework
+            whose version the results record.
+        install: The command that satisfies them.
+        spec: Version of the contract that the plugin was written for.
+    """
+
+    name: str
+    summary: str
+    factory: str
+    accepts: tuple[str, ...]
+    options: str = ""
+    provider: str = ""
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    requires: tuple[str, ...] = ()
+    install: str = ""
+    spec: int = SPEC_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a backend is told about its surroundings.
+
+    Attributes:
+        device: `cpu` or `cuda:0`.
+        threads: Threads for one inference; the same for every backend of a run unless its options say otherwise.
+        precision: Precision to compute in.
+        cache_dir: Folder for what the framework wants to keep between processes.
+        root: Folder that the model's modules are found from (the scenario's).
+        inputs: The model's inputs, with axis names where the profile gives a range.
+    """
+
+    device: str
+    threads: int
+    precision: str
+    cache_dir: Path
+    root: Path
+    inputs: tuple[TensorSpec, ...]
+
+
+class Bound(ABC):
+    """One slot: inputs and outputs in place, ready to launch."""
+
+    launch: Callable[[], object]
+    """One inference. Called without arguments in the timed loop, so that it should be a bound C method or a short
+    closure; its result is ignored. Our code allocates nothing in it."""
+
+    @abstractmethod
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        """Return the outputs of the last launch by name, valid until the next launch of this slot."""
+
+
+class Backend(ABC):
+    """One artifact of one model in one framework.
+
+    Args:
+        options: Validated by the pydantic model that `BackendInfo.options` names, as plain JSON values.
+        context: See `Context`.
+    """
+
+    def __init__(self, options: Mapping[str, Any], context: Context) -> None:
+        self.options = options
+        self.context = context
+
+    @property
+    def stream(self) -> int | None:
+        """Handle of the stream that `launch` enqueues on; None if `launch` returns completed outputs."""
+        return None
+
+    def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
+        """Compile or build for `profile`; return what `load` shall load.
+
+        Raises:
+            BuildFailed: With the builder's own words.
+        """
+        return artifact
+
+    @abstractmethod
+    def load(self, artifact: Artifact) -> IoSpec:
+        """Deserialise and create contexts.
+
+        Raises:
+            BuildFailed: The artifact cannot be loaded.
+        """
+
+    @abstractmethod
+    def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
+        """Allocate for the shapes of `inputs` and copy them in. The arrays are read-only and go away afterwards.
+
+        Raises:
+            Invalid: A name, dtype or shape does not fit the loaded artifact.
+        """
+
+    def counters(self) -> Mapping[str, int]:
+        """Return counters that must not rise while a block runs: compilations, captures, rebuilds. Cheap."""
+        return {}
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what is true of the loaded artifact, JSON values only.
+
+        Known keys: `provider_effective` (str), `precision_effective` (str), `threads_effective` (int), `nodes`
+        (provider to node count). Others are kept in the manifest.
+        """
+        return {}
+
+    def close(self) -> None:  # noqa: B027  (an empty default is right: most backends hold nothing)
+        """Free everything. Called once or more, also after a failure."""
+
+
+def check_inputs(io: IoSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Compare arrays with the inputs of a loaded artifact; for use in `bind`.
+
+    Raises:
+        Invalid: Names, dtypes or fixed dimensions differ; the message names both values.
+    """
+    from benchfw.errors import Invalid
+
+    wanted = {spec.name: spec for spec in io.inputs}
+    if set(wanted) != set(inputs):
+        raise Invalid(f"inputs {sorted(inputs)} given, the model takes {sorted(wanted)}")
+    for name, array in inputs.items():
+        spec = wanted[name]
+        if array.dtype != np.dtype(spec.dtype):
+            raise Invalid(f"input {name!r} is {array.dtype}, the model takes {spec.dtype}")
+        fits = len(spec.shape) == array.ndim and all(
+            isinstance(dim, str) or dim == size for dim, size in zip(spec.shape, array.shape)
+        )
+        if not fits:
+            raise Invalid(f"input {name!r} has shape {list(array.shape)}, the model takes {list(spec.shape)}")

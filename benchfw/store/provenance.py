@@ -1,0 +1,93 @@
+"""Where numbers come from: machine, software, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+def machine() -> dict[str, Any]:
+    """Return what is known of this machine without asking for rights; unknown things are None."""
+    return {
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "cpu": _cpu_model(),
+        "cpus": os.cpu_count(),
+        "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cpu_quota": _read("/sys/fs/cgroup/cpu.max"),
+        "memory_bytes": _memory("MemTotal"),
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "smt": _read("/sys/devices/system/cpu/smt/active"),
+        "load_average": list(os.getloadavg()),
+        "container": Path("/.dockerenv").exists() or Path("/run/.containerenv").exists(),
+    }
+
+
+def software(names: list[str]) -> dict[str, Any]:
+    """Return versions: Python, benchfw, and those of `names` that are installed."""
+    import benchfw
+
+    return {
+        "python": platform.python_version(),
+        "benchfw": benchfw.__version__,
+        "packages": {name: _version(name) for name in names},
+        "commit": _commit(Path(benchfw.__file__).parent),
+    }
+
+
+def command() -> list[str]:
+    """Return the command line, the program by its name."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def memory_available() -> int | None:
+    """Return the memory in bytes that can be had without swapping."""
+    return _memory("MemAvailable")
+
+
+def _memory(key: str) -> int | None:
+    for line in (_read("/proc/meminfo") or "").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _cpu_model() -> str | None:
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or None
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit(folder: Path) -> str | None:
+    """Return the commit of benchfw's own source, if it runs from a checkout; `+` marks uncommitted changes."""
+    try:
+        run = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() or None if run.returncode == 0 else None

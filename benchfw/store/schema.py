@@ -1,0 +1,219 @@
+"""Arrow schemas of the result tables, version 1. Columns end in their unit; their descriptions are the reference.
+
+Times are integer nanoseconds; stamps are those of `CLOCK_MONOTONIC` on the host that measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+_TEXT = pa.string()
+_WORD = pa.dictionary(pa.int32(), pa.string())
+_INT = pa.int64()
+_SMALL = pa.int32()
+_REAL = pa.float64()
+_FLAG = pa.bool_()
+
+
+def _schema(table: str, columns: Iterable[tuple[str, pa.DataType, str]]) -> pa.Schema:
+    fields = [pa.field(name, kind, metadata={"description": text}) for name, kind, text in columns]
+    return pa.schema(fields, metadata={"benchfw_table": table, "benchfw_schema_version": str(SCHEMA_VERSION)})
+
+
+_RUN = ("run_id", _WORD, "Folder name of the run without `run=`.")
+_CASE = ("case_id", _WORD, "Slug of the case's labels, the same in every run: model/name/precision/profile/cohort.")
+_COHORT = ("cohort", _WORD, "Point of the sweep: cases of one cohort were measured together.")
+
+
+def _latency(statistic: str, text: str) -> tuple[str, pa.DataType, str]:
+    return (f"latency_{statistic}_ns", _REAL, text)
+
+
+CASES = _schema(
+    "cases",
+    [
+        _RUN,
+        _CASE,
+        ("session_id", _WORD, "Worker that served the case: name-precision."),
+        _COHORT,
+        ("scenario", _WORD, "Name of the scenario."),
+        ("model", _WORD, "Name of the model."),
+        ("model_hash", _WORD, "SHA-256 over the weights, the reference and the source of the model."),
+        ("backend", _WORD, "Backend, as in `use`."),
+        ("name", _WORD, "Name of the backend in the scenario; default: `use`."),
+        ("backend_version", _WORD, "Version of the backend's framework in the worker."),
+        ("provider", _WORD, "Execution provider that was asked for."),
+        ("provider_effective", _WORD, "Execution provider that ran."),
+        ("precision", _WORD, "Precision that was asked for."),
+        ("precision_effective", _WORD, "Precision that the backend says it computed in."),
+        ("environment", _WORD, "Name of the worker's interpreter in the scenario."),
+        ("python", _WORD, "Version of the worker's interpreter."),
+        ("device", _WORD, "Device that ran the inference."),
+        ("sweep", _WORD, "Kinds of sweeps that the measurement serves, joined by `+`."),
+        ("profile", _WORD, "`static`, `dynamic`, or `any` where the backend makes no difference."),
+        ("profile_point", _WORD, "`min`, `opt` or `max` of a min-opt-max sweep; null elsewhere."),
+        ("batch", _SMALL, "Size of the axis `batch`; null for a mixture of sizes or where no axis has that name."),
+        ("shape", _TEXT, "Sizes of all named axes, as JSON."),
+        ("sequence_sha256", _WORD, "Hash of the random sequence of sizes; null for one shape."),
+        ("depth", _SMALL, "Outstanding inferences; 1 is one at a time."),
+        ("status", _WORD, "OK, or why there is no number: SKIPPED UNSUPPORTED BUILD_FAILED OOM CRASH TIMEOUT …"),
+        ("status_reason", _TEXT, "Reason of a status other than OK, with the remedy where there is one."),
+        ("verdict", _WORD, "Of an OK case: VALID, or what weakens the number (NOT_CONVERGED, …)."),
+        ("verdict_reason", _TEXT, "Reason of a verdict other than VALID, with figures."),
+        ("n", _INT, "Iterations in the statistics."),
+        ("effective_n", _REAL, "Effective sample size for the median: n over the autocorrelation time."),
+        ("blocks", _SMALL, "Measured blocks."),
+        ("measured_s", _REAL, "Time in measured blocks, in seconds."),
+        _latency("min", "Smallest latency: host-observed, input ready to output known complete."),
+        _latency("mean", "Mean latency."),
+        _latency("p50", "Median latency: the ceil(n/2)-th smallest."),
+        _latency("p50_low", "Lower end of the 95 % interval of the median, corrected for autocorrelation."),
+        _latency("p50_high", "Upper end of it."),
+        _latency("p90", "90th percentile; null below 36 samples."),
+        _latency("p95", "95th percentile; null below 72 samples."),
+        _latency("p99", "99th percentile; null if its interval is not finite (368 independent samples at least)."),
+        _latency("p99_low", "Lower end of the 95 % interval of the 99th percentile."),
+        _latency("p99_high", "Upper end of it."),
+        _latency("max", "Largest latency."),
+        _latency("std", "Standard deviation of the latency."),
+        ("throughput_samples_s", _REAL, "Samples over the fenced wall time of the measured blocks, per second."),
+        ("speedup", _REAL, "Throughput over that of the reference backend in the same cohort."),
+        ("artifact_steps", _WORD, "Steps from the model to the artifact, joined by `+`; null for none."),
+        ("artifact_s", _REAL, "Time in these steps, in seconds; 0 if they came from the cache."),
+        ("build_s", _REAL, "Time of the backend's own build or compilation, in seconds."),
+        ("load_s", _REAL, "Time to load the artifact, in seconds."),
+        ("bind_s", _REAL, "Time to allocate and copy in the inputs of all shapes, in seconds."),
+        ("first_call_ns", _INT, "Latency of the first inference (of the first shape) after binding."),
+        ("warmup_s", _REAL, "Time of warm-up before the statistics begin, in seconds."),
+        ("accuracy", _WORD, "`pass`, `warn` or `fail` against the reference, worst of all outputs, before and after."),
+        ("reference", _WORD, "Name of the backend whose outputs were the reference."),
+        ("rel_l2", _REAL, "Largest relative L2 distance of an output to the reference."),
+        ("max_abs_err", _REAL, "Largest absolute difference of an output to the reference."),
+        ("cosine", _REAL, "Smallest cosine between an output and the reference."),
+        ("peak_rss_bytes", _INT, "Peak resident memory of the worker from binding on."),
+        ("io_scope", _WORD, "Where inputs and outputs lie: `host`."),
+        ("graph", _WORD, "Whether launches are replayed from a CUDA graph: `off`."),
+        ("sync", _WORD, "How completion is awaited: `blocking` calls return completed outputs."),
+        ("cache", _WORD, "State of caches: `warm` repeats one set of inputs."),
+        ("timer", _WORD, "Clock of the latency: `host`."),
+        ("interleave", _WORD, "Whose cases took turns: `all` of the cohort, those of one `session`, or `off`."),
+        ("threads", _SMALL, "Threads given to the backend."),
+        ("seed", _INT, "Seed of weights and inputs."),
+        ("effort", _WORD, "quick, standard or report."),
+        ("invocation", _SMALL, "Number of the worker process of this session, from 0."),
+        ("nivcsw", _INT, "Involuntary context switches of the worker during measured blocks."),
+        ("cpu_time_s", _REAL, "CPU time of the worker during measured blocks, in seconds."),
+        ("harness_overhead_ns", _REAL, "Start to start of consecutive null iterations in this worker, median."),
+        ("bare_loop_ns", _REAL, "The same for a hand-written loop beside it."),
+        ("log", _TEXT, "Log of the worker, relative to the run's folder."),
+        ("schema_version", _SMALL, "Version of this schema."),
+    ],
+)
+
+BLOCKS = _schema(
+    "blocks",
+    [
+        _RUN,
+        _CASE,
+        _COHORT,
+        ("block", _SMALL, "Number of the block within the case, from 0, warm-up included."),
+        ("round", _SMALL, "Round; -1 outside of the rounds."),
+        ("position", _SMALL, "Place in the round's order."),
+        ("phase", _WORD, "`first`, `warmup`, `measure` or `steady` (constant size, beside a random sequence)."),
+        ("n", _SMALL, "Iterations."),
+        ("rewarm", _SMALL, "Iterations at the beginning that are not used."),
+        ("batch", _SMALL, "Size of the varying or batch axis; null for a mixture."),
+        ("start_ns", _INT, "First stamp."),
+        ("duration_ns", _INT, "From the first stamp that counts to the last."),
+        ("median_ns", _REAL, "Median latency of the iterations that count."),
+        ("cpu_time_ns", _INT, "CPU time of the worker in the block."),
+        ("nivcsw", _INT, "Involuntary context switches of the worker."),
+        ("majflt", _INT, "Major page faults of the worker."),
+        ("nr_throttled", _INT, "Periods in which the cgroup's CPU quota stopped the worker."),
+        ("compilations", _INT, "Compilations and other changes that the backend counted."),
+        ("canary_ns", _INT, "Canary after the block; warm-up only."),
+    ],
+)
+
+ITERATIONS = _schema(
+    "iterations",
+    [
+        _RUN,
+        _CASE,
+        ("block", _SMALL, "Number of the block within the case."),
+        ("phase", _WORD, "`first`, `warmup`, `rewarm`, `measure` or `steady`; only `measure` is in the statistics."),
+        ("batch", _SMALL, "Size of the varying or batch axis."),
+        ("start_ns", _INT, "Stamp before the first API call."),
+        ("host_latency_ns", _INT, "From that stamp until the outputs were known complete."),
+    ],
+)
+
+SHAPES = _schema(
+    "shapes",
+    [
+        _RUN,
+        _CASE,
+        _COHORT,
+        ("axis", _WORD, "Axis that varies."),
+        ("size", _SMALL, "Its size."),
+        ("n", _INT, "Iterations of this size in the statistics."),
+        ("p50_ns", _REAL, "Median latency of this size within the sequence."),
+        ("p99_ns", _REAL, "99th percentile; null below 368 samples."),
+        ("first_seen_ns", _INT, "Latency of the first inference of this size."),
+        ("after_switch_ns", _REAL, "Median latency where the size before was another one."),
+        ("after_same_ns", _REAL, "Median latency where the size before was the same; null if that never happened."),
+        ("steady_ns", _REAL, "Median latency of a short constant run of this size; null if not taken."),
+    ],
+)
+
+ACCURACY = _schema(
+    "accuracy",
+    [
+        _RUN,
+        _CASE,
+        _COHORT,
+        ("moment", _WORD, "`before` or `after` the timing."),
+        ("reference", _WORD, "Name of the reference backend."),
+        ("output", _WORD, "Output."),
+        ("batch", _SMALL, "Size of the varying or batch axis."),
+        ("verdict", _WORD, "`pass`, `warn` or `fail`."),
+        ("reason", _TEXT, "What failed or nearly did."),
+        ("max_abs_err", _REAL, "Largest absolute difference."),
+        ("mean_abs_err", _REAL, "Mean absolute difference."),
+        ("p99_abs_err", _REAL, "99th percentile of the absolute difference."),
+        ("rel_l2", _REAL, "L2 norm of the difference over that of the reference."),
+        ("cosine", _REAL, "Cosine between output and reference."),
+        ("snr_db", _REAL, "Signal-to-noise ratio in dB; null if there is no difference."),
+        ("mean_rel_err", _REAL, "Mean relative difference with a floor of 1e-3 RMS of the reference."),
+        ("outside_share", _REAL, "Share of elements beyond rtol |r| + atol RMS(r)."),
+        ("nonfinite", _INT, "NaN and infinite elements of the output."),
+        ("top1_agreement", _REAL, "Share of rows with the same largest element; null unless [rows, classes]."),
+        ("top5_agreement", _REAL, "Share of rows whose largest element is among the reference's five largest."),
+    ],
+)
+
+WARNINGS = _schema(
+    "warnings",
+    [
+        _RUN,
+        _CASE,
+        ("code", _WORD, "Code of the warning, as in docs/reference/warnings."),
+        ("value", _REAL, "What was measured."),
+        ("threshold", _REAL, "What it was compared with."),
+        ("message", _TEXT, "In a sentence, with the remedy."),
+    ],
+)
+
+TABLES: dict[str, pa.Schema] = {
+    "cases": CASES,
+    "blocks": BLOCKS,
+    "iterations": ITERATIONS,
+    "shapes": SHAPES,
+    "accuracy": ACCURACY,
+    "warnings": WARNINGS,
+}
+"""Every table by its name, which is also the name of its folder in a run."""

@@ -1,0 +1,64 @@
+"""Entry of a worker process: `python FOLDER READ_FD WRITE_FD`.
+
+FOLDER holds the code that the parent hands over and nothing else; its `__main__` calls `main`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+
+from benchfw.errors import BACKEND_ERRORS, BenchfwError, ProtocolError, WorkerError
+from benchfw.worker.protocol import Channel, Message
+from benchfw.worker.server import Server
+
+
+def main() -> None:
+    """Answer messages until the parent closes the pipe or asks to stop."""
+    read_fd, write_fd = int(sys.argv[1]), int(sys.argv[2])
+    for descriptor in (read_fd, write_fd):
+        os.set_inheritable(descriptor, False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when a run is interrupted
+    _prefer_as_victim()
+    channel = Channel(read_fd, write_fd)
+    server = Server()
+    while (message := channel.receive()) is not None:
+        if message.type == "exit":
+            return
+        try:
+            reply = server.answer(message)
+        except Exception as error:
+            reply = _error(message.type, error)
+        try:
+            channel.send(reply)
+        except ProtocolError as error:  # an answer that cannot be sent, such as an array of objects
+            channel.send(_error(message.type, error))
+        except WorkerError:  # the parent has gone
+            return
+
+
+def _error(stage: str, error: Exception) -> Message:
+    """Describe an exception for the wire: errors of our tree keep their class, others say their own."""
+    traceback.print_exc()  # into the log of the session
+    sys.stderr.flush()
+    name = type(error).__name__
+    if isinstance(error, MemoryError):
+        name, text, hint = "OutOfMemory", f"out of host memory in {stage}: {error}", None
+    elif isinstance(error, BenchfwError):
+        text, hint = error.message, error.hint
+    else:
+        text, hint = f"{name}: {error}", None
+        name = "BuildFailed" if stage in ("prepare", "load", "step", "resolve") else "BackendError"
+    known = name in BACKEND_ERRORS
+    return Message("error", {"error": name if known else "BackendError", "stage": stage, "message": text, "hint": hint})
+
+
+def _prefer_as_victim() -> None:
+    """Let the kernel take this process, not the parent, when memory runs out."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")
+    except OSError:
+        pass

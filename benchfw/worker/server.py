@@ -1,0 +1,257 @@
+"""What a worker does with each message: one method per type, called in the order of a session's life."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchfw.errors import Invalid, MissingDependency, ProtocolError
+from benchfw.spec.artifact import Artifact
+from benchfw.spec.backend import Backend, Bound, Context
+from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
+from benchfw.worker import clocks, counters, inputs, loops, protocol
+from benchfw.worker.canary import Canary
+from benchfw.worker.protocol import Message
+
+
+class Instance:
+    """A backend with one artifact, and its bound slots."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.prepared: Artifact | None = None
+        self.io: IoSpec | None = None
+        self.bound: dict[int, Bound] = {}
+
+
+class Server:
+    """State of one session's worker. Handlers take a message's values and return the answer."""
+
+    def __init__(self) -> None:
+        self._instances: dict[str, Instance] = {}
+        self._starts = [0] * loops.MAX_BLOCK
+        self._ends = [0] * loops.MAX_BLOCK
+        self._canary = Canary()
+
+    def answer(self, message: Message) -> Message:
+        """Do what `message` asks and return the answer; a raise is the caller's to report."""
+        handler: Callable[[Mapping[str, Any]], Message] | None = getattr(self, f"on_{message.type}", None)
+        if handler is None:
+            raise ProtocolError(f"no such message: {message.type!r}")
+        return handler(message.values)
+
+    # --- about this process -------------------------------------------------------------------------------------
+
+    def on_hello(self, values: Mapping[str, Any]) -> Message:
+        """Tell who this is. `distributions` names the packages whose versions the parent wants to know."""
+        if values["protocol"] != protocol.VERSION:
+            raise ProtocolError(f"the worker speaks protocol {protocol.VERSION}, the parent {values['protocol']}")
+        return ok(
+            protocol=protocol.VERSION,
+            pid=os.getpid(),
+            python=".".join(map(str, sys.version_info[:3])),
+            executable=sys.executable,
+            implementation=sys.implementation.name,
+            numpy=np.__version__,
+            clock=clocks.describe(),
+            packages={name: _version(name) for name in values.get("distributions", [])},
+        )
+
+    def on_canary(self, values: Mapping[str, Any]) -> Message:
+        """Run the canary once."""
+        return ok(canary_ns=self._canary.look())
+
+    def on_overhead(self, values: Mapping[str, Any]) -> Message:
+        """Measure the loop on nothing: start to start of null iterations, and the loop one writes by hand."""
+        n = min(int(values["n"]), loops.MAX_BLOCK)
+        bare_ns = []
+        period_ns = []
+        for _ in range(int(values["rounds"])):
+            bare_ns.append(_quiet(lambda: loops.bare(_nothing, n)))
+            _quiet(lambda: loops.host_sync(_nothing, n, self._starts, self._ends))
+            period_ns.append(float(np.median(np.diff(np.array(self._starts[:n], np.int64)))))
+        return ok(harness_overhead_ns=float(np.median(period_ns)), bare_loop_ns=float(np.median(bare_ns)))
+
+    # --- models and artifacts -----------------------------------------------------------------------------------
+
+    def on_resolve(self, values: Mapping[str, Any]) -> Message:
+        """Turn a model reference into an artifact."""
+        source = _load_class(values["factory"])()
+        artifact, io = source.resolve(
+            values["target"],
+            root=Path(values["root"]),
+            destination=Path(values["destination"]),
+            seed=values["seed"],
+            weights=Path(values["weights"]) if values["weights"] else None,
+        )
+        return ok(artifact=asdict(artifact), io=asdict(io) if io else None)
+
+    def on_step(self, values: Mapping[str, Any]) -> Message:
+        """Run one step: artifact in, file out."""
+        step = _load_class(values["factory"])(values["options"])
+        meta = step.run(
+            Artifact.from_json(values["artifact"]),
+            inputs=[TensorSpec.from_json(item) for item in values["inputs"]],
+            profile=Profile.from_json(values["profile"]),
+            destination=Path(values["destination"]),
+        )
+        return ok(meta=dict(meta))
+
+    # --- the life of a backend ----------------------------------------------------------------------------------
+
+    def on_open(self, values: Mapping[str, Any]) -> Message:
+        """Import a backend and make an instance of it under the name `instance`."""
+        context = values["context"]
+        backend = _load_class(values["factory"])(
+            values["options"],
+            Context(
+                device=context["device"],
+                threads=context["threads"],
+                precision=context["precision"],
+                cache_dir=Path(context["cache_dir"]),
+                root=Path(context["root"]),
+                inputs=tuple(TensorSpec.from_json(item) for item in context["inputs"]),
+            ),
+        )
+        if backend.stream is not None:
+            backend.close()
+            raise Invalid("asynchronous backends need a device clock, which this version does not have")
+        self._instances[values["instance"]] = Instance(backend)
+        return ok()
+
+    def on_prepare(self, values: Mapping[str, Any]) -> Message:
+        instance = self._instances[values["instance"]]
+        artifact = Artifact.from_json(values["artifact"])
+        start = clocks.now()
+        instance.prepared = instance.backend.prepare(artifact, Profile.from_json(values["profile"]))
+        return ok(build_s=(clocks.now() - start) / 1e9)
+
+    def on_load(self, values: Mapping[str, Any]) -> Message:
+        instance = self._instances[values["instance"]]
+        if instance.prepared is None:
+            raise ProtocolError("load before prepare")
+        start = clocks.now()
+        instance.io = instance.backend.load(instance.prepared)
+        return ok(load_s=(clocks.now() - start) / 1e9, io=asdict(instance.io), facts=dict(instance.backend.facts()))
+
+    def on_bind(self, values: Mapping[str, Any]) -> Message:
+        """Bind the files of one set of inputs to a slot. The peak of resident memory starts anew with slot 0."""
+        instance = self._instances[values["instance"]]
+        if values["slot"] == 0:
+            counters.reset_peak_rss()
+        start = clocks.now()
+        instance.bound[values["slot"]] = instance.backend.bind(values["slot"], inputs.read(values["files"]))
+        return ok(bind_s=(clocks.now() - start) / 1e9)
+
+    def on_block(self, values: Mapping[str, Any]) -> Message:
+        """Run one block and return its raw stamps.
+
+        Either `slot` and `n` (that many launches of one slot) or `slots` (one launch of each, in order).
+        """
+        instance = self._instances[values["instance"]]
+        before, changes = counters.read(), dict(instance.backend.counters())
+        collections = _collections()
+        if "slots" in values:
+            n = len(values["slots"])
+            launches = [instance.bound[slot].launch for slot in values["slots"]]
+            _check_length(n)
+            _quiet(lambda: loops.host_sync_sequence(launches, self._starts, self._ends))
+        else:
+            n = int(values["n"])
+            launch = instance.bound[values["slot"]].launch
+            _check_length(n)
+            _quiet(lambda: loops.host_sync(launch, n, self._starts, self._ends))
+        after = counters.read()
+        changes = {name: value - changes.get(name, 0) for name, value in instance.backend.counters().items()}
+        return Message(
+            "ok",
+            {
+                "counters": {name: after[name] - before[name] for name in after},
+                "changes": changes,
+                "collections": _collections() - collections,
+            },
+            {
+                "starts": np.array(self._starts[:n], np.int64),
+                "ends": np.array(self._ends[:n], np.int64),
+            },
+        )
+
+    def on_outputs(self, values: Mapping[str, Any]) -> Message:
+        """Return the outputs of the last launch of a slot."""
+        outputs = self._instances[values["instance"]].bound[values["slot"]].outputs()
+        arrays: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in outputs.items()}
+        return Message("ok", {}, arrays)
+
+    def on_facts(self, values: Mapping[str, Any]) -> Message:
+        instance = self._instances[values["instance"]]
+        return ok(facts=dict(instance.backend.facts()), peak_rss_bytes=counters.rss_bytes())
+
+    def on_close(self, values: Mapping[str, Any]) -> Message:
+        """Close one instance, or all of them before the process ends."""
+        names = [values["instance"]] if "instance" in values else list(self._instances)
+        for name in names:
+            instance = self._instances.pop(name, None)
+            if instance is not None:
+                instance.bound.clear()
+                instance.backend.close()
+        gc.unfreeze()
+        gc.collect()
+        return ok()
+
+
+def ok(**values: Any) -> Message:
+    return Message("ok", values)
+
+
+def _nothing() -> None:
+    """The null inference."""
+
+
+def _quiet(block: Callable[[], Any]) -> Any:
+    """Run a block with the garbage collector off.
+
+    What is alive before the block is frozen and stays so: a full collection with a framework loaded takes
+    hundreds of milliseconds, and it is paid between all blocks if the objects are thawed each time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        return block()
+    finally:
+        gc.enable()
+
+
+def _collections() -> int:
+    return sum(generation["collections"] for generation in gc.get_stats())
+
+
+def _check_length(n: int) -> None:
+    if not 1 <= n <= loops.MAX_BLOCK:
+        raise ProtocolError(f"a block has 1 to {loops.MAX_BLOCK} iterations, not {n}")
+
+
+def _load_class(path: str) -> Any:
+    """Import `package.module:Class`; a missing top-level package is a missing dependency, not a fault of the plugin."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise MissingDependency(f"{module} needs the package {error.name!r}, which is not installed") from error
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,132 @@
+"""ONNX Runtime backends. Imported in workers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from benchfw.errors import BuildFailed, FellBack, Invalid
+from benchfw.spec import Artifact, Backend, Bound, IoSpec, TensorSpec
+from benchfw.spec.backend import check_inputs
+
+_LEVELS = {
+    "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int8)": "int8",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+
+
+class OrtBound(Bound):
+    """An I/O binding: inputs in OrtValues, outputs preallocated where their shapes follow from the inputs'."""
+
+    def __init__(self, session: ort.InferenceSession, io: IoSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
+        self._binding = session.io_binding()
+        self._names = [spec.name for spec in io.outputs]
+        self._values = {name: ort.OrtValue.ortvalue_from_numpy(np.array(array)) for name, array in inputs.items()}
+        for name, value in self._values.items():
+            self._binding.bind_ortvalue_input(name, value)
+        sizes = _sizes(io.inputs, inputs)
+        for spec in io.outputs:
+            if all(isinstance(dim, int) or dim in sizes for dim in spec.shape):
+                array = np.empty(spec.concrete(sizes), np.dtype(spec.dtype))
+                self._values[f"output {spec.name}"] = value = ort.OrtValue.ortvalue_from_numpy(array)
+                self._binding.bind_ortvalue_output(spec.name, value)
+            else:
+                self._binding.bind_output(spec.name)
+        self.launch = partial(session.run_with_iobinding, self._binding)
+
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        return dict(zip(self._names, (value.numpy() for value in self._binding.get_outputs()), strict=True))
+
+
+class OrtCpu(Backend):
+    """`ort-cpu`. Options: `benchfw_onnxruntime.options.CpuOptions`."""
+
+    provider = "CPUExecutionProvider"
+    _session: ort.InferenceSession | None = None
+    _io: IoSpec | None = None
+
+    def load(self, artifact: Artifact) -> IoSpec:
+        try:
+            self._session = ort.InferenceSession(
+                artifact.path, sess_options=self._session_options(), providers=[self.provider]
+            )
+        except Exception as error:  # ONNX Runtime raises a class of its own per status code
+            raise BuildFailed(f"onnxruntime: {type(error).__name__}: {error}") from error
+        providers = self._session.get_providers()
+        if providers[0] != self.provider:
+            raise FellBack(f"asked for {self.provider}, got {providers}")
+        self._io = IoSpec(
+            inputs=tuple(map(_spec, self._session.get_inputs())), outputs=tuple(map(_spec, self._session.get_outputs()))
+        )
+        return self._io
+
+    def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
+        if self._session is None or self._io is None:
+            raise Invalid("bind before load")
+        check_inputs(self._io, inputs)
+        return OrtBound(self._session, self._io, inputs)
+
+    def facts(self) -> Mapping[str, Any]:
+        if self._session is None:
+            return {}
+        options = self._session.get_session_options()
+        nodes = {
+            graph.ep_name: sum(1 for _ in graph.get_nodes())
+            for graph in self._session.get_provider_graph_assignment_info()
+        }
+        return {
+            "provider_effective": self._session.get_providers()[0],
+            "precision_effective": "fp32",
+            "threads_effective": options.intra_op_num_threads,
+            "nodes": nodes,
+        }
+
+    def close(self) -> None:
+        self._session = None
+
+    def _session_options(self) -> ort.SessionOptions:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = int(self.options["threads"] or self.context.threads)
+        options.inter_op_num_threads = int(self.options["inter_op_threads"])
+        if options.inter_op_num_threads > 1:
+            options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+        options.graph_optimization_level = _LEVELS[self.options["optimization"]]
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self.options["spinning"])))
+        options.add_session_config_entry("session.set_denormal_as_zero", str(int(self.options["denormal_as_zero"])))
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        return options
+
+
+def _spec(argument: Any) -> TensorSpec:
+    shape = tuple(dim if isinstance(dim, int) else dim or f"{argument.name}_{i}" for i, dim in enumerate(argument.shape))
+    if argument.type not in _DTYPES:
+        raise BuildFailed(f"{argument.name!r} is of {argument.type}, which benchfw does not know")
+    return TensorSpec(name=argument.name, dtype=_DTYPES[argument.type], shape=shape)
+
+
+def _sizes(specs: tuple[TensorSpec, ...], inputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """Return the size of every named axis of the inputs."""
+    return {
+        dim: size
+        for spec in specs
+        for dim, size in zip(spec.shape, inputs[spec.name].shape, strict=True)
+        if isinstance(dim, str)
+    }

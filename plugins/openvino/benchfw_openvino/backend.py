@@ -1,0 +1,123 @@
+"""The OpenVINO backend. Imported in workers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from benchfw.errors import BuildFailed, Invalid
+from benchfw.spec import Artifact, Backend, Bound, IoSpec, Profile, TensorSpec
+from benchfw.spec.backend import check_inputs
+
+_PRECISIONS = {"fp32": "f32"}
+_NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+_DTYPES = {
+    "f32": "float32",
+    "f16": "float16",
+    "f64": "float64",
+    "i8": "int8",
+    "i16": "int16",
+    "i32": "int32",
+    "i64": "int64",
+    "u8": "uint8",
+    "boolean": "bool",
+}
+
+
+class OpenVinoBound(Bound):
+    """An infer request with input tensors of its own; outputs are read in place."""
+
+    def __init__(self, compiled: ov.CompiledModel, io: IoSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
+        self._request = compiled.create_infer_request()
+        self._names = [spec.name for spec in io.outputs]
+        for spec in io.inputs:
+            tensor = ov.Tensor(np.array(inputs[spec.name]), shared_memory=False)
+            self._request.set_tensor(spec.name, tensor)
+        self.launch = partial(self._request.infer, share_inputs=True, share_outputs=True)
+
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        return {name: self._request.get_output_tensor(place).data for place, name in enumerate(self._names)}
+
+
+class OpenVino(Backend):
+    """`openvino`. Options: `benchfw_openvino.options.OpenVinoOptions`.
+
+    The inference precision is pinned: left alone, OpenVINO computes in bf16 on CPUs with AMX.
+    """
+
+    _compiled: ov.CompiledModel | None = None
+    _io: IoSpec | None = None
+
+    def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
+        core = ov.Core()
+        try:
+            model = core.read_model(artifact.path)
+            model.reshape(self._shapes(profile))
+            self._compiled = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": _PRECISIONS[self.context.precision],
+                    "INFERENCE_NUM_THREADS": int(self.options["threads"] or self.context.threads),
+                    "PERFORMANCE_HINT": self.options["performance_hint"],
+                    "NUM_STREAMS": int(self.options["streams"]),
+                },
+            )
+        except RuntimeError as error:
+            raise BuildFailed(f"openvino: {str(error).strip().splitlines()[-1]}") from error
+        return artifact
+
+    def load(self, artifact: Artifact) -> IoSpec:
+        if self._compiled is None:
+            raise Invalid("load before prepare")
+        self._io = IoSpec(
+            inputs=tuple(map(_spec, self._compiled.inputs)), outputs=tuple(map(_spec, self._compiled.outputs))
+        )
+        return self._io
+
+    def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
+        if self._compiled is None or self._io is None:
+            raise Invalid("bind before load")
+        check_inputs(self._io, inputs)
+        return OpenVinoBound(self._compiled, self._io, inputs)
+
+    def facts(self) -> Mapping[str, Any]:
+        if self._compiled is None:
+            return {}
+        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        return {
+            "provider_effective": "CPU",
+            "precision_effective": _NAMES.get(hint, hint),
+            "threads_effective": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            "streams": int(self._compiled.get_property("NUM_STREAMS")),
+        }
+
+    def close(self) -> None:
+        self._compiled = None
+
+    def _shapes(self, profile: Profile) -> dict[str, ov.PartialShape]:
+        """Return the shape of each input, with the profile's range where an axis has one."""
+        shapes = {}
+        for spec in self.context.inputs:
+            dims = []
+            for dim in spec.shape:
+                axis = profile.axes.get(str(dim)) if isinstance(dim, str) else None
+                dims.append(ov.Dimension(axis.min, axis.max) if axis else ov.Dimension(dim))
+            shapes[spec.name] = ov.PartialShape(dims)
+        return shapes
+
+
+def _spec(port: Any) -> TensorSpec:
+    kind = port.get_element_type().get_type_name()
+    if kind not in _DTYPES:
+        raise BuildFailed(f"{port.get_any_name()!r} is of type {kind}, which benchfw does not know")
+    shape = tuple(
+        int(dim.get_length()) if dim.is_static else f"{port.get_any_name()}_{place}"
+        for place, dim in enumerate(port.get_partial_shape())
+    )
+    return TensorSpec(name=port.get_any_name(), dtype=_DTYPES[kind], shape=shape)

@@ -1,0 +1,1 @@
+"""benchfw plugin: PyTorch, eager and compiled; models from Python; their export to ONNX."""

@@ -1,0 +1,184 @@
+"""PyTorch backends, on the CPU. Imported in workers alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+import torch._dynamo
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch._dynamo.utils import counters as dynamo_counters
+
+from benchfw.errors import BuildFailed, Invalid, MissingDependency, OutOfMemory
+from benchfw.spec import Artifact, Backend, Bound, Context, IoSpec, Profile
+from benchfw.spec.backend import check_inputs
+from benchfw_torch.sources import build
+from benchfw_torch.tensors import example_inputs, named_outputs
+
+
+class TorchBound(Bound):
+    """Inputs as tensors of their own; PyTorch allocates the outputs itself at every launch."""
+
+    def __init__(self, model: Callable[..., Any], inputs: Mapping[str, Tensor]) -> None:
+        self._result: Any = None
+        arguments = dict(inputs)
+
+        def launch() -> None:
+            self._result = model(**arguments)
+
+        self.launch = launch
+
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        if self._result is None:
+            raise Invalid("outputs before the first launch")
+        return {name: tensor.detach().numpy() for name, tensor in named_outputs(self._result).items()}
+
+
+class TorchEager(Backend):
+    """`torch-eager`. Options: `benchfw_torch.options.EagerOptions`."""
+
+    def __init__(self, options: Mapping[str, Any], context: Context) -> None:
+        super().__init__(options, context)
+        self._stack = ExitStack()
+        self._model: nn.Module | None = None
+        self._threads = int(options.get("threads") or context.threads)
+        torch.set_num_threads(self._threads)
+        torch.set_float32_matmul_precision("highest")  # no bf16 or TF32 behind the name fp32
+        self._stack.enter_context(torch.inference_mode())
+
+    def load(self, artifact: Artifact) -> IoSpec:
+        self._model = self._build(artifact)
+        return IoSpec(inputs=self.context.inputs, outputs=())
+
+    def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
+        check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
+        try:
+            return TorchBound(self._function(), {name: self._tensor(array) for name, array in inputs.items()})
+        except RuntimeError as error:
+            raise _mapped(error) from error
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "provider_effective": "torch",
+            "precision_effective": "fp32",
+            "threads_effective": torch.get_num_threads(),
+            "mkldnn": torch.backends.mkldnn.is_available(),
+        }
+
+    def close(self) -> None:
+        self._model = None
+        self._stack.close()
+
+    def _function(self) -> Callable[..., Any]:
+        if self._model is None:
+            raise Invalid("bind before load")
+        return self._model
+
+    def _build(self, artifact: Artifact) -> nn.Module:
+        model = build(artifact)
+        return model.to(memory_format=torch.channels_last) if self.options["channels_last"] else model
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(np.array(array))
+        if self.options["channels_last"] and tensor.ndim == 4:
+            tensor = tensor.contiguous(memory_format=torch.channels_last)
+        return tensor
+
+
+class TorchCompile(TorchEager):
+    """`torch-compile`: inductor. Options: `benchfw_torch.options.CompileOptions`.
+
+    Dynamic axes are marked as such with the profile's range, so that a sweep compiles once; a size of 1 is a
+    compilation of its own, because PyTorch always specialises it.
+    """
+
+    def __init__(self, options: Mapping[str, Any], context: Context) -> None:
+        super().__init__(options, context)
+        self._profile: Profile | None = None
+        self._compiled: Callable[..., Any] | None = None
+
+    def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
+        """Compile for every point of the profile, from inductor's cache where it has it."""
+        if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
+            raise MissingDependency("torch-compile needs a C++ compiler", hint="apt-get install g++")
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(self.context.cache_dir / "inductor")
+        config: Any = torch._dynamo.config
+        config.recompile_limit = self.options["recompile_limit"]
+        config.fail_on_recompile_limit_hit = True
+        config.automatic_dynamic_shapes = False
+        self._model = self._build(artifact)
+        self._profile = profile
+        self._compiled = torch.compile(
+            self._model, fullgraph=self.options["fullgraph"], mode=self.options["mode"], dynamic=None
+        )
+        for point in ("opt", "min", "max"):
+            inputs = {
+                name: self._mark(name, tensor)
+                for name, tensor in example_inputs(self.context.inputs, profile.sizes(point)).items()
+            }
+            try:
+                self._compiled(**inputs)
+            except Exception as error:
+                raise BuildFailed(f"torch.compile at {point}: {type(error).__name__}: {_first_line(error)}") from error
+        return artifact
+
+    def load(self, artifact: Artifact) -> IoSpec:
+        return IoSpec(inputs=self.context.inputs, outputs=())
+
+    def counters(self) -> Mapping[str, int]:
+        return {
+            "compilations": int(dynamo_counters["stats"]["unique_graphs"]),
+            "graph_breaks": sum(dynamo_counters["graph_break"].values()),
+        }
+
+    def facts(self) -> Mapping[str, Any]:
+        cache = dynamo_counters["inductor"]
+        return {
+            **super().facts(),
+            **self.counters(),
+            "provider_effective": "inductor",
+            "cache_hits": int(cache["fxgraph_cache_hit"]),
+            "cache_misses": int(cache["fxgraph_cache_miss"]),
+        }
+
+    def close(self) -> None:
+        self._compiled = None
+        super().close()
+
+    def _function(self) -> Callable[..., Any]:
+        if self._compiled is None:
+            raise Invalid("bind before prepare")
+        return self._compiled
+
+    def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
+        check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
+        tensors = {name: self._mark(name, self._tensor(array)) for name, array in inputs.items()}
+        return TorchBound(self._function(), tensors)
+
+    def _mark(self, name: str, tensor: Tensor) -> Tensor:
+        """Mark the axes that have a range; a size of 1 is left static."""
+        assert self._profile is not None
+        spec = next(spec for spec in self.context.inputs if spec.name == name)
+        for place, dim in enumerate(spec.shape):
+            axis = self._profile.axes.get(str(dim))
+            if isinstance(dim, str) and axis and axis.min != axis.max and tensor.shape[place] > 1:
+                torch._dynamo.mark_dynamic(tensor, place, min=max(2, axis.min), max=axis.max)
+        return tensor
+
+
+def _mapped(error: RuntimeError) -> Exception:
+    """Tell allocation failures from other errors by PyTorch's words for them."""
+    text = str(error)
+    if "DefaultCPUAllocator" in text or "out of memory" in text:
+        return OutOfMemory(_first_line(error))
+    return error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,73 @@
+"""Registrations of the PyTorch plugin. Light: imported in the parent."""
+
+from __future__ import annotations
+
+from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, StepInfo
+from benchfw.spec.hooks import hookimpl
+
+_TORCH = ("torch>=2.11", "safetensors>=0.5")
+_INSTALL = "pip install 'benchfw-torch[cpu]'"
+
+
+@hookimpl
+def benchfw_register_backends() -> list[BackendInfo]:
+    return [
+        BackendInfo(
+            name="torch-eager",
+            summary="PyTorch, eager mode",
+            factory="benchfw_torch.backend:TorchEager",
+            options="benchfw_torch.options:EagerOptions",
+            accepts=("torch",),
+            provider="torch",
+            capabilities=Capabilities(specializes=False),
+            requires=_TORCH,
+            install=_INSTALL,
+        ),
+        BackendInfo(
+            name="torch-compile",
+            summary="PyTorch, torch.compile with inductor (needs g++)",
+            factory="benchfw_torch.backend:TorchCompile",
+            options="benchfw_torch.options:CompileOptions",
+            accepts=("torch",),
+            provider="inductor",
+            requires=_TORCH,
+            install=_INSTALL,
+        ),
+    ]
+
+
+@hookimpl
+def benchfw_register_model_sources() -> list[ModelSourceInfo]:
+    return [
+        ModelSourceInfo(
+            scheme="builtin",
+            summary="models that come with the plugin: resnet18",
+            format="torch",
+            factory="benchfw_torch.sources:BuiltinSource",
+            requires=_TORCH,
+            install=_INSTALL,
+        ),
+        ModelSourceInfo(
+            scheme="python",
+            summary="MODULE:CALLABLE that returns an nn.Module; runs your code",
+            format="torch",
+            factory="benchfw_torch.sources:PythonSource",
+            requires=_TORCH,
+            install=_INSTALL,
+        ),
+    ]
+
+
+@hookimpl
+def benchfw_register_steps() -> list[StepInfo]:
+    return [
+        StepInfo(
+            name="OnnxFromTorch",
+            source="torch",
+            target="onnx",
+            factory="benchfw_torch.export:OnnxFromTorch",
+            options="benchfw_torch.options:ExportOptions",
+            requires=(*_TORCH, "onnx>=1.19", "onnxscript>=0.7"),
+            install=_INSTALL,
+        )
+    ]

@@ -1,0 +1,128 @@
+"""Models from Python code: resolved once, their weights written for every other worker to load."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, load_model, save_model
+from torch import nn
+
+from benchfw.errors import BuildFailed
+from benchfw.spec import Artifact, IoSpec, ModelSource, TensorSpec
+from benchfw_torch.resnet import ResNet18
+
+BUILTIN: dict[str, tuple[Callable[[], nn.Module], IoSpec]] = {
+    "resnet18": (
+        ResNet18,
+        IoSpec(
+            inputs=(TensorSpec(name="input", dtype="float32", shape=("batch", 3, "height", "width")),),
+            outputs=(TensorSpec(name="output", dtype="float32", shape=("batch", 1000)),),
+        ),
+    )
+}
+
+
+class BuiltinSource(ModelSource):
+    """`builtin:NAME`."""
+
+    def resolve(
+        self, target: str, *, root: Path, destination: Path, seed: int, weights: Path | None
+    ) -> tuple[Artifact, IoSpec | None]:
+        if target not in BUILTIN:
+            raise BuildFailed(f"no builtin model {target!r}", hint=f"there are: {', '.join(sorted(BUILTIN))}")
+        artifact = _resolve(f"builtin:{target}", BUILTIN[target][0], root, destination, seed, weights)
+        return artifact, BUILTIN[target][1]
+
+
+class PythonSource(ModelSource):
+    """`python:MODULE:CALLABLE`; the module is found from the scenario's folder."""
+
+    def resolve(
+        self, target: str, *, root: Path, destination: Path, seed: int, weights: Path | None
+    ) -> tuple[Artifact, IoSpec | None]:
+        factory = _import(target, root)
+        return _resolve(f"python:{target}", factory, root, destination, seed, weights), None
+
+
+def build(artifact: Artifact) -> nn.Module:
+    """Return the model of a torch artifact, its weights loaded, in eval mode."""
+    reference = str(artifact.meta["ref"])
+    scheme, _, target = reference.partition(":")
+    factory = BUILTIN[target][0] if scheme == "builtin" else _import(target, Path(artifact.meta["root"]))
+    model = _call(factory, reference, int(artifact.meta["seed"]))
+    missing, unexpected = load_model(model, artifact.path, strict=False)
+    if missing or unexpected:
+        raise BuildFailed(f"{reference} has other parameters than when it was resolved: {missing or unexpected}")
+    return model.eval()
+
+
+def _resolve(
+    reference: str, factory: Callable[[], nn.Module], root: Path, destination: Path, seed: int, weights: Path | None
+) -> Artifact:
+    model = _call(factory, reference, seed).eval()
+    if weights is not None:
+        _load_weights(model, weights)
+    draft = destination / f".{os.getpid()}.safetensors"
+    try:
+        save_model(model, str(draft))
+        digest = hashlib.sha256(draft.read_bytes()).hexdigest()
+        path = destination / f"{digest}.safetensors"
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    identity = hashlib.sha256("\n".join([digest, reference, _source(factory)]).encode()).hexdigest()
+    return Artifact(format="torch", path=str(path), sha256=identity, meta={"ref": reference, "seed": seed, "root": str(root)})
+
+
+def _call(factory: Callable[[], nn.Module], reference: str, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    model = factory()
+    if not isinstance(model, nn.Module):
+        raise BuildFailed(f"{reference} returned a {type(model).__name__}, not an nn.Module")
+    return model
+
+
+def _import(target: str, root: Path) -> Callable[[], nn.Module]:
+    module_name, _, name = target.partition(":")
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise BuildFailed(f"python:{target}: {error}", hint=f"modules are looked for in {root} first") from error
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        raise BuildFailed(f"python:{target}: {module_name} has no callable {name!r}")
+    return factory  # type: ignore[no-any-return]
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    """Load a state dict; files of other formats and pickles of code are refused."""
+    try:
+        state: Mapping[str, Any]
+        if path.suffix == ".safetensors":
+            state = load_file(str(path))
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
+    except Exception as error:  # torch, zip, pickle and safetensors each have their own
+        raise BuildFailed(
+            f"weights {path.name}: {error}", hint="model.weights takes a state dict saved by torch.save, or safetensors"
+        ) from error
+
+
+def _source(factory: Callable[[], nn.Module]) -> str:
+    """Return the source of the module that defines a factory, or its name where there is none."""
+    module = inspect.getmodule(factory)
+    try:
+        return inspect.getsource(module) if module else repr(factory)
+    except OSError:
+        return repr(factory)
