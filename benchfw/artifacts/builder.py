@@ -83,6 +83,7 @@ class Builder:
         steps: Every step that plugins provide.
         step_options: Options by the name of the step, validated, defaults filled in.
         timeout: Deadline of a resolution or step, in seconds.
+        notify: Told when a step begins that the cache cannot spare.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class Builder:
         steps: Mapping[str, StepInfo],
         step_options: Mapping[str, Mapping[str, Any]],
         timeout: float,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
+        self._notify = notify
         self._start = start
         self._cache = cache
         self._steps = steps
@@ -184,6 +187,7 @@ class Builder:
         steps = (*made.steps, step.name)
         if found is not None:
             return replace(made, artifact=found, steps=steps)
+        self._notify(f"{step.name} for {profile.slug}")
         start = time.monotonic()
         temporary = self._cache.temporary(path)
         try:

@@ -32,7 +32,7 @@ class NullBound(Bound):
     """Answers one fixed array."""
 
     def __init__(self) -> None:
-        self._output = np.arange(1, 5, dtype=np.float32)
+        self._output: NDArray[Any] = np.arange(1, 5, dtype=np.float32)
         self.launch = lambda: None
 
     def outputs(self) -> Mapping[str, NDArray[Any]]:

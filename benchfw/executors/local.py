@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
-
 from benchfw.artifacts import Builder, Cache
+from benchfw.artifacts.builder import distributions
 from benchfw.environments import DEFAULT, Environment, thread_variables, usable_cpus
 from benchfw.errors import PluginError
 from benchfw.measure import Conductor, Event, Settings
@@ -19,6 +18,7 @@ from benchfw.measure.inputs import InputMaker
 from benchfw.plugins import Registry, options_model
 from benchfw.scenario import Loaded, Plan, Session, make_plan
 from benchfw.scenario.resolved import model_inputs
+from benchfw.spec.tensors import IoSpec
 from benchfw.store import provenance
 from benchfw.store.writer import RunWriter
 from benchfw.supervisor import Worker, hand_over
@@ -44,6 +44,36 @@ class Outcome:
 def backend_options(registry: Registry, names: set[str]) -> dict[str, Any]:
     """Return the pydantic model of the options of each of these backends that is installed."""
     return {name: options_model(registry.backends[name]) for name in names if name in registry.backends}
+
+
+def describe_model(registry: Registry, ref: str, root: Path) -> IoSpec | None:
+    """Resolve a model for its inputs and outputs alone; None where its source does not know them.
+
+    Raises:
+        UnknownName: No plugin provides the scheme.
+        BackendError, WorkerError: The model cannot be resolved.
+    """
+    scheme, _, target = ref.partition(":")
+    source = registry.model_source(scheme)
+    with tempfile.TemporaryDirectory(prefix="benchfw-") as name:
+        folder = Path(name)
+        code = hand_over(folder / "code", {source.factory})
+        builder = Builder(
+            start=lambda: Worker(
+                python=Environment().python,
+                code=code,
+                log=folder / "log",
+                distributions=distributions(source.requires),
+            ),
+            cache=Cache.default(),
+            steps={},
+            step_options={},
+            timeout=1200.0,
+        )
+        try:
+            return builder.resolve(source, target, root=root, seed=0, weights=None).io
+        finally:
+            builder.close()
 
 
 def run_scenario(
@@ -125,9 +155,7 @@ class _Run:
         spec = loaded.scenario.model
         self._write_manifest({})
         self.notify(Stage(f"resolving {spec.ref}"))
-        model = builder.resolve(
-            self.source, self.target, root=loaded.root, seed=spec.seed, weights=spec.weights
-        )
+        model = builder.resolve(self.source, self.target, root=loaded.root, seed=spec.seed, weights=spec.weights)
         scenario, specs = model_inputs(loaded, model.io)
         options = backend_options(self.registry, {entry.use for entry in scenario.backend})
         plan = make_plan(
@@ -171,20 +199,21 @@ class _Run:
     def _builder(self) -> Builder:
         scenario = self.loaded.scenario
         steps = self.registry.steps
-        names = {Requirement(text).name for step in steps.values() for text in step.requires}
-        names |= {Requirement(text).name for text in self.source.requires}
+        names = {name for step in steps.values() for name in distributions(step.requires)}
+        names |= set(distributions(self.source.requires))
         return Builder(
             start=lambda: self._worker("artifacts", self.environments[DEFAULT], names),
             cache=self.cache,
             steps=steps,
             step_options=_step_options(self.registry, scenario.steps),
             timeout=self.settings.build_s,
+            notify=lambda text: self.notify(Stage(text)),
         )
 
     def _start(self, session: Session, invocation: int) -> Worker:
         suffix = f".{invocation}" if invocation else ""
         requires = session.info.requires if session.info else ()
-        names = {Requirement(text).name for text in requires}
+        names = set(distributions(requires))
         return self._worker(session.session_id + suffix, self.environments[session.environment], names)
 
     def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
@@ -254,5 +283,3 @@ def _step_options(registry: Registry, given: Mapping[str, Mapping[str, Any]]) ->
 
 def _sequences(plan: Plan) -> dict[str, str]:
     return {case.cohort_id: case.sequence.sha256 for case in plan.cases if case.sequence is not None}
-
-

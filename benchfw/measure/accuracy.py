@@ -46,7 +46,9 @@ def match(outputs: Outputs, reference: Outputs) -> list[tuple[str, NDArray[Any],
         Invalid: Their number, or a shape, differs.
     """
     if len(outputs) != len(reference):
-        raise Invalid(f"{len(outputs)} outputs {sorted(outputs)}, the reference has {len(reference)} {sorted(reference)}")
+        raise Invalid(
+            f"{len(outputs)} outputs {sorted(outputs)}, the reference has {len(reference)} {sorted(reference)}"
+        )
     if set(outputs) == set(reference):
         pairs = [(name, outputs[name], reference[name]) for name in reference]
     else:
@@ -114,7 +116,9 @@ def _judge(metrics: Mapping[str, Any], y: NDArray[Any], r: NDArray[Any], toleran
     elif rel_l2 > tolerance.warn:
         warned.append(f"relative L2 {rel_l2:.1e} is above {tolerance.warn:.0e}")
     if share > tolerance.share:
-        failed.append(f"{share:.2%} of the elements are outside of rtol {tolerance.rtol:g}, atol {tolerance.atol:g} RMS")
+        failed.append(
+            f"{share:.2%} of the elements are outside of rtol {tolerance.rtol:g}, atol {tolerance.atol:g} RMS"
+        )
     if metrics["cosine"] < tolerance.cosine:
         failed.append(f"cosine {metrics['cosine']:.4f} is below {tolerance.cosine}")
     return ("fail" if failed else "warn" if warned else "pass"), "; ".join(failed + warned)

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchfw.artifacts import Builder, Made, ResolvedModel
 from benchfw.errors import BackendError, BenchfwError, Invalid, WorkerCrashed, WorkerError
-from benchfw.measure import accuracy, rows, warmup
+from benchfw.measure import accuracy, judge, rows, warmup
 from benchfw.measure.events import CaseDone, CohortStarted, Event, RoundDone, Stage
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.member import Member
@@ -25,7 +25,6 @@ MEMORY_RESERVE = 1.5
 MIN_ROUNDS = 3
 MAX_RESTARTS = 1
 _STEADY_NS = 50_000_000
-_NIVCSW_PER_BLOCK = 10
 
 Tables = dict[str, Any]
 """Rows, or columns, by the name of the table."""
@@ -116,7 +115,6 @@ class Conductor:
         """Make every artifact before anything is measured; what fails is told again when its case is loaded."""
         for case in self._plan.cases:
             if case.status is None:
-                self._notify(Stage(f"{case.session.entry.label}: artifact for {case.profile.slug}"))
                 with contextlib.suppress(BackendError, WorkerError):
                     self._make(case)
         self._builder.close()
@@ -161,9 +159,7 @@ class Conductor:
             groups.setdefault(key, []).append(case)
         return list(groups.values())
 
-    def _open(
-        self, cases: Sequence[Case], interleave: str, references: _References
-    ) -> tuple[list[Member], list[Case]]:
+    def _open(self, cases: Sequence[Case], interleave: str, references: _References) -> tuple[list[Member], list[Case]]:
         """Load, bind and check cases one by one while there is memory; return them and those to be deferred."""
         group: list[Member] = []
         for place, case in enumerate(cases):
@@ -243,14 +239,19 @@ class Conductor:
                             f"{block.compilations} compilations within a measured block (V04)",
                             hint="the shapes were warmed up; something else made the backend compile again",
                         )
-                    member.stopping.look(member.count, len(member.measured), member.measured_s, lambda m=member: m.samples)  # type: ignore[misc]
+                    member.stopping.look(
+                        member.count,
+                        len(member.measured),
+                        member.measured_s,
+                        lambda m=member: m.evidence,  # type: ignore[misc]
+                    )
             number += 1
             self._notify(_round_event(number, members, None if left is None else left - (time.monotonic() - start)))
 
     def _finish(self, member: Member) -> None:
         """Take what belongs to a measured case: final intervals, constant runs, peak memory, warnings."""
         if not member.stopping.converged:
-            member.stopping.assess(member.samples)
+            member.stopping.assess(member.evidence)
         if member.case.sequence is not None:
             for slot in range(len(member.sizes)):
                 n = max(4, min(100, round(_STEADY_NS / member.expected(slot))))
@@ -259,7 +260,7 @@ class Conductor:
         values = member.session.ask("facts", self._settings.load_s, instance=member.instance.key).values
         member.peak_rss_bytes = values["peak_rss_bytes"]
         member.session.peak_rss_bytes = max(member.session.peak_rss_bytes, member.peak_rss_bytes or 0)
-        _warn(member)
+        judge.add_warnings(member)
 
     # --- accuracy -----------------------------------------------------------------------------------------------
 
@@ -279,7 +280,9 @@ class Conductor:
                     self._compare(member, size, outputs, references, moment)
                 failed = [row for row in member.accuracy if row["verdict"] == "fail"]
                 if failed:
-                    raise _AccuracyFailed(f"{failed[0]['moment']} the timing, {failed[0]['output']}: {failed[0]['reason']}")
+                    raise _AccuracyFailed(
+                        f"{failed[0]['moment']} the timing, {failed[0]['output']}: {failed[0]['reason']}"
+                    )
 
     def _compare(
         self, member: Member, size: int, outputs: accuracy.Outputs, references: _References, moment: str
@@ -307,7 +310,7 @@ class Conductor:
                 cases.append(rows.case_row(members[case.case_id], self._common, self._run_folder))
             else:
                 cases.append(rows.planned_row(case, self._common))
-        _add_speedup(cases, reference or self._reference)
+        judge.add_speedup(cases, reference or self._reference)
         for row in cases:
             self._notify(CaseDone(row))
         measured = list(members.values())
@@ -345,32 +348,3 @@ def _round_event(number: int, members: Sequence[Member], left_s: float | None) -
     widths = [(member.stopping.widest, member.name) for member in open_ if member.stopping.widest is not None]
     widest = max(widths, default=None)
     return RoundDone(number, left_s, len(open_), (widest[1], widest[0] or 0.0) if widest else None)
-
-
-def _add_speedup(cases: Sequence[dict[str, Any]], reference: str | None) -> None:
-    """Fill in `speedup`: throughput over the reference's; over that of the same profile if it ran under several."""
-    base = {row["profile"]: row.get("throughput_samples_s") for row in cases if row["name"] == reference}
-    base = {profile: value for profile, value in base.items() if value}
-    for row in cases:
-        yardstick = base.get(row["profile"]) or next(iter(base.values()), None)
-        if row["status"] == "OK" and yardstick:
-            row["speedup"] = row["throughput_samples_s"] / yardstick
-
-
-def _warn(member: Member) -> None:
-    """Add the warnings that follow from a case's own counters."""
-    blocks, samples = member.measured, member.samples
-    if not member.stopping.converged:
-        widest, target = member.stopping.widest, member.settings.rule.targets[0].width
-        member.warn("W01", widest, target, f"not converged: {member.stopping.why_not()}; allow more time or `--effort`")
-    throttled = sum(block.counters["nr_throttled"] for block in blocks)
-    if throttled:
-        member.warn("W10", throttled, 0, f"the CPU quota stopped the worker in {throttled} periods; raise it or lower `threads`")
-    switches = sum(block.counters["nivcsw"] for block in blocks) / max(1, len(blocks))
-    if switches > _NIVCSW_PER_BLOCK:
-        text = f"{switches:.0f} involuntary context switches per block: something else wants the CPUs, or `threads` is too high"
-        member.warn("W10", switches, _NIVCSW_PER_BLOCK, text)
-    overhead = member.session.overhead.get("harness_overhead_ns", 0.0)
-    share = overhead / max(1.0, float(samples.mean())) if len(samples) else 0.0
-    if share > 0.01:
-        member.warn("W15", share, 0.01, f"benchfw's own {overhead:.0f} ns are {share:.1%} of the latency")

@@ -15,10 +15,11 @@ from benchfw.measure.accuracy import Outputs
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.session import Instance, LiveSession
 from benchfw.measure.settings import Settings
-from benchfw.measure.stopping import Stopping
+from benchfw.measure.stopping import Mean, Quantile, Stopping
 from benchfw.scenario import Case
 from benchfw.scenario.plan import BATCH_AXIS
 from benchfw.spec.tensors import TensorSpec
+from benchfw.stats import mean_interval
 
 BLOCK_NS = 100_000_000
 """Length of a block that is aimed at; a block is 50 to 200 ms unless three iterations take longer."""
@@ -89,7 +90,9 @@ class Member:
     _cursor: int = 0
 
     def __post_init__(self) -> None:
-        self.stopping = Stopping(self.settings.rule)
+        rule = self.settings.rule
+        target = Mean(rule.throughput_width) if self.case.sequence else Quantile(0.5, rule.median_width)
+        self.stopping = Stopping(rule, (target,))
 
     # --- labels -------------------------------------------------------------------------------------------------
 
@@ -262,18 +265,32 @@ class Member:
         return np.concatenate([block.latencies for block in blocks]) if blocks else np.empty(0, np.int64)
 
     @property
+    def evidence(self) -> Ints:
+        """What the stopping rule looks at: latencies, or the total time of each chunk of a random sequence."""
+        if self.case.sequence is None or not self.measured:
+            return self.samples
+        length = self.case.sequence.chunk_length
+        return np.concatenate([block.latencies.reshape(-1, length).sum(axis=1) for block in self.measured])
+
+    def _work(self, block: Block) -> int:
+        """Return the samples that the counted iterations of a block completed."""
+        if block.sizes is None:
+            return len(block.latencies) * self.batch_of(0)
+        return sum(self.batch_of(int(size)) for size in block.sizes[block.rewarm :])
+
+    @property
     def throughput(self) -> float | None:
         """Samples per second: work over fenced wall time."""
-        work = 0
-        wall = 0
-        for block in self.measured:
-            counted = len(block.latencies)
-            if block.sizes is None:
-                work += counted * self.batch_of(0)
-            else:
-                work += sum(self.batch_of(int(size)) for size in block.sizes[block.rewarm :])
-            wall += block.duration_ns
-        return work / wall * 1e9 if wall else None
+        wall = sum(block.duration_ns for block in self.measured)
+        return sum(map(self._work, self.measured)) / wall * 1e9 if wall else None
+
+    @property
+    def throughput_interval(self) -> tuple[float, float] | None:
+        """Interval of the throughput, from the time per sample of each block; None if it is open."""
+        if not self.measured:
+            return None
+        interval = mean_interval(np.array([block.duration_ns / self._work(block) for block in self.measured]))
+        return (1e9 / interval.high, 1e9 / interval.low) if interval.finite and interval.low > 0 else None
 
 
 def _rewarm(starts: Ints) -> int:

@@ -74,6 +74,7 @@ def case_row(member: Member, common: Mapping[str, Any], run_folder: Path) -> dic
         row |= {
             "provider_effective": instance.facts.get("provider_effective"),
             "precision_effective": instance.facts.get("precision_effective"),
+            "facts": json.dumps(dict(instance.facts), sort_keys=True),
             "artifact_steps": "+".join(instance.made.steps) or None,
             "artifact_s": instance.made.seconds,
             "build_s": instance.build_s,
@@ -127,6 +128,8 @@ def _statistics(member: Member) -> dict[str, Any]:
         "latency_p99_low_ns": p99.low if p99 else None,
         "latency_p99_high_ns": p99.high if p99 else None,
         "throughput_samples_s": member.throughput,
+        "throughput_low_samples_s": member.throughput_interval[0] if member.throughput_interval else None,
+        "throughput_high_samples_s": member.throughput_interval[1] if member.throughput_interval else None,
         "nivcsw": sum(block.counters["nivcsw"] for block in blocks),
         "cpu_time_s": sum(block.counters["cpu_time_ns"] for block in blocks) / 1e9,
     }
@@ -150,6 +153,7 @@ def block_rows(member: Member) -> list[dict[str, Any]]:
             "median_ns": float(np.median(block.latencies)),
             "cpu_time_ns": block.counters["cpu_time_ns"],
             "nivcsw": block.counters["nivcsw"],
+            "minflt": block.counters["minflt"],
             "majflt": block.counters["majflt"],
             "nr_throttled": block.counters["nr_throttled"],
             "compilations": block.compilations,
@@ -195,7 +199,9 @@ def shape_rows(member: Member) -> list[dict[str, Any]]:
     rows = []
     for size in sequence.sizes:
         chosen = latencies[sizes == size]
-        steady = [b.latencies for b in member.blocks if b.phase == "steady" and b.sizes is not None and b.sizes[0] == size]
+        steady = [
+            b.latencies for b in member.blocks if b.phase == "steady" and b.sizes is not None and b.sizes[0] == size
+        ]
         first = [b for b in member.blocks if b.phase == "first" and b.sizes is not None and b.sizes[0] == size]
         rows.append(
             {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchfw.artifacts import Made
-from benchfw.artifacts.builder import check_requirements
+from benchfw.artifacts.builder import check_requirements, distributions
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Case, Session
 from benchfw.spec.tensors import IoSpec, TensorSpec
@@ -88,9 +88,10 @@ class LiveSession:
 
     @property
     def backend_version(self) -> str | None:
-        packages = self.hello.get("packages", {})
+        """Version of the framework: of the first requirement of the backend."""
         requires = self.session.info.requires if self.session.info else ()
-        return next((version for version in packages.values()), None) if requires else None
+        packages: Mapping[str, str | None] = self.hello.get("packages", {})
+        return packages.get(distributions(requires)[0]) if requires else None
 
     def ask(self, kind: str, timeout: float, /, **values: Any) -> Message:
         """Resume the worker for one question; it is held again once it has answered."""

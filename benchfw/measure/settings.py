@@ -6,19 +6,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """A quantile whose interval must become narrow: half of its width over the quantile, at most `width`."""
-
-    q: float
-    width: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Effort:
     """When a case has enough data (docs/concepts/measurement.md).
 
     Attributes:
-        targets: All must be met.
+        median_width: Half of the interval of the median over the median, at most.
+        throughput_width: The same for the throughput of a random sequence.
         min_s, max_s: Time in measured blocks, at least and at most.
         settle_s: Time that warm-up waits for a steady machine, at most.
         max_n: Iterations, at most; enough of them stand in for `min_s`.
@@ -26,7 +19,8 @@ class Effort:
             at least.
     """
 
-    targets: tuple[Target, ...]
+    median_width: float
+    throughput_width: float
     min_s: float
     max_s: float
     settle_s: float
@@ -37,9 +31,9 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(targets=(Target(q=0.5, width=0.01),), min_s=1.0, max_s=10.0, settle_s=3.0, max_n=200_000),
-    "standard": Effort(targets=(Target(q=0.5, width=0.005),), min_s=3.0, max_s=60.0, settle_s=10.0),
-    "report": Effort(targets=(Target(q=0.5, width=0.0025),), min_s=30.0, max_s=300.0, settle_s=30.0),
+    "quick": Effort(median_width=0.01, throughput_width=0.01, min_s=1.0, max_s=10.0, settle_s=3.0, max_n=200_000),
+    "standard": Effort(median_width=0.005, throughput_width=0.005, min_s=3.0, max_s=60.0, settle_s=10.0),
+    "report": Effort(median_width=0.0025, throughput_width=0.0025, min_s=30.0, max_s=300.0, settle_s=30.0),
 }
 
 

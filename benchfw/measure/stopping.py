@@ -1,7 +1,8 @@
-"""When a case has enough data."""
+"""When a case has enough data: fixed-width stopping (Chow and Robbins 1965), on precision, never on spread."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,18 +10,82 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.measure.settings import Effort
-from benchfw.stats import Interval, quantile_interval
+from benchfw.stats import Interval, mean_interval, quantile_interval
 
 LOOK_GROWTH = 1.3
 """Samples must have grown by this factor between looks: looking after every block would stop on luck."""
 
+Samples = NDArray[np.int64]
+
+
+class Target(ABC):
+    """A statistic whose interval must become narrow.
+
+    Attributes:
+        name: What it is, in a sentence.
+        width: Half of the interval over the statistic, at most.
+    """
+
+    name: str
+    width: float
+
+    @abstractmethod
+    def interval(self, samples: Samples) -> Interval:
+        """Return the statistic and its interval."""
+
+    @abstractmethod
+    def shortage(self, interval: Interval, effort: Effort) -> str:
+        """Say what the sample lacks whatever its interval; empty if nothing."""
+
+
+@dataclass(frozen=True)
+class Quantile(Target):
+    """The q-quantile of latencies: for a case of one shape."""
+
+    q: float
+    width: float
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"p{self.q * 100:g}"
+
+    def interval(self, samples: Samples) -> Interval:
+        return quantile_interval(samples, self.q)
+
+    def shortage(self, interval: Interval, effort: Effort) -> str:
+        m = interval.effective_n
+        if m < effort.min_effective:
+            return f"{m:.0f} independent samples, wanted {effort.min_effective:.0f}"
+        if m * (1.0 - self.q) < effort.min_tail:
+            return f"{m * (1.0 - self.q):.0f} independent samples beyond {self.name}, wanted {effort.min_tail:.0f}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Mean(Target):
+    """The mean time of a whole chunk of a random sequence, which is its throughput.
+
+    The latencies of a mixture spread over its sizes, so that the interval of their median tells nothing about how
+    well the mixture is known.
+    """
+
+    width: float
+    name: str = "the mean time of a whole chunk of the sequence"
+
+    def interval(self, samples: Samples) -> Interval:
+        return mean_interval(samples.astype(np.float64))
+
+    def shortage(self, interval: Interval, effort: Effort) -> str:
+        return ""
+
 
 @dataclass
 class Stopping:
-    """Fixed-width stopping of one case (Chow and Robbins 1965): stop on precision, never on spread.
+    """The decisions about one case.
 
     Attributes:
-        effort: The rule.
+        effort: Limits and minima.
+        targets: All must be met.
         done: The case takes part in no more decisions.
         converged: It met its targets.
         exhausted: It has had all the time or iterations that its effort allows.
@@ -28,20 +93,21 @@ class Stopping:
     """
 
     effort: Effort
+    targets: tuple[Target, ...]
     done: bool = False
     converged: bool = False
     exhausted: bool = False
-    intervals: dict[float, Interval] = field(default_factory=dict)
+    intervals: list[Interval] = field(default_factory=list)
     _looked_at: int = 0
 
-    def look(self, n: int, blocks: int, measured_s: float, samples: Callable[[], NDArray[np.int64]]) -> None:
+    def look(self, n: int, blocks: int, measured_s: float, samples: Callable[[], Samples]) -> None:
         """Decide anew.
 
         Args:
-            n: Number of samples so far.
+            n: Number of iterations so far.
             blocks: Blocks that they came from.
             measured_s: Time in these blocks, in seconds.
-            samples: Gives them, in time order; called only if it matters.
+            samples: Gives what the targets look at, in time order; called only if it matters.
         """
         self.exhausted = measured_s >= self.effort.max_s or n >= self.effort.max_n
         if self.done:
@@ -49,40 +115,32 @@ class Stopping:
         may_stop = blocks >= self.effort.min_blocks and (measured_s >= self.effort.min_s or self.exhausted)
         if not self.exhausted and (not may_stop or n < LOOK_GROWTH * self._looked_at):
             return
+        self._looked_at = n
         self.assess(samples())
-        self.converged = may_stop and self._met()
+        self.converged = may_stop and not any(self._lacks())
         self.done = self.converged or self.exhausted
 
-    def assess(self, samples: NDArray[np.int64]) -> None:
+    def assess(self, samples: Samples) -> None:
         """Compute the intervals of all targets."""
-        self._looked_at = len(samples)
-        self.intervals = {target.q: quantile_interval(samples, target.q) for target in self.effort.targets}
+        self.intervals = [target.interval(samples) for target in self.targets]
 
-    def _met(self) -> bool:
-        for target in self.effort.targets:
-            interval = self.intervals[target.q]
-            m = interval.effective_n
-            enough = m >= self.effort.min_effective and m * (1.0 - target.q) >= self.effort.min_tail
-            if not enough or interval.relative_half_width > target.width:
-                return False
-        return True
+    def _lacks(self) -> list[str]:
+        """Return what each target lacks; an empty text for one that is met."""
+        return [self._lack(target, interval) for target, interval in zip(self.targets, self.intervals, strict=True)]
+
+    def _lack(self, target: Target, interval: Interval) -> str:
+        width = interval.relative_half_width
+        if not np.isfinite(width):
+            return f"too few samples for an interval of {target.name}"
+        if width > target.width:
+            return f"interval of {target.name} is ±{width:.1%}, wanted ±{target.width:.2%}"
+        return target.shortage(interval, self.effort)
 
     @property
     def widest(self) -> float | None:
         """Widest relative half-width at the last look; None before the first."""
-        return max((interval.relative_half_width for interval in self.intervals.values()), default=None)
+        return max((interval.relative_half_width for interval in self.intervals), default=None)
 
     def why_not(self) -> str:
         """Say what kept the case from converging."""
-        parts = []
-        for target in self.effort.targets:
-            interval = self.intervals.get(target.q)
-            if interval is None:
-                continue
-            name = f"p{target.q * 100:g}"
-            width = interval.relative_half_width
-            if not width <= target.width:
-                parts.append(f"interval of {name} is ±{width:.1%}, wanted ±{target.width:.2%}")
-            elif interval.effective_n < self.effort.min_effective:
-                parts.append(f"{interval.effective_n:.0f} independent samples, wanted {self.effort.min_effective:.0f}")
-        return "; ".join(parts) or "too few blocks in the time given"
+        return "; ".join(filter(None, self._lacks() if self.intervals else [])) or "too few blocks in the time given"

@@ -109,9 +109,7 @@ def _safely(test: Any, path: Path) -> bool:
         return False
 
 
-def _backends(
-    scenario: Scenario, backends: Mapping[str, BackendInfo], options: Mapping[str, Any]
-) -> Iterator[Fault]:
+def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: Mapping[str, Any]) -> Iterator[Fault]:
     seen: dict[str, int] = {}
     for place, entry in enumerate(scenario.backend):
         path = ("backend", place)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
+
+import tomllib
 
 Path = tuple[str | int, ...]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import tomllib
 from pydantic import BaseModel, ValidationError
 
 from benchfw.errors import Fault, ScenarioError
@@ -92,6 +92,22 @@ def parse(
         raise ScenarioError(source, [Fault((), f"not TOML: {reason}", int(line[1]) if line else None)]) from error
     except RecursionError as error:
         raise ScenarioError(source, [Fault((), "not TOML that can be read: nested too deep")]) from error
+    return from_document(
+        document, source=source, root=root, overrides=overrides, backends=backends, options=options, text=text
+    )
+
+
+def from_document(
+    document: dict[str, Any],
+    *,
+    source: str,
+    root: Path,
+    overrides: Iterable[str] = (),
+    backends: Mapping[str, BackendInfo],
+    options: Mapping[str, Any],
+    text: str = "",
+) -> Loaded:
+    """Like `load`, for the values of a file; `text` is where lines are looked for."""
     set_paths = [override(document, assignment) for assignment in overrides]
     scenario, faults = _validate(document)
     if scenario is not None:
@@ -238,7 +254,7 @@ def _names_at(path: tuple[str | int, ...]) -> list[str]:
         annotation = model.model_fields[step].annotation if step in getattr(model, "model_fields", {}) else model
         model = next(iter(_models_in(annotation)), model)
         if model in _KINDS.values():
-            return sorted({name for kind in _KINDS.values() for name in kind.model_fields})
+            return sorted({name for kind in _KINDS.values() for name in kind.__pydantic_fields__})
     return list(getattr(model, "model_fields", {}))
 
 

@@ -153,9 +153,7 @@ def make_plan(
                 case = replace(known, sweeps=sweeps, point=known.point or case.point)
             cases[key] = case
     return Plan(
-        cohorts=tuple(
-            Cohort(cohort_id=cohort_id, cases=tuple(cases.values())) for cohort_id, cases in cohorts.items()
-        )
+        cohorts=tuple(Cohort(cohort_id=cohort_id, cases=tuple(cases.values())) for cohort_id, cases in cohorts.items())
     )
 
 
@@ -182,8 +180,8 @@ def _points(sweep: Sweep, scenario: Scenario) -> Iterator[_Point]:
     axes = {name: axis.to_spec() for name, axis in scenario.shapes.items()}
     if isinstance(sweep, FixedSweep):
         lists = {name: sweep.axes.get(name, [axis.opt]) for name, axis in axes.items()}
-        for sizes in itertools.product(*lists.values()):
-            yield _Point("fixed", dict(zip(lists, sizes, strict=True)))
+        for combination in itertools.product(*lists.values()):
+            yield _Point("fixed", dict(zip(lists, combination, strict=True)))
     elif isinstance(sweep, MinOptMaxSweep):
         seen = []
         for name in POINTS:
@@ -239,7 +237,11 @@ def _prospect(session: Session, profile: Profile) -> tuple[str | None, str, str]
     info = session.info
     if info is None:
         use = session.entry.use
-        return "SKIPPED", f"no installed plugin provides {use!r}", "install its plugin; `benchfw backends` lists what is there"
+        return (
+            "SKIPPED",
+            f"no installed plugin provides {use!r}",
+            "install its plugin; `benchfw backends` lists what is there",
+        )
     if session.precision not in info.capabilities.precisions:
         can = ", ".join(info.capabilities.precisions)
         return "UNSUPPORTED", f"{info.name} does not compute in {session.precision}", f"it computes in {can}"

@@ -37,9 +37,7 @@ def model_inputs(loaded: Loaded, io: IoSpec | None) -> tuple[Scenario, list[Tens
     if faults:
         raise ScenarioError(loaded.source, faults)
     order = [name for name in own if name in declared] or list(declared)
-    specs = [
-        TensorSpec(name=name, dtype=declared[name].dtype, shape=tuple(declared[name].shape)) for name in order
-    ]
+    specs = [TensorSpec(name=name, dtype=declared[name].dtype, shape=tuple(declared[name].shape)) for name in order]
     return scenario, specs
 
 

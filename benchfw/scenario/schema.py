@@ -105,14 +105,15 @@ class RandomBatchSweep(Strict):
 
     kind: Literal["random-batch"]
     axis: str = Field("batch", description="The axis that varies; the others stay at `opt`.")
-    range: Literal["min..opt", "min..max", "opt..max"] | Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] = (
-        Field("min..opt", description="Sizes, both ends included: two points of `[shapes]`, or `[low, high]`.")
-    )
+    range: (
+        Literal["min..opt", "min..max", "opt..max"] | Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
+    ) = Field("min..opt", description="Sizes, both ends included: two points of `[shapes]`, or `[low, high]`.")
     seed: int = Field(0, ge=0)
     draw: Literal["permuted", "iid", "trace"] = Field(
-        "permuted", description="Concatenated random permutations of the sizes; independent draws; or the list in `trace`."
+        "permuted",
+        description="Concatenated random permutations of the sizes; independent draws; or the list in `trace`.",
     )
-    trace: list[PositiveInt] | None = Field(None, description="The sequence for `draw = \"trace\"`.")
+    trace: list[PositiveInt] | None = Field(None, description='The sequence for `draw = "trace"`.')
 
     @model_validator(mode="after")
     def _trace_fits(self) -> RandomBatchSweep:
@@ -139,7 +140,8 @@ class Measure(Strict):
 
     effort: Literal["quick", "standard", "report"] = "standard"
     budget: Seconds | None = Field(
-        None, description="Time for warm-up and blocks of the whole run, shared out over the cohorts; preparation is extra."
+        None,
+        description="Time for warm-up and blocks of the whole run, shared out over the cohorts; preparation is extra.",
     )
     interleave: Literal["all", "session", "off"] = Field(
         "all", description="Whose cases take turns: all of a cohort, those of one worker, or none."
@@ -159,7 +161,9 @@ class BackendEntry(Strict):
     use: str = Field(description="Name of an installed backend, see `benchfw backends`.")
     name: Name | None = Field(None, description="Name in the results; default: `use`.")
     precision: list[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]] = Field(["fp32"], min_length=1)
-    environment: str | None = Field(None, description="A table of `[environments]`; default: benchfw's own interpreter.")
+    environment: str | None = Field(
+        None, description="A table of `[environments]`; default: benchfw's own interpreter."
+    )
     optional: bool = Field(False, description="Skip it, with a row that says so, if no plugin provides it.")
     options: dict[str, Any] = Field({}, description="Options of the backend, see `benchfw backends NAME`.")
 
@@ -180,7 +184,9 @@ class Scenario(Strict):
 
     name: Name
     description: str = ""
-    threads: PositiveInt | None = Field(None, description="Threads of every backend; default: what affinity and quota allow.")
+    threads: PositiveInt | None = Field(
+        None, description="Threads of every backend; default: what affinity and quota allow."
+    )
     model: Model
     shapes: dict[str, AxisRange] = Field({}, description="Range of every named axis.")
     sweep: list[Sweep] = Field(min_length=1)

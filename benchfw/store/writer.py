@@ -65,7 +65,7 @@ class RunWriter:
             table = to_arrow(name, rows, self.run_id)
             if table.num_rows:
                 (self.folder / name).mkdir(exist_ok=True)
-                self._replace(f"{name}/{part}", lambda path, t=table, n=name: _write(path, n, t))  # type: ignore[misc]
+                self._replace(f"{name}/{part}", lambda path, t=table, n=name: _write(path, n, t))
                 written[name] = table.num_rows
         line = {"cohort": cohort, "part": part, "rows": written, "time": datetime.now(UTC).isoformat()}
         with (self.folder / "journal.jsonl").open("a", encoding="utf-8") as journal:

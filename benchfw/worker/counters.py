@@ -11,11 +11,12 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 def read() -> dict[str, int]:
-    """Return cumulative counters: CPU time (ns), involuntary switches, major faults, quota throttling (periods)."""
+    """Return cumulative counters: CPU time (ns), involuntary switches, page faults, quota throttling (periods)."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "cpu_time_ns": int((usage.ru_utime + usage.ru_stime) * 1e9),
         "nivcsw": usage.ru_nivcsw,
+        "minflt": usage.ru_minflt,
         "majflt": usage.ru_majflt,
         "nr_throttled": _nr_throttled(),
     }

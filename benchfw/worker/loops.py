@@ -26,9 +26,7 @@ def host_sync(launch: Callable[[], object], n: int, starts: list[int], ends: lis
         ends[i] = clock()
 
 
-def host_sync_sequence(
-    launches: Sequence[Callable[[], object]], starts: list[int], ends: list[int]
-) -> None:
+def host_sync_sequence(launches: Sequence[Callable[[], object]], starts: list[int], ends: list[int]) -> None:
     """Time one launch of each slot in `launches`, in that order, of a synchronous backend."""
     clock = now
     i = 0

@@ -116,7 +116,9 @@ class OrtCpu(Backend):
 
 
 def _spec(argument: Any) -> TensorSpec:
-    shape = tuple(dim if isinstance(dim, int) else dim or f"{argument.name}_{i}" for i, dim in enumerate(argument.shape))
+    shape = tuple(
+        dim if isinstance(dim, int) else dim or f"{argument.name}_{i}" for i, dim in enumerate(argument.shape)
+    )
     if argument.type not in _DTYPES:
         raise BuildFailed(f"{argument.name!r} is of {argument.type}, which benchfw does not know")
     return TensorSpec(name=argument.name, dtype=_DTYPES[argument.type], shape=shape)

@@ -14,6 +14,10 @@ class CpuOptions(BaseModel):
 
     threads: PositiveInt | None = Field(None, description="Intra-op threads; default: those of the run.")
     inter_op_threads: PositiveInt = Field(1, description="Threads across operators; above 1 operators run in parallel.")
-    optimization: Literal["disabled", "basic", "extended", "all"] = Field("all", description="Level of graph optimisation.")
+    optimization: Literal["disabled", "basic", "extended", "all"] = Field(
+        "all", description="Level of graph optimisation."
+    )
     spinning: bool = Field(True, description="Idle threads spin for a while before they sleep.")
-    denormal_as_zero: bool = Field(False, description="Flush denormal numbers to zero; the first session of a process decides.")
+    denormal_as_zero: bool = Field(
+        False, description="Flush denormal numbers to zero; the first session of a process decides."
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -45,12 +44,11 @@ class TorchEager(Backend):
 
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         super().__init__(options, context)
-        self._stack = ExitStack()
         self._model: nn.Module | None = None
         self._threads = int(options.get("threads") or context.threads)
         torch.set_num_threads(self._threads)
         torch.set_float32_matmul_precision("highest")  # no bf16 or TF32 behind the name fp32
-        self._stack.enter_context(torch.inference_mode())
+        _enter_inference_mode()
 
     def load(self, artifact: Artifact) -> IoSpec:
         self._model = self._build(artifact)
@@ -73,7 +71,6 @@ class TorchEager(Backend):
 
     def close(self) -> None:
         self._model = None
-        self._stack.close()
 
     def _function(self) -> Callable[..., Any]:
         if self._model is None:
@@ -82,7 +79,9 @@ class TorchEager(Backend):
 
     def _build(self, artifact: Artifact) -> nn.Module:
         model = build(artifact)
-        return model.to(memory_format=torch.channels_last) if self.options["channels_last"] else model
+        if self.options["channels_last"]:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.array(array))
@@ -94,8 +93,9 @@ class TorchEager(Backend):
 class TorchCompile(TorchEager):
     """`torch-compile`: inductor. Options: `benchfw_torch.options.CompileOptions`.
 
-    Dynamic axes are marked as such with the profile's range, so that a sweep compiles once; a size of 1 is a
-    compilation of its own, because PyTorch always specialises it.
+    Axes with a range are marked as dynamic; their points are compiled in `prepare`. Inductor may still ask for more
+    than one graph (a size of 1 is always one of its own, and convolutions choose layouts by size): `facts` counts
+    them, and a compilation within a measured block makes the case INVALID.
     """
 
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
@@ -168,8 +168,21 @@ class TorchCompile(TorchEager):
         for place, dim in enumerate(spec.shape):
             axis = self._profile.axes.get(str(dim))
             if isinstance(dim, str) and axis and axis.min != axis.max and tensor.shape[place] > 1:
-                torch._dynamo.mark_dynamic(tensor, place, min=max(2, axis.min), max=axis.max)
+                torch._dynamo.maybe_mark_dynamic(tensor, place)
         return tensor
+
+
+_GUARDS: list[Any] = []
+
+
+def _enter_inference_mode() -> None:
+    """Turn gradients off for the whole process and for good, so that `launch` has nothing to enter.
+
+    Not per instance: a worker holds several, and the first to be closed would turn them on again for the others.
+    """
+    if not torch.is_inference_mode_enabled():
+        _GUARDS.append(torch.inference_mode())
+        _GUARDS[-1].__enter__()
 
 
 def _mapped(error: RuntimeError) -> Exception:

@@ -46,7 +46,9 @@ class OnnxFromTorch(Step):
                 external_data=False,
             )
         except Exception as error:
-            raise BuildFailed(f"torch.onnx.export: {_first_line(error)}", hint="the log has the whole report") from error
+            raise BuildFailed(
+                f"torch.onnx.export: {_first_line(error)}", hint="the log has the whole report"
+            ) from error
         return {"opset": self.options["opset"]}
 
 

@@ -79,7 +79,9 @@ def _resolve(
     finally:
         draft.unlink(missing_ok=True)
     identity = hashlib.sha256("\n".join([digest, reference, _source(factory)]).encode()).hexdigest()
-    return Artifact(format="torch", path=str(path), sha256=identity, meta={"ref": reference, "seed": seed, "root": str(root)})
+    return Artifact(
+        format="torch", path=str(path), sha256=identity, meta={"ref": reference, "seed": seed, "root": str(root)}
+    )
 
 
 def _call(factory: Callable[[], nn.Module], reference: str, seed: int) -> nn.Module:
@@ -101,7 +103,7 @@ def _import(target: str, root: Path) -> Callable[[], nn.Module]:
     factory = getattr(module, name, None)
     if not callable(factory):
         raise BuildFailed(f"python:{target}: {module_name} has no callable {name!r}")
-    return factory  # type: ignore[no-any-return]
+    return factory
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

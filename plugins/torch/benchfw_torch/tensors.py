@@ -18,7 +18,9 @@ def example_inputs(inputs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> di
     for spec in inputs:
         dtype = getattr(torch, spec.dtype)
         shape = spec.concrete(sizes)
-        example[spec.name] = torch.randn(shape, dtype=dtype) if dtype.is_floating_point else torch.ones(shape, dtype=dtype)
+        example[spec.name] = (
+            torch.randn(shape, dtype=dtype) if dtype.is_floating_point else torch.ones(shape, dtype=dtype)
+        )
     return example
 
 

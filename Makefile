@@ -1,0 +1,36 @@
+# make run | test | lint | clean. Everything is installed into .venv; nothing else is needed before.
+PYTHON ?= python3
+BIN = .venv/bin
+STAMP = .venv/.installed
+PLUGINS = torch onnxruntime openvino
+
+export PIP_CONSTRAINT = constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: run test lint docs clean
+
+run: $(STAMP)
+	$(BIN)/benchfw run scenarios/res18.toml
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 --config-file .mypy-worker.ini
+	$(BIN)/lint-imports --no-logo
+
+# Reference pages that are generated from the code; a test fails if they are out of date.
+docs: $(STAMP)
+	$(BIN)/python tools/reference.py
+
+$(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -e '.[dev]' $(PLUGINS:%=-e 'plugins/%[cpu]')
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,64 @@
+"""The command line. Data goes to stdout, everything else to stderr; commands import their work when they run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+import benchfw
+from benchfw.errors import BenchfwError
+
+_COMMANDS = {
+    "run": "Run a scenario and store its results.",
+    "plan": "Show what a run would do, without doing it.",
+    "time": "Time one model on one backend, without a scenario file.",
+    "show": "Show the results of a run.",
+    "backends": "List backends, model sources and steps, and what they lack.",
+    "schema": "Print the JSON Schema of scenario files.",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is called; the help of the group needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"benchfw.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(benchfw.__version__, prog_name="benchfw")
+def cli() -> None:
+    """Benchmark neural-network inference on many backends, with numbers that can be defended.
+
+    Start with: benchfw run scenarios/res18.toml
+    """
+
+
+def main() -> None:
+    """Entry of the program: every error of ours becomes a message, a hint and an exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except BenchfwError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: finished cohorts are stored", err=True)
+        code = 130
+    sys.exit(code)

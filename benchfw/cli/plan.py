@@ -1,0 +1,137 @@
+"""`benchfw plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchfw.cli import options
+
+if TYPE_CHECKING:
+    from benchfw.plugins import Registry
+    from benchfw.scenario import Case, Loaded, Plan
+
+
+@click.command()
+@click.argument("scenario", type=click.Path(path_type=Path))
+@options.backend
+@options.sweep
+@options.effort
+@options.overrides
+@options.json_output
+def command(
+    scenario: Path,
+    backend: tuple[str, ...],
+    sweep: tuple[str, ...],
+    effort: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Show the cases, cohorts, artifact routes, skips and the time of SCENARIO, without running anything."""
+    from benchfw.cli import session
+    from benchfw.cli.console import print_json
+    from benchfw.executors.local import backend_options
+    from benchfw.scenario import make_plan
+
+    registry, loaded = session.load_scenario(scenario, overrides, backend)
+    plan = make_plan(
+        loaded.scenario,
+        backends=registry.backends,
+        options=backend_options(registry, set(registry.backends)),
+        only_backends=frozenset(backend),
+        only_sweeps=frozenset(sweep),
+    )
+    chosen = effort or loaded.scenario.measure.effort
+    rows = [_row(case, registry, loaded) for case in plan.cases]
+    if as_json:
+        print_json({"scenario": loaded.scenario.name, "cases": rows, "seconds": _estimate(plan, loaded, chosen)})
+    else:
+        _show(plan, rows, loaded, chosen)
+    return 0
+
+
+def _row(case: Case, registry: Registry, loaded: Loaded) -> dict[str, Any]:
+    status, reason, route = case.status, case.reason, ""
+    if status is None:
+        status, reason, route = _route(case, registry, loaded)
+    return {
+        "cohort": case.cohort_id,
+        "case_id": case.case_id,
+        "session": case.session.session_id,
+        "sweep": "+".join(case.sweeps),
+        "route": route,
+        "status": status or "planned",
+        "reason": reason,
+        "remedy": case.remedy,
+    }
+
+
+def _route(case: Case, registry: Registry, loaded: Loaded) -> tuple[str | None, str, str]:
+    """Return the status, reason and artifact route of a case."""
+    from benchfw.artifacts import find_route
+    from benchfw.errors import Unsupported
+
+    scheme = loaded.scenario.model.ref.partition(":")[0]
+    source = registry.model_source(scheme)
+    info = case.session.info
+    assert info is not None
+    specialize = case.profile.static and bool(case.profile.axes) and info.capabilities.specializes
+    try:
+        route = find_route(source.format, info.accepts, registry.steps.values(), specialize=specialize)
+    except Unsupported as error:
+        return error.status, error.message, ""
+    return None, "", " -> ".join([source.format, *(f"{step.target} ({step.name})" for step in route)])
+
+
+def _estimate(plan: Plan, loaded: Loaded, effort: str) -> tuple[float, float]:
+    """Return the least and the most seconds of warm-up and blocks."""
+    from benchfw.measure.settings import EFFORTS
+
+    rule = EFFORTS[effort]
+    cases = sum(len(cohort.runnable) for cohort in plan.cohorts)
+    most = cases * (rule.max_s + rule.settle_s)
+    budget = loaded.scenario.measure.budget
+    least = cases * (rule.min_s + 0.5)
+    return min(least, budget or least), min(most, budget or most)
+
+
+def _show(plan: Plan, rows: list[dict[str, Any]], loaded: Loaded, effort: str) -> None:
+    from rich.text import Text
+
+    from benchfw.cli.console import make_console
+
+    console = make_console()
+    scenario = loaded.scenario
+    runs_code = scenario.model.ref.startswith("python:")
+    console.print(
+        Text(f"{scenario.name}: {scenario.model.ref}" + (" (runs your code)" if runs_code else ""), style="bold")
+    )
+    for cohort in plan.cohorts:
+        console.print()
+        console.print(Text(f"cohort {cohort.cohort_id}"))
+        for row in rows:
+            if row["cohort"] == cohort.cohort_id and row["status"] == "planned":
+                console.print(Text(f"  {row['case_id']}  {row['sweep']}  {row['route']}"), soft_wrap=True)
+    skips: dict[str, None] = {}
+    for row in rows:
+        if row["status"] != "planned":
+            remedy = f"; {row['remedy']}" if row["remedy"] else ""
+            skips[f"{row['status']} {row['session']}: {row['reason']}{remedy}"] = None
+    if skips:
+        console.print()
+    for line in skips:
+        console.print(Text(line), soft_wrap=True)
+    least, most = _estimate(plan, loaded, effort)
+    planned = sum(row["status"] == "planned" for row in rows)
+    console.print()
+    console.print(
+        f"{planned} cases to measure in {len(plan.cohorts)} cohorts, {_duration(least)} to {_duration(most)} at effort "
+        f"{effort}; export, compilation and loading come on top",
+        soft_wrap=True,
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

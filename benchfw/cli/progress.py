@@ -1,0 +1,104 @@
+"""Progress on stderr: one line that is redrawn on a terminal, plain lines elsewhere.
+
+Everything here happens on events, which the conductor sends between blocks. Nothing redraws by itself: a thread
+that did would take CPU time from what is being measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from benchfw.measure.events import CaseDone, CohortStarted, Event, RoundDone, Stage
+
+_REDRAW_S = 0.2
+
+
+@contextlib.contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """Give a function that shows events; `quiet` gives one that does not."""
+    if quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        with _Live() as live:
+            yield live.show
+    else:
+        yield _Lines().show
+
+
+class _Lines:
+    """Plain lines, each with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._cohort = ""
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Stage):
+            self._print(f"  {event.text}")
+        elif isinstance(event, CohortStarted):
+            self._cohort = event.cohort_id
+            self._print(f"[{event.index}/{event.total}] {event.cohort_id}: {_cases(event.cases)}")
+        elif isinstance(event, CaseDone) and event.row["status"] not in ("OK", "SKIPPED"):
+            self._print(f"  {event.row['case_id']}: {event.row['status']}, {event.row['status_reason']}")
+
+    def _print(self, text: str) -> None:
+        print(f"{time.monotonic() - self._start:6.1f} s {text}", file=sys.stderr, flush=True)
+
+
+class _Live:
+    """One line of rich, redrawn on events and at most five times a second."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True)
+        self._live = Live("", console=self._console, auto_refresh=False, transient=True)
+        self._start = time.monotonic()
+        self._drawn = 0.0
+        self._cohort = "preparing"
+
+    def __enter__(self) -> _Live:
+        self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, CohortStarted):
+            self._cohort = f"[{event.index}/{event.total}] {event.cohort_id}"
+            self._draw(_cases(event.cases))
+        elif isinstance(event, Stage):
+            self._draw(event.text)
+        elif isinstance(event, RoundDone):
+            if time.monotonic() - self._drawn >= _REDRAW_S:
+                self._draw(_round(event))
+        elif isinstance(event, CaseDone) and event.row["status"] not in ("OK", "SKIPPED"):
+            from rich.text import Text
+
+            row = event.row
+            self._console.print(Text(f"{row['case_id']}: {row['status']}, {row['status_reason']}"))
+
+    def _draw(self, text: str) -> None:
+        from rich.text import Text
+
+        self._drawn = time.monotonic()
+        line = Text(f"{self._drawn - self._start:5.0f} s  {self._cohort}  {text}", no_wrap=True, overflow="ellipsis")
+        self._live.update(line, refresh=True)
+
+
+def _cases(count: int) -> str:
+    return f"{count} case{'' if count == 1 else 's'} to measure"
+
+
+def _round(event: RoundDone) -> str:
+    parts = [f"round {event.round}", f"{event.open} open"]
+    if event.widest is not None:
+        parts.append(f"widest interval {event.widest[0]} ±{event.widest[1]:.1%}")
+    if event.left_s is not None:
+        parts.append(f"at most {max(0, event.left_s):.0f} s left")
+    return ", ".join(parts)

@@ -1,0 +1,35 @@
+"""Options of the fake backend."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fault = Literal[
+    "",
+    "crash",
+    "exit",
+    "hang",
+    "memory",
+    "raise",
+    "Unsupported",
+    "MissingDependency",
+    "BuildFailed",
+    "OutOfMemory",
+    "FellBack",
+    "Invalid",
+]
+
+
+class FakeOptions(BaseModel):
+    """Options of `fake` and `fake-dynamic`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    latency_us: float = Field(200.0, ge=0, description="Time that one launch spins.")
+    per_sample: bool = Field(False, description="Multiply that by the leading dimension of the first input.")
+    scale: float = Field(1.0, description="Factor of the output; other than 1 is an accuracy failure.")
+    compile_at: int = Field(0, ge=0, description="Count a compilation at this launch of a slot; 0 for never.")
+    fault: Fault = Field("", description="What goes wrong.")
+    at: Literal["prepare", "load", "bind", "launch"] = Field("launch", description="Where; `launch` spares the first.")
