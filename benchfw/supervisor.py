@@ -63,7 +63,8 @@ class Worker:
     """A worker process in a process group of its own.
 
     Not in a session of its own: a stopped worker whose parent was killed is then taken away by the kernel (its
-    group is orphaned, so it gets SIGHUP and SIGCONT), and would otherwise sleep for ever.
+    group is orphaned, so it gets SIGHUP and SIGCONT), and would otherwise sleep for ever. The worker also asks to be
+    killed with its parent; that is tied to the thread that starts it, which must live as long as the worker.
 
     Args:
         python: Interpreter to run.

@@ -19,7 +19,8 @@ _SWEEPS = {
     "min-opt-max": "min-opt-max: the dynamic artifact at its three points",
     "random-batch": "random-batch: the dynamic artifact under a random order of sizes",
 }
-_WIDTH = 110
+_WIDTH = 120
+_UNITS = {"ms": 1e6, "µs": 1e3}
 
 
 def make_console() -> Console:
@@ -37,7 +38,7 @@ def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> 
     console.print(
         Text(
             f"{first.get('scenario')}: {first.get('model')} on {first.get('device')}, {first.get('threads')} threads, "
-            f"effort {first.get('effort')}; latency in ms at one inference at a time, [95 % interval]",
+            f"effort {first.get('effort')}; latency of one inference at a time, with the 95 % interval of its median",
             style="bold",
         )
     )
@@ -54,15 +55,16 @@ def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> 
 
 
 def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
+    unit = "ms" if max(row["latency_p50_ns"] for row in rows) >= _UNITS["ms"] else "µs"
     table = Table(title=Text(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
     for name, justify in (
         ("batch", "right"),
         ("backend", "left"),
         ("artifact", "left"),
         ("samples/s", "right"),
-        ("p50", "right"),
-        ("", "left"),
-        ("p99", "right"),
+        (f"p50 {unit}", "right"),
+        ("[95 %]", "left"),
+        (f"p99 {unit}", "right"),
         ("speed-up", "right"),
         ("rel. L2", "right"),
         ("verdict", "left"),
@@ -75,25 +77,33 @@ def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
             table.add_section()
             table.add_row()
         last = place
-        table.add_row(*(Text(cell) for cell in _cells(row)), style="" if row["verdict"] == "VALID" else "dim")
+        table.add_row(*(Text(cell) for cell in _cells(row, unit)), style="" if row["verdict"] == "VALID" else "dim")
     return table
 
 
-def _cells(row: Row) -> Iterable[str]:
-    speedup, error = row.get("speedup"), row.get("rel_l2")
+def _cells(row: Row, unit: str) -> Iterable[str]:
+    speedup, median = row.get("speedup"), row["latency_p50_ns"]
     low, high = row.get("latency_p50_low_ns"), row.get("latency_p50_high_ns")
     yield _batch(row)
     yield str(row["name"]) + ("" if row["precision"] == "fp32" else f" {row['precision']}")
     yield str(row["profile"])
     yield _number(row.get("throughput_samples_s"))
-    yield _ms(row.get("latency_p50_ns"))
-    yield f"[{_ms(low)}, {_ms(high)}]" if low is not None and high is not None else ""
-    yield _ms(row.get("latency_p99_ns"))
+    yield _scaled(median, unit)
+    yield "" if low is None or high is None else f"[{_scaled(low, unit, median)}, {_scaled(high, unit, median)}]"
+    yield _scaled(row.get("latency_p99_ns"), unit, median)
     yield "-" if speedup is None else f"{speedup:.2f}x"
-    yield (
-        "-" if error is None else "reference" if row.get("reference") == row["name"] and error == 0 else f"{error:.0e}"
-    )
+    yield _error(row)
     yield str(row["verdict"])
+
+
+def _error(row: Row) -> str:
+    """Return the distance to the reference, or that this is the reference."""
+    error = row.get("rel_l2")
+    if error is None:
+        return "-"
+    if error == 0:
+        return "reference" if row.get("reference") == row["name"] else "0"
+    return f"{error:.0e}"
 
 
 def _batch(row: Row) -> str:
@@ -120,8 +130,9 @@ def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
     loose = [row for row in rows if row["status"] == "OK" and row["verdict"] == "NOT_CONVERGED"]
     if loose:
         lines.append(
-            f"NOT_CONVERGED {len(loose)} of {len(rows)} cases: the time given was too short for intervals as narrow as "
-            f"effort {loose[0]['effort']} wants; trust the intervals, or give more time with --set measure.budget=10min"
+            f"NOT_CONVERGED {len(loose)} cases: in the time given they did not get as precise as effort "
+            f"{loose[0]['effort']} wants (column verdict_reason); their intervals hold all the same; for more time: "
+            "--set measure.budget=10min"
         )
     if lines:
         console.print()
@@ -144,15 +155,20 @@ def _clean(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _ms(value: float | None) -> str:
-    return "-" if value is None else _number(value / 1e6)
+def _scaled(value: float | None, unit: str, like: float | None = None) -> str:
+    """Write nanoseconds in a unit, with the decimals of another value so that an interval lines up with it."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    scale = _UNITS[unit]
+    return _number(value / scale) if like is None else f"{value / scale:.{_decimals(like / scale)}f}"
 
 
 def _number(value: float | None) -> str:
     """Write a number with four significant digits."""
     if value is None or not math.isfinite(value):
         return "-"
-    if value == 0:
-        return "0"
-    digits = max(0, 3 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(digits, 6)}f}"
+    return f"{value:.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    return min(6, max(0, 3 - math.floor(math.log10(abs(value))))) if value else 0

@@ -24,14 +24,14 @@ class Effort:
     min_s: float
     max_s: float
     settle_s: float
-    max_n: int = 1_000_000
+    max_n: int = 2_000_000
     min_blocks: int = 20
     min_effective: float = 50.0
     min_tail: float = 20.0
 
 
 EFFORTS = {
-    "quick": Effort(median_width=0.01, throughput_width=0.01, min_s=1.0, max_s=10.0, settle_s=3.0, max_n=200_000),
+    "quick": Effort(median_width=0.01, throughput_width=0.01, min_s=1.0, max_s=10.0, settle_s=3.0, max_n=500_000),
     "standard": Effort(median_width=0.005, throughput_width=0.005, min_s=3.0, max_s=60.0, settle_s=10.0),
     "report": Effort(median_width=0.0025, throughput_width=0.0025, min_s=30.0, max_s=300.0, settle_s=30.0),
 }

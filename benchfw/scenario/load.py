@@ -254,7 +254,11 @@ def _names_at(path: tuple[str | int, ...]) -> list[str]:
         annotation = model.model_fields[step].annotation if step in getattr(model, "model_fields", {}) else model
         model = next(iter(_models_in(annotation)), model)
         if model in _KINDS.values():
-            return sorted({name for kind in _KINDS.values() for name in kind.__pydantic_fields__})
+            return sorted({name for kind in _KINDS.values() for name in _fields(kind)})
+    return _fields(model)
+
+
+def _fields(model: Any) -> list[str]:
     return list(getattr(model, "model_fields", {}))
 
 

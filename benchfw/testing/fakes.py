@@ -33,7 +33,7 @@ class FakeBound(Bound):
             end = time.perf_counter_ns() + wait_ns
             calls += 1
             if calls > 1:
-                backend.misbehave("launch")
+                backend.misbehave("launch", batch)
             if calls == options["compile_at"]:
                 backend.compilations += 1
             while time.perf_counter_ns() < end:
@@ -51,8 +51,10 @@ class FakeBackend(Backend):
     """See `FakeOptions`."""
 
     compilations = 0
+    _profile = ""
 
     def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
+        self._profile = "static" if profile.static else "dynamic"
         self.misbehave("prepare")
         return artifact
 
@@ -61,7 +63,7 @@ class FakeBackend(Backend):
         return IoSpec(inputs=self.context.inputs, outputs=())
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
-        self.misbehave("bind")
+        self.misbehave("bind", next((array.shape[0] for array in inputs.values()), 0))
         return FakeBound(self, inputs)
 
     def counters(self) -> Mapping[str, int]:
@@ -70,10 +72,11 @@ class FakeBackend(Backend):
     def facts(self) -> Mapping[str, Any]:
         return {"provider_effective": "fake", "precision_effective": self.context.precision}
 
-    def misbehave(self, stage: str) -> None:
+    def misbehave(self, stage: str, batch: int = 0) -> None:
         """Do what the options ask for at this stage."""
         how = self.options["fault"]
-        if self.options["at"] != stage or not how:
+        elsewhere = self.options["at_batch"] not in (0, batch) or self.options["at_profile"] not in ("", self._profile)
+        if not how or self.options["at"] != stage or elsewhere:
             return
         if how == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)

@@ -32,4 +32,8 @@ class FakeOptions(BaseModel):
     scale: float = Field(1.0, description="Factor of the output; other than 1 is an accuracy failure.")
     compile_at: int = Field(0, ge=0, description="Count a compilation at this launch of a slot; 0 for never.")
     fault: Fault = Field("", description="What goes wrong.")
+    at_batch: int = Field(
+        0, ge=0, description="Only for inputs of this leading dimension (`bind`, `launch`); 0 for all."
+    )
+    at_profile: Literal["", "static", "dynamic"] = Field("", description="Only for such artifacts.")
     at: Literal["prepare", "load", "bind", "launch"] = Field("launch", description="Where; `launch` spares the first.")

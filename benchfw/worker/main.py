@@ -5,6 +5,8 @@ FOLDER holds the code that the parent hands over and nothing else; its `__main__
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -14,6 +16,8 @@ from benchfw.errors import BACKEND_ERRORS, BenchfwError, ProtocolError, WorkerEr
 from benchfw.worker.protocol import Channel, Message
 from benchfw.worker.server import Server
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main() -> None:
     """Answer messages until the parent closes the pipe or asks to stop."""
@@ -22,6 +26,7 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when a run is interrupted
     _prefer_as_victim()
+    _die_with_parent()
     channel = Channel(read_fd, write_fd)
     server = Server()
     while (message := channel.receive()) is not None:
@@ -53,6 +58,17 @@ def _error(stage: str, error: Exception) -> Message:
         name = "BuildFailed" if stage in ("prepare", "load", "step", "resolve") else "BackendError"
     known = name in BACKEND_ERRORS
     return Message("error", {"error": name if known else "BackendError", "stage": stage, "message": text, "hint": hint})
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies.
+
+    Without it a worker that is being stopped in the very moment in which its parent dies would sleep for ever: the
+    kernel looks for stopped jobs of an orphaned process group only once. Where there is no prctl, the closed pipe
+    ends a worker that runs.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _prefer_as_victim() -> None:

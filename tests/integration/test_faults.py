@@ -1,0 +1,148 @@
+"""What workers do wrong becomes the status of a row, and everything else goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCENARIO = """
+name = "faults"
+[model]
+ref = "null:model"
+[model.inputs.x]
+shape = ["batch", 4]
+[shapes]
+batch = { min = 1, opt = 4, max = 8 }
+[[sweep]]
+kind = "fixed"
+batch = [2, 3]
+[measure]
+effort = "quick"
+budget = "1s"
+deadlines = { block = 3.0, load = 10.0, build = 3.0 }
+[[backend]]
+use = "fake"
+name = "good"
+[[backend]]
+use = "fake-special"
+name = "bad"
+"""
+
+
+def statuses(rows: list[dict[str, Any]], name: str) -> list[str]:
+    return [row["status"] for row in rows if row["name"] == name]
+
+
+def run(project: Any, *overrides: str) -> list[dict[str, Any]]:
+    outcome, results = project.run(SCENARIO, *overrides)
+    assert len(results.cases) == len(outcome.rows) == 4
+    rows: list[dict[str, Any]] = outcome.rows
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("fault", "stage", "status", "words"),
+    [
+        ("crash", "launch", "CRASH", "SIGSEGV"),
+        ("crash", "prepare", "CRASH", "SIGSEGV"),
+        ("exit", "load", "CRASH", "exited with 7"),
+        ("hang", "prepare", "TIMEOUT", "within 3 s"),
+        ("memory", "bind", "OOM", "memory"),
+        ("raise", "load", "BUILD_FAILED", "ValueError: asked for"),
+        ("raise", "launch", "CRASH", "ValueError: asked for"),
+        ("Unsupported", "load", "UNSUPPORTED", "asked for"),
+        ("MissingDependency", "load", "SKIPPED", "asked for"),
+        ("BuildFailed", "prepare", "BUILD_FAILED", "asked for"),
+        ("OutOfMemory", "launch", "OOM", "asked for"),
+        ("FellBack", "load", "FALLBACK", "asked for"),
+        ("Invalid", "bind", "INVALID", "asked for"),
+    ],
+)
+def test_a_fault_is_the_status_of_its_row(project: Any, fault: str, stage: str, status: str, words: str) -> None:
+    rows = run(project, f"backend.bad.options.fault={fault}", f"backend.bad.options.at={stage}")
+    assert statuses(rows, "bad") == [status, status]
+    assert all(words in row["status_reason"] for row in rows if row["name"] == "bad")
+    assert statuses(rows, "good") == ["OK", "OK"]
+
+
+def test_a_hang_in_a_block_is_ended_at_its_deadline(project: Any) -> None:
+    rows = run(project, "backend.bad.options.fault=hang", "backend.bad.options.at=launch")
+    assert statuses(rows, "bad") == ["TIMEOUT", "TIMEOUT"]
+    assert statuses(rows, "good") == ["OK", "OK"]
+
+
+def test_other_cases_of_a_crashed_session_go_on_in_a_new_worker(project: Any) -> None:
+    """Both cases of `bad` are in one cohort here; the crash of one takes the worker of the other with it."""
+    text = SCENARIO.replace("batch = [2, 3]", "batch = [4]").replace(
+        "[measure]", '[[sweep]]\nkind = "min-opt-max"\n[measure]'
+    )
+    outcome, _ = project.run(
+        text, "backend.bad.options.fault=crash", "backend.bad.options.at=launch", "backend.bad.options.at_batch=1"
+    )
+    bad = {row["case_id"].split("/", 3)[3]: row for row in outcome.rows if row["name"] == "bad"}
+    assert bad["dynamic/batch1"]["status"] == "CRASH"
+    assert [bad[key]["status"] for key in ("static/batch4", "dynamic/batch4", "dynamic/batch8")] == ["OK"] * 3
+    assert bad["dynamic/batch8"]["invocation"] == 1
+
+
+def test_a_case_that_loses_its_worker_is_measured_again(project: Any) -> None:
+    text = SCENARIO.replace("batch = [2, 3]", "batch = [4]").replace(
+        "[measure]", '[[sweep]]\nkind = "min-opt-max"\n[measure]'
+    )
+    outcome, _ = project.run(
+        text,
+        "backend.bad.options.fault=crash",
+        "backend.bad.options.at=launch",
+        "backend.bad.options.at_profile=dynamic",
+    )
+    bad = {row["case_id"].split("/", 3)[3]: row for row in outcome.rows if row["name"] == "bad"}
+    assert bad["dynamic/batch4"]["status"] == "CRASH"
+    assert bad["static/batch4"]["status"] == "OK"
+    assert bad["static/batch4"]["invocation"] >= 1
+
+
+def test_an_interpreter_that_does_not_exist_is_skipped(project: Any) -> None:
+    text = SCENARIO + 'environment = "gone"\n[environments.gone]\npython = "/nonexistent/python"\n'
+    outcome, _ = project.run(text)
+    assert statuses(outcome.rows, "bad") == ["SKIPPED", "SKIPPED"]
+    assert statuses(outcome.rows, "good") == ["OK", "OK"]
+
+
+ORPHAN = """
+import sys, tempfile, time
+from pathlib import Path
+from benchfw.supervisor import Worker, hand_over
+folder = Path(tempfile.mkdtemp(dir=sys.argv[1]))
+worker = Worker(python=sys.executable, code=hand_over(folder / "code", []), log=folder / "log")
+if sys.argv[2] == "held":
+    worker.hold()
+print(worker.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("state", ["idle", "held"])
+def test_a_worker_does_not_outlive_its_parent(tmp_path: Path, state: str) -> None:
+    """Also not when it is stopped, nor in the moment of being stopped."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN, str(tmp_path), state], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert parent.stdout is not None
+    with parent:
+        worker = int(parent.stdout.readline())
+        os.kill(parent.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        state_of = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0]
+        if state_of == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{worker}").exists()

@@ -1,0 +1,228 @@
+"""Real frameworks in workers: every CPU backend on a small ResNet-18, own models, weights, shipped scenarios."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from benchfw.errors import BackendError, ScenarioError
+from benchfw.executors.local import describe_model
+from benchfw.plugins import Registry
+from benchfw.scenario import load, make_plan
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+pytestmark = pytest.mark.framework
+
+RESNET = """
+name = "small"
+threads = 1
+[model]
+ref = "builtin:resnet18"
+[model.inputs.input]
+shape = ["batch", 3, 32, 32]
+[shapes]
+batch = { min = 1, opt = 2, max = 3 }
+[[sweep]]
+kind = "fixed"
+batch = [2]
+[[sweep]]
+kind = "min-opt-max"
+[measure]
+effort = "quick"
+budget = "1s"
+"""
+
+BACKENDS = ("torch-eager", "torch-compile", "ort-cpu", "openvino")
+
+
+def with_backends(text: str, *names: str) -> str:
+    return text + "".join(f'[[backend]]\nuse = "{name}"\n' for name in names)
+
+
+def test_every_cpu_backend_computes_the_same_in_fp32_with_the_same_threads(project: Any) -> None:
+    outcome, results = project.run(with_backends(RESNET, *BACKENDS))
+    assert {(row["name"], row["status"], row["status_reason"]) for row in outcome.rows} == {
+        (name, "OK", None) for name in BACKENDS
+    }
+    for row in outcome.rows:
+        assert row["precision_effective"] == "fp32"
+        assert row["provider_effective"]
+        assert row["rel_l2"] < 1e-5
+        assert row["accuracy"] in ("pass", "warn")
+        assert json.loads(row["facts"])["threads_effective"] == 1
+        assert row["backend_version"]
+        assert row["model_hash"] == outcome.rows[0]["model_hash"]
+        assert row["peak_rss_bytes"] > 50 << 20
+    compiled = [row for row in outcome.rows if row["name"] == "torch-compile"]
+    assert {row["profile"] for row in compiled} == {"static", "dynamic"}
+    assert all(json.loads(row["facts"])["compilations"] >= 1 for row in compiled)
+    assert all(json.loads(row["facts"])["graph_breaks"] == 0 for row in compiled)
+    blocks = results.blocks
+    assert (blocks[blocks.phase == "measure"].compilations == 0).all()
+    exported = [row for row in outcome.rows if row["artifact_steps"] == "OnnxFromTorch"]
+    assert {row["name"] for row in exported} == {"ort-cpu", "openvino"}
+    # eager is one measurement for both sweeps; the others have an artifact of each kind at batch 2
+    assert {row["sweep"] for row in outcome.rows if row["name"] == "torch-eager" and row["batch"] == 2} == {
+        "fixed+min-opt-max"
+    }
+
+
+def test_a_second_run_takes_its_artifacts_from_the_cache(project: Any) -> None:
+    text = with_backends(RESNET, "torch-eager", "ort-cpu")
+    project.run(text, "measure.budget=1s")
+    outcome, _ = project.run(text, "measure.budget=1s")
+    assert [row["artifact_s"] for row in outcome.rows] == [0.0] * len(outcome.rows)
+    assert any(row["artifact_steps"] == "OnnxFromTorch" for row in outcome.rows)
+
+
+def test_a_damaged_artifact_is_made_again(project: Any, cache: Path) -> None:
+    text = with_backends(RESNET, "ort-cpu").replace('[[sweep]]\nkind = "min-opt-max"\n', "")
+    project.run(text)
+    for path in (cache / "artifacts").glob("*.onnx"):
+        path.write_bytes(b"damaged" + path.read_bytes()[7:])
+    outcome, _ = project.run(text)
+    assert [row["status"] for row in outcome.rows] == ["OK"]
+    assert outcome.rows[0]["artifact_s"] > 0
+
+
+def test_recompilations_beyond_the_limit_fail_instead_of_running_eagerly(project: Any) -> None:
+    text = with_backends(RESNET, "torch-eager", "torch-compile").replace('[[sweep]]\nkind = "fixed"\nbatch = [2]\n', "")
+    outcome, _ = project.run(text, "backend.torch-compile.options.recompile_limit=1")
+    compiled = [row for row in outcome.rows if row["name"] == "torch-compile"]
+    assert {row["status"] for row in compiled} == {"BUILD_FAILED"}
+    assert all("ecompile" in row["status_reason"] for row in compiled)
+
+
+@pytest.fixture
+def models(project: Any) -> Path:
+    shutil.copytree(SCENARIOS / "models", project.folder / "models")
+    folder: Path = project.folder
+    return folder
+
+
+@pytest.mark.parametrize("name", ["custom_onnx", "custom_python"])
+def test_the_scenarios_with_own_models_run(project: Any, models: Path, name: str) -> None:
+    text = (SCENARIOS / f"{name}.toml").read_text()
+    outcome, _ = project.run(text, "measure.budget=2s")
+    assert {row["status"] for row in outcome.rows} == {"OK"}
+    assert {row["accuracy"] for row in outcome.rows} <= {"pass", "warn"}
+
+
+def test_onnx_models_need_no_torch(project: Any, models: Path) -> None:
+    """Nothing of the PyTorch plugin is used: it is not even registered."""
+    registry = project.registry
+    project.registry = Registry(
+        backends={name: info for name, info in registry.backends.items() if not name.startswith("torch")},
+        model_sources={"onnx": registry.model_sources["onnx"]},
+        steps={"StaticOnnxFromOnnx": registry.steps["StaticOnnxFromOnnx"]},
+        owners=registry.owners,
+    )
+    outcome, _ = project.run((SCENARIOS / "custom_onnx.toml").read_text(), "measure.budget=1s")
+    assert {row["status"] for row in outcome.rows} == {"OK"}
+    assert {row["reference"] for row in outcome.rows} == {"ort-cpu"}
+    static = [row for row in outcome.rows if row["profile"] == "static"]
+    assert {row["artifact_steps"] for row in static} == {"StaticOnnxFromOnnx"}
+
+
+def test_a_static_model_refuses_other_sizes(project: Any, models: Path) -> None:
+    model = onnx.load(models / "models/mlp.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, models / "models/mlp.onnx")
+    text = (SCENARIOS / "custom_onnx.toml").read_text().replace("batch = [1, 32]", "batch = [4, 32]")
+    text = text.replace("# Inputs", '[model.inputs.features]\nshape = ["batch", 64]\n# Inputs')
+    outcome, _ = project.run(text, "measure.budget=1s", 'sweep=[{kind="fixed",batch=[4,32]}]')
+    by_batch = {(row["name"], row["batch"]): row["status"] for row in outcome.rows}
+    assert by_batch[("ort-cpu", 4)] == "OK"
+    assert by_batch[("ort-cpu", 32)] == "UNSUPPORTED"
+
+
+def test_external_data_stays_in_the_models_folder(project: Any, models: Path) -> None:
+    model = onnx.load(models / "models/mlp.onnx")
+    onnx.save(model, models / "models/mlp.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert describe_model(project.registry, "onnx:models/mlp.onnx", models) is not None
+    model = onnx.load(models / "models/mlp.onnx", load_external_data=False)
+    (models / "outside.bin").write_bytes((models / "models/w.bin").read_bytes())
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../outside.bin"
+    (models / "models/mlp.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BackendError, match="outside of the model's folder"):
+        describe_model(project.registry, "onnx:models/mlp.onnx", models)
+
+
+def test_weights_are_loaded_and_pickles_of_code_are_refused(project: Any) -> None:
+    torch = pytest.importorskip("torch")
+    from benchfw_torch.resnet import ResNet18
+
+    torch.manual_seed(5)
+    model = ResNet18()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 11_689_512
+    torch.save(model.state_dict(), project.folder / "state.pt")
+    torch.save(model, project.folder / "pickle.pt")
+    text = with_backends(RESNET, "torch-eager").replace('[[sweep]]\nkind = "min-opt-max"\n', "")
+    seeded, _ = project.run(text, "model.seed=5")
+    loaded, _ = project.run(text, 'model.weights="state.pt"')
+    other, _ = project.run(text)
+    assert loaded.rows[0]["model_hash"] == seeded.rows[0]["model_hash"]
+    assert loaded.rows[0]["model_hash"] != other.rows[0]["model_hash"]
+    with pytest.raises(BackendError, match=r"pickle\.pt"):
+        project.run(text, 'model.weights="pickle.pt"')
+
+
+def test_models_are_asked_for_their_inputs(project: Any) -> None:
+    text = RESNET.replace('[model.inputs.input]\nshape = ["batch", 3, 32, 32]\n', "")
+    with pytest.raises(ScenarioError, match="'height' has no range"):
+        project.run(with_backends(text, "torch-eager"))
+    with pytest.raises(BackendError, match="no builtin model"):
+        describe_model(project.registry, "builtin:resnet17", project.folder)
+
+
+def test_samples_from_a_folder_are_used(project: Any, models: Path) -> None:
+    (models / "samples").mkdir()
+    for place in range(3):
+        np.save(models / f"samples/{place}.npy", np.full(64, place, np.float32))
+    outcome, results = project.run(
+        (SCENARIOS / "custom_onnx.toml").read_text(), 'model.data="samples"', "measure.budget=1s"
+    )
+    assert {row["status"] for row in outcome.rows} == {"OK"}
+    assert results.manifests[0]["inputs"]
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_scenario_is_valid_and_planned(registry: Registry, path: Path) -> None:
+    from benchfw.executors.local import backend_options
+
+    options = backend_options(registry, set(registry.backends))
+    loaded = load(path, backends=registry.backends, options=options)
+    plan = make_plan(loaded.scenario, backends=registry.backends, options=options)
+    assert path.read_text().startswith("#:schema ./scenario.schema.json\n")
+    assert any(case.status is None for case in plan.cases)
+    assert {case.status for case in plan.cases} <= {None, "SKIPPED"}
+
+
+def test_inference_mode_outlives_the_first_instance_that_is_closed() -> None:
+    """Two artifacts in one worker: closing one must not turn gradients on for the other."""
+    pytest.importorskip("torch")
+    import subprocess
+    import sys
+
+    code = """
+import torch
+from pathlib import Path
+from benchfw.spec import Context
+from benchfw_torch.backend import TorchEager
+context = Context(device="cpu", threads=1, precision="fp32", cache_dir=Path("."), root=Path("."), inputs=())
+first, second = (TorchEager({"channels_last": False}, context) for _ in range(2))
+first.close()
+assert torch.is_inference_mode_enabled()
+second.close()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
