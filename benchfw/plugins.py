@@ -119,6 +119,10 @@ def _register(registry: Registry, name: str, owner: str, load: Callable[[], Modu
 
 
 def _check(registry: Registry, owner: str, kind: str, known: Mapping[str, Any], infos: list[Any]) -> None:
+    keys = [_key(info) for info in infos]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise DuplicateName(f"{kind} {key!r} is registered twice by {owner}")
     for info in infos:
         if isinstance(info, BackendInfo) and info.spec > SPEC_VERSION:
             raise PluginError(

@@ -28,6 +28,7 @@ HELLO_TIMEOUT_S = 60.0
 EXIT_TIMEOUT_S = 5.0
 LOG_TAIL_LINES = 40
 _CORE = ("__init__.py", "errors.py", "spec", "worker")
+_PARENT_ONLY = ("hooks.py",)
 _MAIN = "from benchfw.worker.main import main\n\nmain()\n"
 
 
@@ -148,14 +149,14 @@ class Worker:
             answer = self._channel.receive(timeout)
         except WorkerTimeout:
             self.kill()
-            raise WorkerTimeout(f"no answer to {kind!r} within {timeout:.0f} s", hint=self._look_at_log()) from None
+            raise WorkerTimeout(f"no answer to {kind!r} within {timeout:.0f} s", hint=self._last_words()) from None
         except ProtocolError:
             self.kill()
             raise
         except WorkerCrashed:
             answer = None
         if answer is None:
-            raise WorkerCrashed(f"{self._epitaph()} in {kind!r}", hint=self._look_at_log())
+            raise WorkerCrashed(f"{self._epitaph()} in {kind!r}", hint=self._last_words())
         if answer.type == "error":
             error = BACKEND_ERRORS.get(answer.values.get("error", ""), BackendError)
             raise error(str(answer.values.get("message")), hint=answer.values.get("hint"))
@@ -225,9 +226,9 @@ class Worker:
                 return f"the worker was ended by {signal.Signals(-code).name}"
         return f"the worker exited with {code}"
 
-    def _look_at_log(self) -> str:
-        lines = self.tail().splitlines()
-        return f"log: {self.log}" + (f", last line: {lines[-1].strip()}" if lines else "")
+    def _last_words(self) -> str | None:
+        lines = self.tail().strip().splitlines()
+        return f"last line of its log: {lines[-1].strip()}" if lines else None
 
 
 def _package(factory: str) -> str:
@@ -239,7 +240,7 @@ def _package(factory: str) -> str:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", *_PARENT_ONLY)
         shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True)
     else:
         shutil.copy2(source, target)

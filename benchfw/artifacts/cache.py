@@ -70,7 +70,7 @@ class Cache:
             if sha256_of(path) != data["file_sha256"]:
                 return None, f"{path.name}: the file's hash is not the one in its side-car"
             return Artifact.from_json({**data["artifact"], "path": str(path)}), ""
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return None, f"{path.name}: its side-car cannot be read ({type(error).__name__}: {error})"
 
     def temporary(self, path: Path) -> Path:

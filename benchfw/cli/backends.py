@@ -87,7 +87,7 @@ def _show(listing: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from benchfw.cli.console import make_console
+    from benchfw.cli.console import make_console, print_table
 
     console = make_console()
     for kind, title in (("backends", "backends"), ("model_sources", "model sources"), ("steps", "steps")):
@@ -100,7 +100,7 @@ def _show(listing: dict[str, Any]) -> None:
             if not item["ready"]:
                 here = f"{item['reason']}; {item['install']}"
             table.add_row(*map(Text, (item["name"], item["summary"], item["plugin"], here)))
-        console.print(table)
+        print_table(console, table)
         console.print()
     for plugin in listing["broken"]:
         console.print(Text(f"broken: {plugin['name']}: {plugin['reason']}"), soft_wrap=True)

@@ -19,13 +19,23 @@ _SWEEPS = {
     "min-opt-max": "min-opt-max: the dynamic artifact at its three points",
     "random-batch": "random-batch: the dynamic artifact under a random order of sizes",
 }
-_WIDTH = 120
+_WIDTH = 140
 _UNITS = {"ms": 1e6, "µs": 1e3}
 
 
 def make_console() -> Console:
     """Return a console on stdout: as wide as the terminal, or fixed elsewhere, and plain there."""
     return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False, soft_wrap=False)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table; without the blanks that pad its lines where they would end up in a file."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> None:
@@ -38,15 +48,16 @@ def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> 
     console.print(
         Text(
             f"{first.get('scenario')}: {first.get('model')} on {first.get('device')}, {first.get('threads')} threads, "
-            f"effort {first.get('effort')}; latency of one inference at a time, with the 95 % interval of its median",
+            f"effort {first.get('effort')}; latency of one inference at a time, [95 % interval of the median]",
             style="bold",
-        )
+        ),
+        soft_wrap=True,
     )
     for kind, title in _SWEEPS.items():
         chosen = [row for row in rows if kind in str(row["sweep"]).split("+") and row["status"] == "OK"]
         if chosen:
             console.print()
-            console.print(_sweep_table(title, chosen))
+            print_table(console, _sweep_table(title, chosen))
     _print_reasons(console, rows)
     console.print()
     console.print(f"results: {folder}", soft_wrap=True)
@@ -58,7 +69,7 @@ def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
     unit = "ms" if max(row["latency_p50_ns"] for row in rows) >= _UNITS["ms"] else "µs"
     table = Table(title=Text(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
     for name, justify in (
-        ("batch", "right"),
+        ("shape" if any("=" in _shape(row) for row in rows) else "batch", "right"),
         ("backend", "left"),
         ("artifact", "left"),
         ("samples/s", "right"),
@@ -84,7 +95,7 @@ def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
 def _cells(row: Row, unit: str) -> Iterable[str]:
     speedup, median = row.get("speedup"), row["latency_p50_ns"]
     low, high = row.get("latency_p50_low_ns"), row.get("latency_p50_high_ns")
-    yield _batch(row)
+    yield _shape(row)
     yield str(row["name"]) + ("" if row["precision"] == "fp32" else f" {row['precision']}")
     yield str(row["profile"])
     yield _number(row.get("throughput_samples_s"))
@@ -106,12 +117,15 @@ def _error(row: Row) -> str:
     return f"{error:.0e}"
 
 
-def _batch(row: Row) -> str:
-    if row.get("batch") is not None:
-        return str(row["batch"])
-    if row.get("sequence_sha256") is not None:  # random-batch1-8-permuted-seed7
-        return str(row["cohort"]).removeprefix("random-batch").split("-permuted")[0].split("-iid")[0].split("-trace")[0]
-    return "-"
+def _shape(row: Row) -> str:
+    """Return the batch, or all axes if there are others: `8`, `1-8` for a mixture, `batch=4 words=16-19`."""
+    sizes = {
+        axis: f"{size[0]}-{size[1]}" if isinstance(size, list) else str(size)
+        for axis, size in json.loads(row["shape"]).items()
+    }
+    if set(sizes) == {"batch"}:
+        return sizes["batch"]
+    return " ".join(f"{axis}={size}" for axis, size in sorted(sizes.items())) or "-"
 
 
 def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
@@ -131,8 +145,8 @@ def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
     if loose:
         lines.append(
             f"NOT_CONVERGED {len(loose)} cases: in the time given they did not get as precise as effort "
-            f"{loose[0]['effort']} wants (column verdict_reason); their intervals hold all the same; for more time: "
-            "--set measure.budget=10min"
+            f"{loose[0]['effort']} wants (column verdict_reason); read their intervals, not their medians; "
+            "for more time: --set measure.budget=10min"
         )
     if lines:
         console.print()
@@ -146,13 +160,14 @@ def print_json(value: Any) -> None:
 
 
 def _clean(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
         return {str(key): _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
-    return value.item() if hasattr(value, "item") else value
+    return value
 
 
 def _scaled(value: float | None, unit: str, like: float | None = None) -> str:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from benchfw.plugins import Registry
     from benchfw.scenario import Case, Loaded, Plan
 
+_LEAST_S = 1.0
+"""Warm-up and the three rounds that a case gets even if the budget is too small for them."""
+
 
 @click.command()
 @click.argument("scenario", type=click.Path(path_type=Path))
@@ -91,10 +94,10 @@ def _estimate(plan: Plan, loaded: Loaded, effort: str) -> tuple[float, float]:
 
     rule = EFFORTS[effort]
     cases = sum(len(cohort.runnable) for cohort in plan.cohorts)
-    most = cases * (rule.max_s + rule.settle_s)
     budget = loaded.scenario.measure.budget
-    least = cases * (rule.min_s + 0.5)
-    return min(least, budget or least), min(most, budget or most)
+    least = cases * (_LEAST_S if budget else rule.min_s + _LEAST_S)
+    most = cases * (rule.max_s + rule.settle_s)
+    return least, max(least, min(most, budget or most))
 
 
 def _show(plan: Plan, rows: list[dict[str, Any]], loaded: Loaded, effort: str) -> None:
@@ -127,11 +130,15 @@ def _show(plan: Plan, rows: list[dict[str, Any]], loaded: Loaded, effort: str) -
     planned = sum(row["status"] == "planned" for row in rows)
     console.print()
     console.print(
-        f"{planned} cases to measure in {len(plan.cohorts)} cohorts, {_duration(least)} to {_duration(most)} at effort "
-        f"{effort}; export, compilation and loading come on top",
+        f"{_count(planned, 'case')} to measure in {_count(len(plan.cohorts), 'cohort')}, "
+        f"{_duration(least)} to {_duration(most)} at effort {effort}; export, compilation and loading come on top",
         soft_wrap=True,
     )
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchfw.cli.progress import progress
 from benchfw.errors import UnknownName, UsageError
-from benchfw.executors.local import Outcome, backend_options, run_scenario
+from benchfw.executors.local import Outcome, backend_options, run_scenario, step_options
 from benchfw.plugins import Registry, discover
 from benchfw.scenario import Loaded, load
 
@@ -25,7 +25,7 @@ def load_scenario(path: Path, overrides: Sequence[str], backends: Sequence[str])
     """
     registry = discover()
     options = backend_options(registry, set(registry.backends))
-    loaded = load(path, overrides=overrides, backends=registry.backends, options=options)
+    loaded = load(path, overrides=overrides, backends=registry.backends, options=options, steps=step_options(registry))
     names = [entry.label for entry in loaded.scenario.backend]
     for name in backends:
         if name not in names:

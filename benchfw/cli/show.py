@@ -55,7 +55,7 @@ def _show_list(results: Path, as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from benchfw.cli.console import make_console, print_json
+    from benchfw.cli.console import make_console, print_json, print_table
     from benchfw.store.reader import PREFIX, Results, find_runs, read_manifest
 
     rows = []
@@ -79,4 +79,4 @@ def _show_list(results: Path, as_json: bool) -> None:
         table.add_column(name, header_style="underline")
     for row in rows:
         table.add_row(*(Text(str(value)) for value in row.values()))
-    make_console().print(table)
+    print_table(make_console(), table)

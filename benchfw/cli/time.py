@@ -50,7 +50,7 @@ def command(
     """
     from benchfw.cli import session
     from benchfw.cli.console import report
-    from benchfw.executors.local import backend_options
+    from benchfw.executors.local import backend_options, step_options
     from benchfw.plugins import discover
     from benchfw.scenario import from_document
 
@@ -71,6 +71,7 @@ def command(
         overrides=overrides,
         backends=registry.backends,
         options=backend_options(registry, {backend}),
+        steps=step_options(registry),
     )
     outcome = session.run(loaded, registry, out=out, effort=None, quiet=as_json)
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)

@@ -11,7 +11,6 @@ from typing import Any
 from benchfw.artifacts import Builder, Cache
 from benchfw.artifacts.builder import distributions
 from benchfw.environments import DEFAULT, Environment, thread_variables, usable_cpus
-from benchfw.errors import PluginError
 from benchfw.measure import Conductor, Event, Settings
 from benchfw.measure.events import Stage
 from benchfw.measure.inputs import InputMaker
@@ -44,6 +43,11 @@ class Outcome:
 def backend_options(registry: Registry, names: set[str]) -> dict[str, Any]:
     """Return the pydantic model of the options of each of these backends that is installed."""
     return {name: options_model(registry.backends[name]) for name in names if name in registry.backends}
+
+
+def step_options(registry: Registry) -> dict[str, Any]:
+    """Return the pydantic model of the options of each step; None where it has none."""
+    return {name: options_model(step) for name, step in registry.steps.items()}
 
 
 def describe_model(registry: Registry, ref: str, root: Path) -> IoSpec | None:
@@ -191,7 +195,13 @@ class _Run:
         for cohort, tables in conductor.cohorts():
             self.writer.write_cohort(cohort, tables)
             rows += tables["cases"]
-        self._finish("finished", model=asdict(model.artifact), inputs=inputs.hashes, sequences=_sequences(plan))
+        self._finish(
+            "finished",
+            model=asdict(model.artifact),
+            inputs=inputs.hashes,
+            sequences=_sequences(plan),
+            resolve_s=model.seconds,
+        )
         return Outcome(run_id=self.writer.run_id, folder=self.writer.folder, rows=rows)
 
     # --- workers ------------------------------------------------------------------------------------------------
@@ -205,7 +215,7 @@ class _Run:
             start=lambda: self._worker("artifacts", self.environments[DEFAULT], names),
             cache=self.cache,
             steps=steps,
-            step_options=_step_options(self.registry, scenario.steps),
+            step_options=_filled_in(step_options(self.registry), scenario.steps),
             timeout=self.settings.build_s,
             notify=lambda text: self.notify(Stage(text)),
         )
@@ -269,16 +279,13 @@ class _Run:
         self._write_manifest({"state": state, "load_average_end": provenance.machine()["load_average"], **more})
 
 
-def _step_options(registry: Registry, given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    options: dict[str, dict[str, Any]] = {}
-    for name, step in registry.steps.items():
-        try:
-            model = options_model(step)
-        except PluginError:
-            continue
-        if model is not None:
-            options[name] = model.model_validate(given.get(name, {})).model_dump(mode="json")
-    return options
+def _filled_in(models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the options of each step, defaults filled in."""
+    return {
+        name: model.model_validate(given.get(name, {})).model_dump(mode="json")
+        for name, model in models.items()
+        if model is not None
+    }
 
 
 def _sequences(plan: Plan) -> dict[str, str]:

@@ -173,9 +173,13 @@ class Conductor:
             with _failures(member):
                 self._notify(Stage(f"{member.name}: loading"))
                 instance = session.instance(case, lambda case=case: self._make(case))  # type: ignore[misc]
+                for note in instance.made.notes:
+                    member.warn("A01", None, None, f"made again: {note}")
                 member.bind(instance, self._inputs, self._model.io.inputs if self._model.io else ())
                 warmup.first_calls(member)
             self._check([member], references, "before")
+            if self._reference and references.name not in (None, self._reference):
+                member.warn("R01", None, None, f"{self._reference} gave no outputs: {references.name} is the reference")
         return group, []
 
     def _make(self, case: Case) -> Made:
@@ -211,7 +215,7 @@ class Conductor:
             if member.ready:
                 with _failures(member):
                     self._notify(Stage(f"{member.name}: warming up"))
-                    warmup.warm_up(member)
+                    warmup.warm_up(member, None if share is None else share / len(members))
         left = None if share is None else share - (time.monotonic() - start)
         self._rounds([member for member in members if member.ready], left, seed)
         for member in members:
@@ -234,10 +238,10 @@ class Conductor:
                     continue
                 with _failures(member):
                     block = member.measure(number, position)
-                    if block.compilations:
+                    if any(block.changes.values()):
                         raise Invalid(
-                            f"{block.compilations} compilations within a measured block (V04)",
-                            hint="the shapes were warmed up; something else made the backend compile again",
+                            f"within a measured block (V04): {_counted(block.changes)}",
+                            hint="the shapes were warmed up; something else made the backend change",
                         )
                     member.stopping.look(
                         member.count,
@@ -250,14 +254,14 @@ class Conductor:
 
     def _finish(self, member: Member) -> None:
         """Take what belongs to a measured case: final intervals, constant runs, peak memory, warnings."""
-        if not member.stopping.converged:
-            member.stopping.assess(member.evidence)
+        member.stopping.conclude(member.evidence)
         if member.case.sequence is not None:
             for slot in range(len(member.sizes)):
                 n = max(4, min(100, round(_STEADY_NS / member.expected(slot))))
                 member.call("steady", slot, n).rewarm = 1
         assert member.instance is not None
         values = member.session.ask("facts", self._settings.load_s, instance=member.instance.key).values
+        member.instance.facts = values["facts"]
         member.peak_rss_bytes = values["peak_rss_bytes"]
         member.session.peak_rss_bytes = max(member.session.peak_rss_bytes, member.peak_rss_bytes or 0)
         judge.add_warnings(member)
@@ -341,6 +345,10 @@ def _failures(member: Member) -> Iterator[None]:
         yield
     except (BackendError, WorkerError) as error:
         member.fail(error)
+
+
+def _counted(changes: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in changes.items() if count)
 
 
 def _round_event(number: int, members: Sequence[Member], left_s: float | None) -> RoundDone:

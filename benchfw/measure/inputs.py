@@ -57,7 +57,7 @@ class InputMaker:
     def _write(self, spec: TensorSpec, sizes: Mapping[str, int]) -> str:
         shape = spec.concrete(sizes)
         array = self._random(spec, shape) if self._samples is None else self._stack(spec, shape)
-        array = np.ascontiguousarray(array, np.dtype(spec.dtype))
+        array = np.asarray(array, np.dtype(spec.dtype), order="C")
         name = f"{self.specs.index(spec)}-{'x'.join(map(str, shape)) or 'scalar'}.npy"
         path = self._folder / name
         np.save(path, array)
@@ -83,6 +83,8 @@ class InputMaker:
         """Stack samples along the first axis; if there are too few, they repeat."""
         assert self._samples is not None
         arrays = self._samples[spec.name]
+        if not shape:
+            raise _fault(f"{spec.name!r} has no dimension to stack samples along")
         wanted = shape[1:]
         fitting = []
         for file, array in arrays:
@@ -100,13 +102,14 @@ def _read_samples(folder: Path, names: Sequence[str]) -> dict[str, list[tuple[st
     for path in sorted(folder.iterdir()):
         try:
             if path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as archive:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                     for name in names:
                         samples[name].append((path.name, archive[name]))
             elif path.suffix == ".npy" and len(names) == 1:
-                samples[names[0]].append((path.name, np.load(path, allow_pickle=False)))
-        except (OSError, ValueError, KeyError) as error:
-            raise _fault(f"{path.name} cannot be used: {error}") from error
+                with path.open("rb") as file:
+                    samples[names[0]].append((path.name, np.lib.format.read_array(file, allow_pickle=False)))
+        except Exception as error:  # numpy and zipfile raise many kinds on files that are none
+            raise _fault(f"{path.name} cannot be used: {type(error).__name__}: {error}") from error
     if not all(samples.values()):
         kinds = ".npz files with one array per input" if len(names) > 1 else ".npy or .npz files"
         raise _fault(f"{folder} has no samples: it needs {kinds}")

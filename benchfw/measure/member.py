@@ -20,6 +20,7 @@ from benchfw.scenario import Case
 from benchfw.scenario.plan import BATCH_AXIS
 from benchfw.spec.tensors import TensorSpec
 from benchfw.stats import mean_interval
+from benchfw.worker.loops import MAX_BLOCK
 
 BLOCK_NS = 100_000_000
 """Length of a block that is aimed at; a block is 50 to 200 ms unless three iterations take longer."""
@@ -27,7 +28,6 @@ BLOCK_NS = 100_000_000
 REWARM_NS = 10_000_000
 REWARM_MAX = 5
 KEEP_MIN = 3
-MAX_BLOCK = 4096
 Ints = NDArray[np.int64]
 
 
@@ -42,7 +42,7 @@ class Block:
         rewarm: Iterations at the beginning that do not count.
         starts, ends: Stamps in ns.
         counters: Host counters of the worker over the block.
-        compilations: Changes that the backend counted.
+        changes: What the backend counted (compilations, …), and garbage collections.
         canary_ns: Canary after the block, warm-up only.
     """
 
@@ -54,7 +54,7 @@ class Block:
     starts: Ints
     ends: Ints
     counters: dict[str, int]
-    compilations: int
+    changes: dict[str, int]
     canary_ns: int | None = None
 
     @property
@@ -238,7 +238,7 @@ class Member:
             starts=starts,
             ends=ends,
             counters=answer.values["counters"],
-            compilations=sum(answer.values["changes"].values()),
+            changes={**answer.values["changes"], "collections": answer.values["collections"]},
         )
         self.blocks.append(block)
         return block

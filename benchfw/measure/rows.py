@@ -35,7 +35,7 @@ def planned_row(case: Case, common: Mapping[str, Any]) -> dict[str, Any]:
         "profile": case.case_id.split("/")[3],
         "profile_point": case.point,
         "batch": case.batch,
-        "shape": json.dumps(dict(case.sizes), sort_keys=True),
+        "shape": json.dumps(_shape(case), sort_keys=True),
         "sequence_sha256": case.sequence.sha256 if case.sequence else None,
         "depth": 1,
         "status": case.status,
@@ -48,6 +48,12 @@ def planned_row(case: Case, common: Mapping[str, Any]) -> dict[str, Any]:
         "device": "cpu",
         "schema_version": SCHEMA_VERSION,
     }
+
+
+def _shape(case: Case) -> dict[str, Any]:
+    """Return the size of every axis, `[low, high]` for one that varies."""
+    varying = {case.sequence.axis: [min(case.sequence.sizes), max(case.sequence.sizes)]} if case.sequence else {}
+    return {**case.sizes, **varying}
 
 
 def case_row(member: Member, common: Mapping[str, Any], run_folder: Path) -> dict[str, Any]:
@@ -72,6 +78,7 @@ def case_row(member: Member, common: Mapping[str, Any], run_folder: Path) -> dic
     }
     if instance is not None:
         row |= {
+            "threads": instance.facts.get("threads_effective") or common["threads"],
             "provider_effective": instance.facts.get("provider_effective"),
             "precision_effective": instance.facts.get("precision_effective"),
             "facts": json.dumps(dict(instance.facts), sort_keys=True),
@@ -94,9 +101,9 @@ def _accuracy_columns(member: Member) -> dict[str, Any]:
     return {
         "accuracy": worst([row["verdict"] for row in rows]),
         "reference": rows[0]["reference"],
-        "rel_l2": max(row["rel_l2"] for row in rows),
-        "max_abs_err": max(row["max_abs_err"] for row in rows),
-        "cosine": min(row["cosine"] for row in rows),
+        "rel_l2": float(np.max([row["rel_l2"] for row in rows])),  # np.max lets a NaN through
+        "max_abs_err": float(np.max([row["max_abs_err"] for row in rows])),
+        "cosine": float(np.min([row["cosine"] for row in rows])),
     }
 
 
@@ -156,7 +163,7 @@ def block_rows(member: Member) -> list[dict[str, Any]]:
             "minflt": block.counters["minflt"],
             "majflt": block.counters["majflt"],
             "nr_throttled": block.counters["nr_throttled"],
-            "compilations": block.compilations,
+            "changes": sum(block.changes.values()),
             "canary_ns": block.canary_ns,
         }
         for number, block in enumerate(member.blocks)

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchfw.artifacts import Made
 from benchfw.artifacts.builder import check_requirements, distributions
+from benchfw.errors import FellBack
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Case, Session
 from benchfw.spec.tensors import IoSpec, TensorSpec
@@ -133,6 +134,7 @@ class LiveSession:
                 "prepare", settings.build_s, instance=name, artifact=asdict(made.artifact), profile=asdict(case.profile)
             ).values
             loaded = self.ask("load", settings.load_s, instance=name).values
+            self._check_effective(loaded["facts"])
         except Exception:
             self._forget(name)
             raise
@@ -146,6 +148,20 @@ class LiveSession:
             io=IoSpec.from_json(loaded["io"]),
             facts=loaded["facts"],
         )
+
+    def _check_effective(self, facts: Mapping[str, Any]) -> None:
+        """Compare what runs with what was asked for.
+
+        Raises:
+            FellBack: Another provider or precision is in effect, which would be timed under the wrong name.
+        """
+        info = self.session.info
+        assert info is not None
+        wanted = {"provider": info.provider, "precision": self.session.precision}
+        for what, asked in wanted.items():
+            effective = facts.get(f"{what}_effective")
+            if asked and effective and effective != asked:
+                raise FellBack(f"asked for the {what} {asked}, {effective} is in effect")
 
     def keep_only(self, profiles: set[str]) -> None:
         """Close the instances that no later case needs, and the worker if none is left."""

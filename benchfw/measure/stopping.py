@@ -124,6 +124,12 @@ class Stopping:
         """Compute the intervals of all targets."""
         self.intervals = [target.interval(samples) for target in self.targets]
 
+    def conclude(self, samples: Samples) -> None:
+        """Judge all that was measured: a case that met its targets early may have gone on in the rounds of others."""
+        enough = self.converged
+        self.assess(samples)
+        self.converged = enough and not any(self._lacks())
+
     def _lacks(self) -> list[str]:
         """Return what each target lacks; an empty text for one that is met."""
         return [self._lack(target, interval) for target, interval in zip(self.targets, self.intervals, strict=True)]

@@ -7,17 +7,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from benchfw.errors import Fault
-from benchfw.scenario.schema import FixedSweep, RandomBatchSweep, Scenario
+from benchfw.scenario.schema import FixedSweep, Input, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
+from benchfw.worker.loops import MAX_BLOCK
 
 MAX_CASES = 100_000
+MAX_CHUNK = MAX_BLOCK - 5
+"""Inferences of a chunk of a random sequence, at most: chunks are never cut, and a block re-warms before them."""
 
 
 def check(
-    scenario: Scenario, root: Path, *, backends: Mapping[str, BackendInfo], options: Mapping[str, Any]
+    scenario: Scenario,
+    root: Path,
+    *,
+    backends: Mapping[str, BackendInfo],
+    options: Mapping[str, Any],
+    steps: Mapping[str, Any] | None = None,
 ) -> list[Fault]:
     """Return every fault that needs more than one value, the plugins, or the disk to see."""
     return [
@@ -27,6 +36,7 @@ def check(
         *_files(scenario, root),
         *_backends(scenario, backends, options),
         *_references(scenario),
+        *(_steps(scenario, steps) if steps is not None else ()),
     ]
 
 
@@ -78,6 +88,14 @@ def _random_sweep(scenario: Scenario, sweep: RandomBatchSweep, path: tuple[str |
         near = _nearest(sweep.axis, scenario.shapes)
         yield Fault((*path, "axis"), f"axis {sweep.axis!r} has no range in [shapes]", nearest=near)
         return
+    if isinstance(sweep.range, list):
+        low, high = sweep.range
+    else:
+        low, high = (int(getattr(axis, point)) for point in sweep.range.split(".."))
+    length = len(sweep.trace) if sweep.trace else high - low + 1
+    if length > MAX_CHUNK:
+        reason = f"{length} inferences are more than the {MAX_CHUNK} of a block"
+        yield Fault((*path, "trace" if sweep.trace else "range"), reason)
     sizes = sweep.trace or (sweep.range if isinstance(sweep.range, list) else [])
     if sizes and not axis.min <= min(sizes) <= max(sizes) <= axis.max:
         key = "trace" if sweep.trace else "range"
@@ -93,6 +111,19 @@ def _inputs(scenario: Scenario) -> Iterator[Fault]:
             yield Fault((*path, "high"), "is missing: `low` alone is no range")
         if item.high is not None and not (item.low or 0) < item.high:
             yield Fault((*path, "high"), f"must be above low, {item.low or 0:g}")
+        elif item.high is not None and item.dtype.startswith(("int", "uint")):
+            yield from _integer_bounds(item, path)
+
+
+def _integer_bounds(item: Input, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    low, high = item.low or 0, item.high or 0
+    range_ = np.iinfo(item.dtype)
+    for key, value in (("low", low), ("high", high)):
+        if value != int(value):
+            yield Fault((*path, key), f"must be a whole number for {item.dtype}, got {value:g}")
+            return
+    if low < range_.min or high - 1 > range_.max:
+        yield Fault((*path, "high"), f"{low:g} to {high:g} leaves the range of {item.dtype}")
 
 
 def _files(scenario: Scenario, root: Path) -> Iterator[Fault]:
@@ -130,7 +161,7 @@ def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: 
 def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
     if model is None:
         if values:
-            yield Fault(path, "this backend has no options")
+            yield Fault(path, "there are no options to set here")
         return
     try:
         model.model_validate(values)
@@ -142,6 +173,14 @@ def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...])
             else:
                 got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
                 yield Fault((*path, key) if key else path, f"{item['msg']}{got}")
+
+
+def _steps(scenario: Scenario, steps: Mapping[str, Any]) -> Iterator[Fault]:
+    for name, values in scenario.steps.items():
+        if name in steps:
+            yield from _options(values, steps[name], ("steps", name))
+        else:
+            yield Fault(("steps", name), "no installed plugin provides this step", nearest=_nearest(name, steps))
 
 
 def _references(scenario: Scenario) -> Iterator[Fault]:

@@ -28,7 +28,8 @@ def line_table(text: str) -> dict[Path, int]:
                 counts[head] = index
                 lines.setdefault(head, node.start_point.row + 1)
                 head = (*head, index)
-            lines.setdefault(head, node.start_point.row + 1)
+            for count in range(1, len(head) + 1):
+                lines.setdefault(head[:count], node.start_point.row + 1)
             for child in node.children:
                 if child.type == "pair":
                     _pair(child, head, lines)
@@ -46,8 +47,10 @@ def find_line(lines: dict[Path, int], path: Path) -> int | None:
 
 def _pair(node: object, head: Path, lines: dict[Path, int]) -> None:
     key, value = node.children[0], node.children[2]  # type: ignore[attr-defined]
-    path = (*head, *_keys(key))
-    lines.setdefault(path, key.start_point.row + 1)
+    keys = _keys(key)
+    for count in range(1, len(keys) + 1):  # the tables that a dotted key implies begin where it is first used
+        lines.setdefault((*head, *keys[:count]), key.start_point.row + 1)
+    path = (*head, *keys)
     _value(value, path, lines)
 
 

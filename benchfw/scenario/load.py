@@ -47,6 +47,7 @@ def load(
     overrides: Iterable[str] = (),
     backends: Mapping[str, BackendInfo],
     options: Mapping[str, Any],
+    steps: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """Read a scenario file.
 
@@ -55,6 +56,7 @@ def load(
         overrides: `KEY=VALUE` of `--set`, the value in TOML or else a string.
         backends: Every backend that plugins provide.
         options: Pydantic model of the options of each backend by name; None where it has none.
+        steps: The same for each artifact step; None to leave steps unchecked.
 
     Raises:
         ScenarioError: With all faults.
@@ -70,7 +72,13 @@ def load(
     except UnicodeDecodeError as error:
         raise ScenarioError(str(path), [Fault((), f"is not UTF-8: {error.reason} at byte {error.start}")]) from error
     return parse(
-        text, source=str(path), root=path.resolve().parent, overrides=overrides, backends=backends, options=options
+        text,
+        source=str(path),
+        root=path.resolve().parent,
+        overrides=overrides,
+        backends=backends,
+        options=options,
+        steps=steps,
     )
 
 
@@ -82,6 +90,7 @@ def parse(
     overrides: Iterable[str] = (),
     backends: Mapping[str, BackendInfo],
     options: Mapping[str, Any],
+    steps: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """Like `load`, for the text of a file."""
     try:
@@ -90,10 +99,19 @@ def parse(
         line = re.search(r"at line (\d+)", str(error))
         reason = re.sub(r" \(at .*\)$", "", str(error))
         raise ScenarioError(source, [Fault((), f"not TOML: {reason}", int(line[1]) if line else None)]) from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise ScenarioError(source, [Fault((), f"not TOML that can be read: {error}")]) from error
     except RecursionError as error:
         raise ScenarioError(source, [Fault((), "not TOML that can be read: nested too deep")]) from error
     return from_document(
-        document, source=source, root=root, overrides=overrides, backends=backends, options=options, text=text
+        document,
+        source=source,
+        root=root,
+        overrides=overrides,
+        backends=backends,
+        options=options,
+        steps=steps,
+        text=text,
     )
 
 
@@ -105,13 +123,30 @@ def from_document(
     overrides: Iterable[str] = (),
     backends: Mapping[str, BackendInfo],
     options: Mapping[str, Any],
+    steps: Mapping[str, Any] | None = None,
     text: str = "",
 ) -> Loaded:
     """Like `load`, for the values of a file; `text` is where lines are looked for."""
+    try:
+        return _from_document(document, source, root, overrides, backends, options, steps, text)
+    except RecursionError as error:
+        raise ScenarioError(source, [Fault((), "nested too deep")]) from error
+
+
+def _from_document(
+    document: dict[str, Any],
+    source: str,
+    root: Path,
+    overrides: Iterable[str],
+    backends: Mapping[str, BackendInfo],
+    options: Mapping[str, Any],
+    steps: Mapping[str, Any] | None,
+    text: str,
+) -> Loaded:
     set_paths = [override(document, assignment) for assignment in overrides]
     scenario, faults = _validate(document)
     if scenario is not None:
-        faults += check(scenario, root, backends=backends, options=options)
+        faults += check(scenario, root, backends=backends, options=options, steps=steps)
     if faults:
         raise ScenarioError(source, _locate(faults, text, set_paths))
     assert scenario is not None
@@ -133,7 +168,7 @@ def override(document: dict[str, Any], assignment: str) -> tuple[str | int, ...]
         raise ScenarioError(source, [Fault((), "is not KEY=VALUE")])
     try:
         value = tomllib.loads(f"value = {value_text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         value = value_text
     path: list[str | int] = []
     here: Any = document
@@ -141,6 +176,9 @@ def override(document: dict[str, Any], assignment: str) -> tuple[str | int, ...]
     while len(parts) > 1:
         step, parts = _enter(here, parts, source)
         path.append(step)
+        if not parts:  # the name of a backend with dots in it, and nothing after
+            here[step] = value
+            return tuple(path)
         here = here.setdefault(step, {}) if isinstance(here, dict) else here[step]
     if isinstance(here, list):
         step, _ = _enter(here, parts, source)
@@ -158,7 +196,7 @@ def _enter(here: Any, parts: list[str], source: str) -> tuple[str | int, list[st
         return parts[0], parts[1:]
     if not isinstance(here, list):
         raise ScenarioError(source, [Fault((parts[0],), "leads through a value that is no table")])
-    if parts[0].isdecimal() and int(parts[0]) < len(here):
+    if parts[0].isdecimal() and len(parts[0]) < 9 and int(parts[0]) < len(here):
         return int(parts[0]), parts[1:]
     names = {str(item.get("name", item.get("use"))): i for i, item in enumerate(here) if isinstance(item, dict)}
     for length in range(len(parts), 0, -1):
@@ -184,21 +222,62 @@ def _validate(document: dict[str, Any]) -> tuple[Scenario | None, list[Fault]]:
     return None, faults
 
 
-def _prune(document: Any, path: tuple[str | int, ...]) -> bool:
-    """Remove the value at `path`, or the list entry around it; False if there is nothing to remove.
+def _prune(document: dict[str, Any], path: tuple[str | int, ...]) -> bool:
+    """Make a faulty value harmless, so that the rest can be checked; False if that cannot be done.
 
-    A faulty axis is made a harmless one instead, so that its uses are not reported too.
+    Entries of lists keep their places, and what other values refer to keeps its name: an axis, a backend.
     """
-    if path[:1] == ("shapes",) and len(path) > 1 and isinstance(document.get("shapes"), dict):
-        document["shapes"][path[1]] = {"min": 1, "opt": 1, "max": 1 << 31}
+    head, depth = path[0], len(path)
+    if head == "shapes" and depth > 1 and isinstance(document["shapes"], dict):
+        document["shapes"][path[1]] = {"min": 1, "opt": 1, "max": (1 << 31) - 1}
+    elif head in ("sweep", "backend"):
+        return _prune_entry(document, str(head), path[1:])
+    elif head == "name":
+        document["name"] = "x"
+    elif head == "model" and (depth == 1 or path[1] == "ref" or not isinstance(document["model"], dict)):
+        document["model"] = {**(document["model"] if isinstance(document.get("model"), dict) else {}), "ref": "null:x"}
+    elif path[:2] == ("model", "inputs") and depth > 3 and path[3] == "shape":
+        here = document["model"]["inputs"][path[2]]
+        if depth > 4 and isinstance(here.get("shape"), list):
+            here["shape"][path[4]] = 1
+        else:
+            here["shape"] = list(document["shapes"]) if isinstance(document.get("shapes"), dict) else [1]
+    elif path[:2] == ("model", "inputs") and depth > 3 and path[3] in ("low", "high"):
+        document["model"]["inputs"][path[2]].update(low=0, high=2)
+    else:
+        return _delete(document, path)
+    return True
+
+
+def _prune_entry(document: dict[str, Any], head: str, path: tuple[str | int, ...]) -> bool:
+    """Drop a faulty key of an entry of `sweep` or `backend`; if that is not enough, replace the entry."""
+    entries = document.get(head)
+    if not path or not isinstance(entries, list) or not isinstance(path[0], int) or path[0] >= len(entries):
+        document[head] = [_harmless(head, {}, 0)]
         return True
+    entry, place = entries[path[0]], path[0]
+    if isinstance(entry, dict) and len(path) > 1 and path[1] in entry and path[1] not in ("use", "kind"):
+        del entry[path[1]]
+    else:
+        entries[place] = _harmless(head, entry if isinstance(entry, dict) else {}, place)
+    return True
+
+
+def _harmless(head: str, entry: dict[str, Any], place: int) -> dict[str, Any]:
+    if head == "sweep":
+        return {"kind": "min-opt-max"}
+    name = entry.get("name", entry.get("use"))
+    usable = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name)
+    return {"use": f"faulty{place}", "name": name if usable else f"faulty{place}", "optional": True}
+
+
+def _delete(document: Any, path: tuple[str | int, ...]) -> bool:
+    """Delete the value at `path`, or the nearest one around it that is there."""
     for depth in range(len(path), 0, -1):
         here = document
         try:
             for step in path[: depth - 1]:
                 here = here[step]
-            if isinstance(here, list) and depth == 2 and len(here) == 1:
-                return False
             del here[path[depth - 1]]
         except (KeyError, IndexError, TypeError):
             continue
@@ -232,6 +311,8 @@ def _fault(item: Any, document: dict[str, Any]) -> Fault:
 
 def _document_path(loc: tuple[str | int, ...], document: Any) -> tuple[str | int, ...]:
     """Drop from pydantic's location what is no key of the document: tags of unions and names of types."""
+    if len(loc) > 2 and loc[0] == "sweep" and loc[2] in _KINDS:
+        loc = (*loc[:2], *loc[3:])
     path: list[str | int] = []
     here = document
     for place, step in enumerate(loc):

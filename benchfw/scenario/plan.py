@@ -10,7 +10,7 @@ from typing import Any
 from benchfw.scenario.schema import BackendEntry, FixedSweep, MinOptMaxSweep, RandomBatchSweep, Scenario, Sweep
 from benchfw.scenario.sequence import BatchSequence
 from benchfw.spec.backend import BackendInfo
-from benchfw.spec.tensors import AxisRange, Profile
+from benchfw.spec.tensors import AxisRange, Profile, axis_slug
 
 POINTS = ("min", "opt", "max")
 BATCH_AXIS = "batch"
@@ -111,7 +111,7 @@ class _Point:
 
     @property
     def cohort_id(self) -> str:
-        parts = [f"{axis}{size}" for axis, size in sorted(self.sizes.items())]
+        parts = [axis_slug(axis, str(size)) for axis, size in sorted(self.sizes.items())]
         if self.sequence is not None:
             parts.insert(0, self.sequence.slug)
         return "_".join(parts) or "fixed"

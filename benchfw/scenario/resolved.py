@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+from pydantic import ValidationError
 
 from benchfw.errors import Fault, ScenarioError
 from benchfw.scenario.checks import axis_faults
@@ -28,7 +31,12 @@ def model_inputs(loaded: Loaded, io: IoSpec | None) -> tuple[Scenario, list[Tens
         if io is None and not scenario.model.ref.startswith("null:"):
             reason = f"is missing: {scenario.model.ref!r} does not say what its inputs are"
             raise ScenarioError(loaded.source, [Fault(("model", "inputs"), reason)])
-        declared = {name: described_input(spec) for name, spec in own.items()}
+        try:
+            declared = {name: described_input(spec) for name, spec in own.items()}
+        except ValidationError as error:
+            what = error.errors(include_url=False)[0]
+            reason = f"the model has an input that no scenario can declare: {what['msg']}, got {what['input']!r}"
+            raise ScenarioError(loaded.source, [Fault(("model", "inputs"), reason)]) from error
         model = scenario.model.model_copy(update={"inputs": declared})
         scenario = scenario.model_copy(update={"model": model})
         faults = list(axis_faults(scenario))
@@ -42,11 +50,13 @@ def model_inputs(loaded: Loaded, io: IoSpec | None) -> tuple[Scenario, list[Tens
 
 
 def described_input(spec: TensorSpec) -> Input:
-    """Return an input as a scenario would declare it; integers get the values 0 and 1, which every model can take."""
+    """Return an input as a scenario would declare it; integers get the values 0 and 1, which every model can take.
+
+    Graphs name axes as they like (`input.1_0`); what is no name in a scenario becomes an underscore.
+    """
     integer = spec.dtype.startswith(("int", "uint"))
-    return Input.model_validate(
-        {"shape": list(spec.shape), "dtype": spec.dtype} | ({"low": 0.0, "high": 2.0} if integer else {})
-    )
+    shape = [re.sub(r"\W", "_", dim) if isinstance(dim, str) else dim for dim in spec.shape]
+    return Input.model_validate({"shape": shape, "dtype": spec.dtype} | ({"low": 0.0, "high": 2.0} if integer else {}))
 
 
 def _contradictions(declared: Mapping[str, Input], own: Mapping[str, TensorSpec]) -> list[Fault]:

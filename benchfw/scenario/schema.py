@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from benchfw.spec.tensors import AxisRange as SpecRange
 
@@ -31,8 +31,12 @@ def parse_duration(value: Any) -> Any:
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
-Seconds = Annotated[float, BeforeValidator(parse_duration, json_schema_input_type=str | float), Field(gt=0)]
-Dim = Annotated[int, Field(gt=0)] | Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[Positive, BeforeValidator(parse_duration, json_schema_input_type=str | Positive)]
+Size = Annotated[int, Field(gt=0, lt=1 << 31)]
+"""What a 32-bit column of the results holds."""
+
+Dim = Size | Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Strict(BaseModel):
@@ -45,9 +49,15 @@ class Input(Strict):
     """One input of the model."""
 
     shape: list[Dim] = Field(description="A size or the name of an axis per dimension.")
-    dtype: Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"] = "float32"
-    low: float | None = Field(None, description="Lower bound of random values; without bounds floats are normal(0, 1).")
-    high: float | None = Field(None, description="Upper bound of random values, exclusive; integers need it.")
+    dtype: Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"] = Field(
+        "float32", description="Element type."
+    )
+    low: float | None = Field(
+        None, allow_inf_nan=False, description="Lower bound of random values; without bounds floats are normal(0, 1)."
+    )
+    high: float | None = Field(
+        None, allow_inf_nan=False, description="Upper bound of random values, exclusive; integers need it."
+    )
 
 
 class Model(Strict):
@@ -58,7 +68,7 @@ class Model(Strict):
         description="`builtin:NAME`, `onnx:PATH` or `python:MODULE:CALLABLE`; paths start at the scenario file.",
     )
     name: Name | None = Field(None, description="Name in the results; default: from `ref`.")
-    seed: int = Field(0, ge=0, description="Seed of random weights and of random inputs.")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of random weights and of random inputs.")
     weights: str | None = Field(None, description="State dict (`torch.save`) or safetensors file to load.")
     data: str | None = Field(None, description="Folder of `.npy` or `.npz` samples to use instead of random inputs.")
     inputs: dict[str, Input] = Field({}, description="Inputs by name; default: what the model itself says.")
@@ -67,9 +77,9 @@ class Model(Strict):
 class AxisRange(Strict):
     """Sizes of a named axis."""
 
-    min: PositiveInt
-    opt: PositiveInt
-    max: PositiveInt
+    min: Size = Field(description="Smallest size.")
+    opt: Size = Field(description="Size to optimise for.")
+    max: Size = Field(description="Largest size.")
 
     @model_validator(mode="after")
     def _ordered(self) -> AxisRange:
@@ -85,9 +95,9 @@ class FixedSweep(BaseModel):
     """Artifacts specialised to one shape each; one list of sizes per axis, their product is measured."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    __pydantic_extra__: dict[str, Annotated[list[PositiveInt], Field(min_length=1)]] = Field(init=False)
+    __pydantic_extra__: dict[str, Annotated[list[Size], Field(min_length=1)]] = Field(init=False)
 
-    kind: Literal["fixed"]
+    kind: Literal["fixed"] = Field(description="Beside it one list of sizes per axis, as in `batch = [1, 8]`.")
 
     @property
     def axes(self) -> dict[str, list[int]]:
@@ -97,23 +107,25 @@ class FixedSweep(BaseModel):
 class MinOptMaxSweep(Strict):
     """The dynamic artifact at the three points of `[shapes]`."""
 
-    kind: Literal["min-opt-max"]
+    kind: Literal["min-opt-max"] = Field(description="Nothing else is to be said.")
 
 
 class RandomBatchSweep(Strict):
     """The dynamic artifact under a random sequence of sizes of one axis, the same for every backend."""
 
-    kind: Literal["random-batch"]
+    kind: Literal["random-batch"] = Field(description="A mixture of sizes.")
     axis: str = Field("batch", description="The axis that varies; the others stay at `opt`.")
-    range: (
-        Literal["min..opt", "min..max", "opt..max"] | Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
-    ) = Field("min..opt", description="Sizes, both ends included: two points of `[shapes]`, or `[low, high]`.")
-    seed: int = Field(0, ge=0)
+    range: Literal["min..opt", "min..max", "opt..max"] | Annotated[list[Size], Field(min_length=2, max_length=2)] = (
+        Field("min..opt", description="Sizes, both ends included: two points of `[shapes]`, or `[low, high]`.")
+    )
+    seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of the order.")
     draw: Literal["permuted", "iid", "trace"] = Field(
         "permuted",
         description="Concatenated random permutations of the sizes; independent draws; or the list in `trace`.",
     )
-    trace: list[PositiveInt] | None = Field(None, description='The sequence for `draw = "trace"`.')
+    trace: Annotated[list[Size], Field(min_length=1)] | None = Field(
+        None, description='The sequence for `draw = "trace"`.'
+    )
 
     @model_validator(mode="after")
     def _trace_fits(self) -> RandomBatchSweep:
@@ -138,7 +150,7 @@ class Deadlines(Strict):
 class Measure(Strict):
     """How much is measured."""
 
-    effort: Literal["quick", "standard", "report"] = "standard"
+    effort: Literal["quick", "standard", "report"] = Field("standard", description="How precise; also `--effort`.")
     budget: Seconds | None = Field(
         None,
         description="Time for warm-up and blocks of the whole run, shared out over the cohorts; preparation is extra.",
@@ -146,7 +158,9 @@ class Measure(Strict):
     interleave: Literal["all", "session", "off"] = Field(
         "all", description="Whose cases take turns: all of a cohort, those of one worker, or none."
     )
-    deadlines: Deadlines = Deadlines(build=1200.0, load=300.0, block=30.0)
+    deadlines: Deadlines = Field(
+        Deadlines(build=1200.0, load=300.0, block=30.0), description="How long the parent waits for a worker."
+    )
 
 
 class Accuracy(Strict):
@@ -158,14 +172,16 @@ class Accuracy(Strict):
 class BackendEntry(Strict):
     """One backend, in one or more precisions."""
 
-    use: str = Field(description="Name of an installed backend, see `benchfw backends`.")
+    use: Name = Field(description="Name of an installed backend, see `benchfw backends`.")
     name: Name | None = Field(None, description="Name in the results; default: `use`.")
-    precision: list[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]] = Field(["fp32"], min_length=1)
+    precision: list[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]] = Field(
+        ["fp32"], min_length=1, description="Precisions to compute in, a case each."
+    )
     environment: str | None = Field(
         None, description="A table of `[environments]`; default: benchfw's own interpreter."
     )
     optional: bool = Field(False, description="Skip it, with a row that says so, if no plugin provides it.")
-    options: dict[str, Any] = Field({}, description="Options of the backend, see `benchfw backends NAME`.")
+    options: dict[str, Any] = Field({}, description="Options of the backend, see docs/reference/backends.md.")
 
     @property
     def label(self) -> str:
@@ -175,25 +191,23 @@ class BackendEntry(Strict):
 class EnvironmentEntry(Strict):
     """An interpreter to run workers on."""
 
-    python: str
-    env: dict[str, str] = {}
+    python: str = Field(description="Path of the interpreter; it needs numpy and the frameworks that run on it.")
+    env: dict[str, str] = Field({}, description="Environment variables of its workers.")
 
 
 class Scenario(Strict):
     """A scenario: one model, the shapes and sweeps to run it through, and the backends to run it on."""
 
-    name: Name
-    description: str = ""
-    threads: PositiveInt | None = Field(
-        None, description="Threads of every backend; default: what affinity and quota allow."
-    )
-    model: Model
+    name: Name = Field(description="Name of the scenario in the results.")
+    description: str = Field("", description="For people.")
+    threads: Size | None = Field(None, description="Threads of every backend; default: what affinity and quota allow.")
+    model: Model = Field(description="What is benchmarked.")
     shapes: dict[str, AxisRange] = Field({}, description="Range of every named axis.")
-    sweep: list[Sweep] = Field(min_length=1)
-    measure: Measure = Measure()
-    accuracy: Accuracy = Accuracy()
-    backend: list[BackendEntry] = Field(min_length=1)
-    environments: dict[str, EnvironmentEntry] = {}
+    sweep: list[Sweep] = Field(min_length=1, description="The shapes that are measured.")
+    measure: Measure = Field(Measure(), description="How much is measured.")
+    accuracy: Accuracy = Field(Accuracy(), description="What outputs are compared with.")
+    backend: list[BackendEntry] = Field(min_length=1, description="What runs the model.")
+    environments: dict[str, EnvironmentEntry] = Field({}, description="Other interpreters, by name.")
     steps: dict[str, dict[str, Any]] = Field({}, description="Options of artifact steps by their names.")
 
     @property

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchfw.spec.tensors import axis_slug
+
 _HASHED_CHUNKS = 64
 
 
@@ -54,5 +56,6 @@ class BatchSequence:
 
     @property
     def slug(self) -> str:
-        name = f"random-{self.axis}{min(self.sizes)}-{max(self.sizes)}-{self.draw}-seed{self.seed}"
+        axis = axis_slug(self.axis, f"{min(self.sizes)}-{max(self.sizes)}")
+        name = f"random-{axis}-{self.draw}-seed{self.seed}"
         return name if self.draw != "trace" else f"{name}-{self.sha256[:8]}"

@@ -22,6 +22,11 @@ DTYPES = (
 """Element types of inputs and outputs, by their numpy names."""
 
 
+def axis_slug(axis: str, sizes: str) -> str:
+    """Return an axis and its sizes as one word, `batch8`; a dot keeps them apart where the name ends in a digit."""
+    return f"{axis}.{sizes}" if axis[-1:].isdigit() else f"{axis}{sizes}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
     """One input or output.
@@ -111,7 +116,7 @@ class Profile:
         parts = []
         for name, axis in sorted(self.axes.items()):
             same = axis.min == axis.max
-            parts.append(f"{name}{axis.opt}" if same else f"{name}{axis.min}-{axis.opt}-{axis.max}")
+            parts.append(axis_slug(name, f"{axis.opt}" if same else f"{axis.min}-{axis.opt}-{axis.max}"))
         return "_".join(parts) or "fixed"
 
     @classmethod

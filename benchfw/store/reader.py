@@ -124,11 +124,11 @@ def _parts(run: Path, name: str) -> Iterator[pa.Table]:
     read_manifest(run)
     schema = TABLES[name]
     for line in _journal(run):
-        if name not in line.get("rows", {}):
+        if name not in line["rows"]:
             continue
         path = run / name / Path(str(line["part"])).name
         try:
-            table = pq.read_table(path, partitioning=None)
+            table = pq.ParquetFile(path).read()  # pq.read_table imports pandas
         except (OSError, pa.ArrowException) as error:
             raise ResultError(f"{path} cannot be read: {error}") from error
         missing = [field for field in schema if field.name not in table.column_names]
@@ -144,6 +144,10 @@ def _journal(run: Path) -> Iterator[dict[str, Any]]:
         return
     for line in text.splitlines():
         try:
-            yield json.loads(line)
-        except ValueError:  # the last line of a run that was killed while it wrote
+            entry = json.loads(line)
+        except (ValueError, RecursionError):  # the last line of a run that was killed while it wrote
             return
+        fits = isinstance(entry, dict) and isinstance(entry.get("rows"), dict) and isinstance(entry.get("part"), str)
+        if not fits:
+            raise ResultError(f"{run / 'journal.jsonl'} has a line that is no cohort: {line[:80]!r}")
+        yield entry

@@ -70,7 +70,7 @@ class FakeBackend(Backend):
         return {"compilations": self.compilations}
 
     def facts(self) -> Mapping[str, Any]:
-        return {"provider_effective": "fake", "precision_effective": self.context.precision}
+        return {"provider_effective": self.options["provider"], "precision_effective": self.context.precision}
 
     def misbehave(self, stage: str, batch: int = 0) -> None:
         """Do what the options ask for at this stage."""

@@ -31,6 +31,7 @@ class FakeOptions(BaseModel):
     per_sample: bool = Field(False, description="Multiply that by the leading dimension of the first input.")
     scale: float = Field(1.0, description="Factor of the output; other than 1 is an accuracy failure.")
     compile_at: int = Field(0, ge=0, description="Count a compilation at this launch of a slot; 0 for never.")
+    provider: str = Field("fake", description="Provider that it says is in effect.")
     fault: Fault = Field("", description="What goes wrong.")
     at_batch: int = Field(
         0, ge=0, description="Only for inputs of this leading dimension (`bind`, `launch`); 0 for all."

@@ -30,6 +30,7 @@ VERSION = 1
 MAX_HEADER_BYTES = 64 << 20
 MAX_ARRAYS_BYTES = 16 << 30
 _LENGTH = struct.Struct("<I")
+_LONGEST_WAIT_S = 1e6
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Channel:
             WorkerTimeout: The other end did not read in time.
         """
         arrays = {name: _little_endian(array) for name, array in message.arrays.items()}
+        if {"type", "arrays"} & set(message.values):
+            raise ProtocolError("`type` and `arrays` are no names for values")
         table = [{"name": n, "dtype": a.dtype.str, "shape": list(a.shape)} for n, a in arrays.items()]
         header = json.dumps({"type": message.type, **message.values, "arrays": table}).encode()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -93,7 +96,7 @@ class Channel:
             header = json.loads(self._read(length, deadline) or b"")
             table = [(a["name"], _dtype(a["dtype"]), tuple(map(int, a["shape"]))) for a in header.pop("arrays")]
             kind = str(header.pop("type"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ProtocolError(f"not a message header: {error}") from error
         arrays: dict[str, NDArray[Any]] = {}
         for name, dtype, shape in table:
@@ -137,7 +140,7 @@ class Channel:
     def _wait(self, deadline: float | None, *, reading: bool) -> None:
         if deadline is None:
             return
-        left = max(0.0, deadline - time.monotonic())
+        left = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
         descriptors = [self.read_fd if reading else self.write_fd]
         ready = select.select(descriptors if reading else [], [] if reading else descriptors, [], left)
         if not any(ready):

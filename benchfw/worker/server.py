@@ -74,10 +74,10 @@ class Server:
     def on_overhead(self, values: Mapping[str, Any]) -> Message:
         """Measure the loop on nothing: start to start of null iterations, and the loop one writes by hand."""
         n = min(int(values["n"]), loops.MAX_BLOCK)
-        bare_ns = []
+        bare_ns: list[float] = []
         period_ns = []
         for _ in range(int(values["rounds"])):
-            bare_ns.append(_quiet(lambda: loops.bare(_nothing, n)))
+            _quiet(lambda: bare_ns.append(loops.bare(_nothing, n)))
             _quiet(lambda: loops.host_sync(_nothing, n, self._starts, self._ends))
             period_ns.append(float(np.median(np.diff(np.array(self._starts[:n], np.int64)))))
         return ok(harness_overhead_ns=float(np.median(period_ns)), bare_loop_ns=float(np.median(bare_ns)))
@@ -160,17 +160,16 @@ class Server:
         """
         instance = self._instances[values["instance"]]
         before, changes = counters.read(), dict(instance.backend.counters())
-        collections = _collections()
         if "slots" in values:
             n = len(values["slots"])
             launches = [instance.bound[slot].launch for slot in values["slots"]]
             _check_length(n)
-            _quiet(lambda: loops.host_sync_sequence(launches, self._starts, self._ends))
+            collections = _quiet(lambda: loops.host_sync_sequence(launches, self._starts, self._ends))
         else:
             n = int(values["n"])
             launch = instance.bound[values["slot"]].launch
             _check_length(n)
-            _quiet(lambda: loops.host_sync(launch, n, self._starts, self._ends))
+            collections = _quiet(lambda: loops.host_sync(launch, n, self._starts, self._ends))
         after = counters.read()
         changes = {name: value - changes.get(name, 0) for name, value in instance.backend.counters().items()}
         return Message(
@@ -178,7 +177,7 @@ class Server:
             {
                 "counters": {name: after[name] - before[name] for name in after},
                 "changes": changes,
-                "collections": _collections() - collections,
+                "collections": collections,
             },
             {
                 "starts": np.array(self._starts[:n], np.int64),
@@ -217,8 +216,8 @@ def _nothing() -> None:
     """The null inference."""
 
 
-def _quiet(block: Callable[[], Any]) -> Any:
-    """Run a block with the garbage collector off.
+def _quiet(block: Callable[[], object]) -> int:
+    """Run a block with the garbage collector off, and return how often it ran all the same.
 
     What is alive before the block is frozen and stays so: a full collection with a framework loaded takes
     hundreds of milliseconds, and it is paid between all blocks if the objects are thawed each time.
@@ -226,8 +225,10 @@ def _quiet(block: Callable[[], Any]) -> Any:
     gc.collect()
     gc.freeze()
     gc.disable()
+    before = _collections()
     try:
-        return block()
+        block()
+        return _collections() - before
     finally:
         gc.enable()
 

@@ -72,6 +72,12 @@ def test_a_fault_is_the_status_of_its_row(project: Any, fault: str, stage: str, 
     assert statuses(rows, "good") == ["OK", "OK"]
 
 
+def test_another_provider_than_the_one_asked_for_is_a_fallback(project: Any) -> None:
+    rows = run(project, "backend.bad.options.provider=CPU")
+    assert statuses(rows, "bad") == ["FALLBACK", "FALLBACK"]
+    assert all("asked for the provider fake, CPU is in effect" in row["status_reason"] for row in rows[1::2])
+
+
 def test_a_hang_in_a_block_is_ended_at_its_deadline(project: Any) -> None:
     rows = run(project, "backend.bad.options.fault=hang", "backend.bad.options.at=launch")
     assert statuses(rows, "bad") == ["TIMEOUT", "TIMEOUT"]

@@ -26,7 +26,7 @@ budget = "2s"
 
 
 def make_environment(version: str, folder: Path) -> Path:
-    """Return an interpreter with numpy and nothing of the core: the proof is that workers run where there is no more."""
+    """Return an interpreter with numpy and nothing of the core: workers run where there is no more."""
     python = find_python(version)
     if python is None:
         if version == "3.10" and os.environ.get("CI"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -313,8 +313,16 @@ def test_a_random_sweep_of_more_sizes_than_a_block_holds_is_a_fault(values: str)
     assert {fault.path[:2] for fault in _faults(text)} == {("sweep", 1)}
 
 
-def test_a_seed_that_the_results_cannot_hold_is_a_fault() -> None:
-    assert _fault(GOOD.replace('ref = "null:net"', f'ref = "null:net"\nseed = {2**64}')).key == "model.seed"
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('ref = "null:net"', f'ref = "null:net"\nseed = {2**64}', "model.seed"),
+        ('name = "test"', f'name = "test"\nthreads = {2**31}', "threads"),
+        ("batch = [1, 4]", f"batch = [{2**31}]", "sweep[0].batch[0]"),
+    ],
+)
+def test_integers_that_the_results_cannot_hold_are_faults(old: str, new: str, key: str) -> None:
+    assert _fault(GOOD.replace(old, new)).key == key
 
 
 def test_too_many_cases() -> None:
@@ -349,7 +357,21 @@ def test_options_are_validated_by_the_model_of_the_backend() -> None:
 
 def test_a_backend_without_options_takes_none() -> None:
     fault = _fault(GOOD + '\n[[backend]]\nuse = "plain"\noptions = { x = 1 }\n')
-    assert (fault.key, fault.reason) == ("backend[2].options", "this backend has no options")
+    assert fault.key == "backend[2].options"
+
+
+def test_options_of_steps_are_validated_where_steps_are_known() -> None:
+    text = GOOD + "\n[steps.Fake]\nscal = 2.0\n[steps.Bare]\nx = 1\n[steps.Fak]\n"
+    steps = {"Fake": FakeOptions, "Bare": None}
+    with pytest.raises(ScenarioError) as caught:
+        parse(text, source="s", root=Path(), backends=BACKENDS, options=OPTIONS, steps=steps)
+    found = {(fault.key, fault.line, fault.nearest) for fault in caught.value.faults}
+    assert found == {
+        ("steps.Fake.scal", _line(text, "scal = 2.0"), "scale"),
+        ("steps.Bare", _line(text, "[steps.Bare]"), None),
+        ("steps.Fak", _line(text, "[steps.Fak]"), "Fake"),
+    }
+    assert _parse(text).scenario.steps["Fake"] == {"scal": 2.0}
 
 
 def test_an_unknown_backend_is_a_fault_unless_it_is_optional() -> None:
@@ -583,6 +605,19 @@ _MUTATED = tomllib.loads(
 )
 
 
+def _attempt(call: Callable[[], Loaded]) -> Loaded | None:
+    """Return what was loaded, or None if it was refused with faults; anything else is raised."""
+    faults: list[Fault] = []
+    loaded = None
+    try:
+        loaded = call()
+    except ScenarioError as error:
+        faults = error.faults
+    assert (loaded is None) == bool(faults)
+    assert all(fault.reason for fault in faults)
+    return loaded
+
+
 def _places(value: Any) -> Iterable[tuple[Any, Any]]:
     for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
         yield value, key
@@ -615,12 +650,8 @@ def _mutated_documents(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(_mutated_documents())
 def test_mutated_documents_load_and_plan_or_are_refused(document: dict[str, Any]) -> None:
-    try:
-        loaded = from_document(document, source="s", root=Path(), backends=BACKENDS, options=OPTIONS)
-    except ScenarioError as error:
-        assert error.faults
-        assert all(fault.reason for fault in error.faults)
-    else:
+    loaded = _attempt(lambda: from_document(document, source="s", root=Path(), backends=BACKENDS, options=OPTIONS))
+    if loaded is not None:
         assert make_plan(loaded.scenario, backends=BACKENDS, options=OPTIONS).cases
 
 
@@ -633,10 +664,7 @@ def test_arbitrary_text_is_refused(text: str) -> None:
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.integers(0, len(GOOD)), st.integers(0, 12), st.text('[]{}"=.,\n batch1', max_size=6))
 def test_mutated_text_loads_or_is_refused(start: int, length: int, insert: str) -> None:
-    try:
-        _parse(GOOD[:start] + insert + GOOD[start + length :])
-    except ScenarioError as error:
-        assert error.faults
+    _attempt(lambda: _parse(GOOD[:start] + insert + GOOD[start + length :]))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -646,7 +674,4 @@ def test_mutated_text_loads_or_is_refused(start: int, length: int, insert: str) 
     .flatmap(lambda key: st.text(max_size=6).map(lambda value: f"{key}={value}"))
 )
 def test_arbitrary_sets_apply_or_are_refused(assignment: str) -> None:
-    try:
-        _parse(GOOD, assignment)
-    except ScenarioError as error:
-        assert error.faults
+    _attempt(lambda: _parse(GOOD, assignment))

@@ -15,7 +15,9 @@ from benchfw.spec.tensors import IoSpec, TensorSpec
 BACKENDS = {"fake": BackendInfo(name="fake", summary="", factory="x:Y", accepts=("*",))}
 
 
-def _loaded(inputs: str = "", ref: str = "onnx:m.onnx", shapes: str = "batch = { min = 1, opt = 2, max = 4 }") -> Loaded:
+def _loaded(
+    inputs: str = "", ref: str = "onnx:m.onnx", shapes: str = "batch = { min = 1, opt = 2, max = 4 }"
+) -> Loaded:
     text = f"""
 name = "s"
 [model]
@@ -53,7 +55,9 @@ def test_integers_get_the_values_zero_and_one() -> None:
 
 
 def test_declared_inputs_keep_the_order_of_the_model() -> None:
-    declared = '[model.inputs.ids]\nshape = ["batch"]\ndtype = "int64"\nhigh = 9.0\n[model.inputs.x]\nshape = ["batch", 4]'
+    declared = (
+        '[model.inputs.ids]\nshape = ["batch"]\ndtype = "int64"\nhigh = 9.0\n[model.inputs.x]\nshape = ["batch", 4]'
+    )
     scenario, specs = model_inputs(_loaded(declared), _io(X, IDS))
     assert [spec.name for spec in specs] == ["x", "ids"]
     assert scenario.model.inputs["ids"].high == 9.0

@@ -1,0 +1,189 @@
+"""Artifacts on disk: nothing is trusted that its side-car does not vouch for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchfw.artifacts import Cache
+from benchfw.artifacts.builder import check_requirements, distributions
+from benchfw.artifacts.cache import sha256_of
+from benchfw.errors import MissingDependency
+from benchfw.spec.artifact import Artifact
+
+RECIPE: dict[str, Any] = {
+    "step": "S",
+    "options": {"opset": 17},
+    "versions": {"onnx": "1.19"},
+    "profile": {"batch": [1, 1, 1]},
+}
+
+
+def _add(cache: Cache, recipe: dict[str, Any], content: bytes = b"engine") -> Path:
+    path = cache.path_for(recipe, "S-batch1", "onnx")
+    temporary = cache.temporary(path)
+    temporary.write_bytes(content)
+    artifact = Artifact(
+        format="onnx", path=str(path), sha256=sha256_of(temporary), precision="fp16", meta={"names": ["x"]}
+    )
+    cache.add(temporary, path, artifact, recipe, seconds=1.5)
+    return path
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _change(path: Path, **changes: Any) -> None:
+    data = json.loads(_sidecar(path).read_text())
+    _sidecar(path).write_text(json.dumps(data | changes))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def test_what_was_added_is_found(cache: Cache) -> None:
+    path = _add(cache, RECIPE)
+    found, why_not = cache.find(path, RECIPE)
+    assert why_not == ""
+    assert found == Artifact(
+        format="onnx", path=str(path), sha256=sha256_of(path), precision="fp16", meta={"names": ["x"]}
+    )
+    assert json.loads(_sidecar(path).read_text())["seconds"] == 1.5
+    assert sorted(item.name for item in path.parent.iterdir()) == sorted([path.name, _sidecar(path).name])
+
+
+def test_a_moved_cache_is_found_where_it_is(cache: Cache, tmp_path: Path) -> None:
+    path = _add(cache, RECIPE)
+    moved = Cache(cache.root.rename(tmp_path / "elsewhere"))
+    found, _ = moved.find(moved.root / "artifacts" / path.name, RECIPE)
+    assert found is not None
+    assert found.path == str(tmp_path / "elsewhere" / "artifacts" / path.name)
+
+
+def test_nothing_there_needs_no_explanation(cache: Cache) -> None:
+    assert cache.find(cache.path_for(RECIPE, "S", "onnx"), RECIPE) == (None, "")
+
+
+def test_names_depend_on_the_whole_recipe_but_not_on_its_order(cache: Cache) -> None:
+    path = cache.path_for(RECIPE, "S", "onnx")
+    assert cache.path_for(dict(reversed(RECIPE.items())), "S", "onnx") == path
+    assert path.name.startswith("S-") and path.suffix == ".onnx"
+    assert cache.path_for(RECIPE | {"options": {"opset": 18}}, "S", "onnx") != path
+
+
+def test_a_file_without_a_sidecar_is_refused(cache: Cache) -> None:
+    path = _add(cache, RECIPE)
+    _sidecar(path).unlink()
+    found, why_not = cache.find(path, RECIPE)
+    assert found is None
+    assert "side-car cannot be read" in why_not
+
+
+def test_a_sidecar_without_a_file_is_refused(cache: Cache) -> None:
+    path = _add(cache, RECIPE)
+    path.unlink()
+    found, why_not = cache.find(path, RECIPE)
+    assert found is None and why_not
+
+
+def test_a_changed_file_is_refused(cache: Cache) -> None:
+    path = _add(cache, RECIPE)
+    path.write_bytes(b"enginf")
+    found, why_not = cache.find(path, RECIPE)
+    assert found is None
+    assert "hash" in why_not and path.name in why_not
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("options", {"opset": 18}), ("versions", {"onnx": "1.20"}), ("step", "T"), ("source_sha256", "0" * 64)],
+)
+def test_a_changed_recipe_is_refused_and_the_field_is_named(cache: Cache, key: str, value: object) -> None:
+    path = _add(cache, RECIPE)
+    found, why_not = cache.find(path, RECIPE | {key: value})
+    assert found is None
+    assert f"{key} was {RECIPE.get(key)!r}, is now {value!r}" in why_not
+
+
+def test_another_version_of_sidecars_is_refused(cache: Cache) -> None:
+    path = _add(cache, RECIPE)
+    _change(path, sidecar_version=2)
+    found, why_not = cache.find(path, RECIPE)
+    assert found is None and "version 2, not 1" in why_not
+
+
+@pytest.mark.parametrize("keep", [0, 1, 20, -1, -3])
+def test_a_truncated_sidecar_is_refused(cache: Cache, keep: int) -> None:
+    path = _add(cache, RECIPE)
+    sidecar = _sidecar(path)
+    sidecar.write_text(sidecar.read_text()[:keep])
+    found, why_not = cache.find(path, RECIPE)
+    assert found is None and "side-car cannot be read" in why_not
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": []},
+        {"recipe": "text"},
+        {"recipe": None},
+        {"artifact": None},
+        {"artifact": {}},
+        {"artifact": {"format": "onnx", "sha256": "", "evil": 1}},
+        {"file_sha256": None},
+    ],
+    ids=str,
+)
+def test_a_sidecar_of_another_shape_is_refused(cache: Cache, changes: dict[str, Any]) -> None:
+    path = _add(cache, RECIPE)
+    _change(path, **changes)
+    found, why_not = cache.find(path, RECIPE)
+    assert found is None and why_not
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", '"x"', "{}"])
+def test_a_sidecar_that_is_no_table_is_refused(cache: Cache, text: str) -> None:
+    path = _add(cache, RECIPE)
+    _sidecar(path).write_text(text)
+    assert cache.find(path, RECIPE)[0] is None
+
+
+def test_adding_again_replaces(cache: Cache) -> None:
+    _add(cache, RECIPE, b"old")
+    path = _add(cache, RECIPE, b"new")
+    found, _ = cache.find(path, RECIPE)
+    assert found is not None
+    assert path.read_bytes() == b"new"
+
+
+def test_the_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BENCHFW_CACHE", str(tmp_path / "here"))
+    chosen = Cache.default()
+    assert chosen.root == tmp_path / "here"
+    assert chosen.models.is_dir() and chosen.frameworks.is_dir()
+
+
+# --- requirements -----------------------------------------------------------------------------------------------
+
+
+def test_requirements_are_compared_with_what_is_installed() -> None:
+    check_requirements("it", ["onnx>=1.19", "numpy"], {"onnx": "1.19.0", "numpy": "2.0"}, "")
+    check_requirements("it", ["torch>=2.5"], {"torch": "2.6.0.dev1+cpu"}, "")
+    assert distributions(["onnx>=1.19", "numpy"]) == ["onnx", "numpy"]
+
+
+@pytest.mark.parametrize(
+    ("packages", "reason"),
+    [({}, "not installed"), ({"onnx": None}, "not installed"), ({"onnx": "1.18.9"}, "1.18.9 is installed")],
+)
+def test_missing_and_old_packages_are_named_with_the_remedy(packages: dict[str, str | None], reason: str) -> None:
+    with pytest.raises(MissingDependency, match=reason) as caught:
+        check_requirements("it", ["onnx>=1.19"], packages, "pip install onnx")
+    assert "it needs onnx>=1.19" in caught.value.message
+    assert caught.value.hint == "pip install onnx"

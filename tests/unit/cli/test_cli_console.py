@@ -1,0 +1,268 @@
+"""What the command line prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchfw.cli import console, main
+from benchfw.cli.session import exit_code
+
+ROW: dict[str, Any] = {
+    "scenario": "s",
+    "model": "net",
+    "device": "cpu",
+    "threads": 2,
+    "effort": "quick",
+    "sweep": "fixed+min-opt-max",
+    "cohort": "batch4",
+    "case_id": "net/fake/fp32/any/batch4",
+    "name": "fake",
+    "precision": "fp32",
+    "profile": "any",
+    "batch": 4,
+    "shape": '{"batch": 4}',
+    "status": "OK",
+    "status_reason": None,
+    "verdict": "VALID",
+    "throughput_samples_s": 1234.56,
+    "latency_p50_ns": 3_240_000.0,
+    "latency_p50_low_ns": 3_230_000.0,
+    "latency_p50_high_ns": 3_250_000.0,
+    "latency_p99_ns": None,
+    "speedup": 1.5,
+    "rel_l2": 2.5e-7,
+    "reference": "other",
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (float("nan"), "-"),
+        (float("inf"), "-"),
+        (0.0, "0"),
+        (1234.56, "1235"),
+        (123.456, "123.5"),
+        (1.23456, "1.235"),
+        (0.0123456, "0.01235"),
+        (-1.23456, "-1.235"),
+        (9_876_543.2, "9876543"),
+        (1.234e-6, "0.000001"),
+    ],
+)
+def test_numbers_have_four_significant_digits(value: float | None, text: str) -> None:
+    assert console._number(value) == text
+
+
+def _shown(capsys: pytest.CaptureFixture[str], row: dict[str, Any]) -> str:
+    """Return the line of the first table that shows a row, blanks squeezed."""
+    console.report([row], "r", Path("folder"), as_json=False)
+    title, header, line = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert title.startswith("fixed: ")
+    assert "p50" in header
+    return " ".join(line.split())
+
+
+def test_cells_of_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _shown(capsys, ROW) == "4 fake any 1235 3.240 [3.230, 3.250] - 1.50x 2e-07 VALID"
+
+
+def test_cells_of_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
+    row = ROW | {"reference": "fake", "rel_l2": 0.0, "precision": "fp16", "speedup": None, "latency_p50_low_ns": None}
+    assert _shown(capsys, row) == "4 fake fp16 any 1235 3.240 - - reference VALID"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [
+        ({"batch": 4}, "4"),
+        ({"batch": [1, 8]}, "1-8"),
+        ({"words": 9, "batch": 4}, "batch=4 words=9"),
+        ({"words": 9, "batch": [1, 8]}, "batch=1-8 words=9"),
+        ({"dim2": [16, 32]}, "dim2=16-32"),
+        ({}, "-"),
+    ],
+)
+def test_shapes(sizes: dict[str, Any], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _shown(capsys, ROW | {"shape": json.dumps(sizes), "batch": None}).startswith(f"{text} fake ")
+
+
+def test_json_has_no_values_that_other_readers_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_json(
+        {
+            "nan": float("nan"),
+            "inf": -float("inf"),
+            "numpy": np.float64("nan"),
+            "single": np.float32("inf"),
+            "int": np.int64(5),
+            "flag": np.bool_(True),
+            "list": (1, [float("nan")]),
+            "path": Path("a/b"),
+            3: "é",
+        }
+    )
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    out = capsys.readouterr().out
+    assert json.loads(out, parse_constant=refuse) == {
+        "nan": None,
+        "inf": None,
+        "numpy": None,
+        "single": None,
+        "int": 5,
+        "flag": True,
+        "list": [1, [None]],
+        "path": "a/b",
+        "3": "é",
+    }
+    assert "é" in out
+
+
+def test_a_report_has_a_table_per_sweep_and_says_what_is_next(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = [
+        ROW,
+        ROW | {"sweep": "fixed", "batch": 8, "shape": '{"batch": 8}', "verdict": "NOT_CONVERGED"},
+        ROW | {"name": "absent", "status": "SKIPPED", "status_reason": "no plugin"},
+        ROW | {"name": "absent", "status": "SKIPPED", "status_reason": "no plugin", "case_id": "net/absent/b"},
+        ROW | {"case_id": "net/bad/c", "status": "CRASH", "status_reason": "signal 11", "log": "logs/bad.log"},
+    ]
+    console.report(rows, "run-id", tmp_path, as_json=False)
+    out = capsys.readouterr().out
+    assert "s: net on cpu, 2 threads, effort quick" in out
+    tables = out.split("fixed: ")[1].split("min-opt-max: ")
+    assert len(tables) == 2 and "random-batch" not in out
+    assert tables[0].count("fake") == 2 and tables[1].split("SKIPPED")[0].count("fake") == 1
+    assert out.count("SKIPPED absent: no plugin") == 1, "a backend is skipped once, not once per case"
+    assert "CRASH net/bad/c: signal 11, see logs/bad.log" in out
+    assert "NOT_CONVERGED 1 cases" in out
+    assert "benchfw show run-id" in out
+    assert str(tmp_path) in out
+
+
+def test_markup_in_names_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    hostile = ROW | {"name": "[red]x[/red]", "status_reason": "[bold]", "model": "[/]"}
+    console.report([hostile, hostile | {"status": "CRASH"}], "r", tmp_path, as_json=False)
+    out = capsys.readouterr().out
+    assert "[red]x[/red]" in out and "[/]" in out and "[bold]" in out
+
+
+def test_a_report_as_json_is_json_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    console.report([ROW], "r", tmp_path, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"run_id": "r", "folder": str(tmp_path), "cases": [ROW]}
+
+
+def test_a_report_without_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    console.report([], "r", tmp_path, as_json=False)
+    assert str(tmp_path) in capsys.readouterr().out
+
+
+# --- exit codes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code", "strict"),
+    [
+        ([], 0, 0),
+        (["OK", "OK"], 0, 0),
+        (["OK", "SKIPPED", "UNSUPPORTED"], 0, 3),
+        (["OK", "CRASH"], 3, 3),
+        (["TIMEOUT", "SKIPPED"], 3, 3),
+        (["INTERRUPTED"], 3, 3),
+        (["CRASH", "ACCURACY_FAIL", "OK"], 5, 5),
+    ],
+)
+def test_exit_codes_of_a_run(statuses: list[str], code: int, strict: int) -> None:
+    rows = [{"status": status} for status in statuses]
+    assert exit_code(rows, strict=False) == code
+    assert exit_code(rows, strict=True) == strict
+
+
+def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    monkeypatch.setattr(sys, "argv", ["benchfw", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    return caught.value.code or 0
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("plan",), ("plan", "--nonsense"), ("plan", "x", "--sweep", "y")])
+def test_a_command_line_that_cannot_be_is_2(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(monkeypatch, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, bool(err)) == ("", True)
+
+
+def test_an_error_of_ours_is_a_message_and_a_hint_on_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert _main(monkeypatch, "plan", str(tmp_path / "none.toml")) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ") and "none.toml" in err and "\nhint: " in err
+    assert _main(monkeypatch, "show", "--results", str(tmp_path / "none")) == 3
+    assert "hint: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("--version",), ("plan", "-h")])
+def test_help_needs_no_plugins(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BENCHFW_PLUGINS", "no_such_module")
+    code = _main(monkeypatch, *arguments)
+    assert code == (0 if arguments else 2)
+    assert "benchfw" in "".join(capsys.readouterr())
+
+
+def test_the_schema_is_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(monkeypatch, "schema") == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert {"name", "model", "shapes", "sweep", "backend"} <= set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+def _scenario(path: Path) -> str:
+    path.write_text(
+        'name = "s"\n[model]\nref = "null:net"\n[model.inputs.x]\nshape = ["batch"]\n'
+        "[shapes]\nbatch = { min = 1, opt = 2, max = 4 }\n"
+        '[[sweep]]\nkind = "fixed"\nbatch = [1, 2]\n[[sweep]]\nkind = "min-opt-max"\n'
+        '[[backend]]\nuse = "null"\n[[backend]]\nuse = "absent"\noptional = true\n'
+    )
+    return str(path)
+
+
+def test_a_plan_is_shown_without_running(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    scenario = _scenario(tmp_path / "s.toml")
+    assert _main(monkeypatch, "plan", scenario) == 0
+    out = capsys.readouterr().out
+    assert "net/null/fp32/any/batch2  fixed+min-opt-max" in out
+    assert out.count("SKIPPED absent-fp32: no installed plugin provides 'absent'") == 1
+    assert "3 cases to measure in 3 cohorts" in out
+    assert _main(monkeypatch, "plan", scenario, "--json", "--sweep", "fixed", "--set", "measure.effort=report") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [(case["case_id"], case["status"]) for case in plan["cases"]] == [
+        ("net/null/fp32/any/batch1", "planned"),
+        ("net/absent/fp32/static/batch1", "SKIPPED"),
+        ("net/null/fp32/any/batch2", "planned"),
+        ("net/absent/fp32/static/batch2", "SKIPPED"),
+    ]
+
+
+def test_a_backend_that_the_scenario_lacks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert _main(monkeypatch, "plan", _scenario(tmp_path / "s.toml"), "--backend", "other") == 2
+    assert "hint: it has: null, absent" in capsys.readouterr().err

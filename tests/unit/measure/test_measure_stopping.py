@@ -1,0 +1,188 @@
+"""When a case has enough data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchfw.measure.settings import EFFORTS, Effort
+from benchfw.measure.stopping import LOOK_GROWTH, Mean, Quantile, Stopping
+
+RULE = Effort(median_width=0.01, throughput_width=0.01, min_s=1.0, max_s=10.0, settle_s=0.0, max_n=100_000)
+
+
+def _samples(n: int, cv: float = 0.01, seed: int = 0) -> NDArray[np.int64]:
+    return np.asarray(1e6 * (1 + cv * np.random.default_rng(seed).standard_normal(n)), np.int64)
+
+
+def _median(rule: Effort = RULE, width: float | None = None) -> Stopping:
+    return Stopping(rule, (Quantile(0.5, rule.median_width if width is None else width),))
+
+
+def _never() -> NDArray[np.int64]:
+    raise AssertionError("the samples were looked at")
+
+
+def test_stops_when_everything_holds() -> None:
+    stopping = _median()
+    stopping.look(1000, 20, 1.0, lambda: _samples(1000))
+    assert (stopping.done, stopping.converged, stopping.exhausted) == (True, True, False)
+    assert stopping.widest is not None and 0 < stopping.widest <= 0.01
+
+
+@pytest.mark.parametrize(("blocks", "measured_s"), [(19, 5.0), (20, 0.99), (0, 0.0)])
+def test_does_not_even_look_before_the_minima(blocks: int, measured_s: float) -> None:
+    stopping = _median()
+    stopping.look(1000, blocks, measured_s, _never)
+    assert not stopping.done
+    assert stopping.widest is None
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (_samples(1000, cv=0.5), "interval of p50 is ±"),
+        (_samples(5), "too few samples for an interval of p50"),
+        (_samples(30, cv=1e-5), "independent samples, wanted 50"),
+    ],
+)
+def test_goes_on_if_a_condition_does_not_hold_and_says_which(samples: NDArray[np.int64], reason: str) -> None:
+    stopping = _median()
+    stopping.look(len(samples), 20, 2.0, lambda: samples)
+    assert (stopping.done, stopping.converged) == (False, False)
+    assert reason in stopping.why_not()
+
+
+def test_the_tail_needs_samples_of_its_own() -> None:
+    target = Quantile(0.99, 0.05)
+    stopping = Stopping(RULE, (target,))
+    stopping.look(1000, 20, 2.0, lambda: _samples(1000))
+    assert not stopping.converged
+    assert "independent samples beyond p99, wanted 20" in stopping.why_not()
+    stopping.look(3000, 20, 2.0, lambda: _samples(3000))
+    assert stopping.converged
+    assert target.name == "p99"
+    assert Quantile(0.999, 0.1).name == "p99.9"
+
+
+def test_all_targets_must_be_met() -> None:
+    stopping = Stopping(RULE, (Quantile(0.5, 0.01), Quantile(0.99, 0.0001)))
+    stopping.look(5000, 20, 2.0, lambda: _samples(5000))
+    assert not stopping.converged
+    assert "p99" in stopping.why_not() and "p50" not in stopping.why_not()
+    widths = [interval.relative_half_width for interval in stopping.intervals]
+    assert stopping.widest == max(widths)
+
+
+def test_the_mean_of_chunks_is_a_target() -> None:
+    stopping = Stopping(RULE, (Mean(0.01),))
+    stopping.look(400, 20, 2.0, lambda: _samples(400, cv=0.3))
+    assert not stopping.converged
+    assert "the mean time of a whole chunk of the sequence is ±" in stopping.why_not()
+    stopping.look(4000, 20, 2.0, lambda: _samples(4000, cv=0.1))
+    assert stopping.converged
+
+
+def test_looks_only_after_the_samples_have_grown() -> None:
+    looks: list[int] = []
+    stopping = _median(width=0.0)
+
+    def seen(n: int) -> Callable[[], NDArray[np.int64]]:
+        def samples() -> NDArray[np.int64]:
+            looks.append(n)
+            return _samples(n)
+
+        return samples
+
+    for n in range(100, 5000, 10):
+        stopping.look(n, 20, 2.0, seen(n))
+    assert looks[0] == 100
+    assert all(LOOK_GROWTH * before <= after < LOOK_GROWTH * before + 10 for before, after in pairwise(looks))
+
+
+@pytest.mark.parametrize(("n", "measured_s"), [(1000, 10.0), (100_000, 0.5)])
+def test_is_exhausted_by_time_or_iterations_and_looks_once_more(n: int, measured_s: float) -> None:
+    stopping = _median(width=1e-9)
+    stopping.look(900, 20, 2.0, lambda: _samples(900))
+    stopping.look(n, 20, measured_s, lambda: _samples(1000, seed=1))
+    assert (stopping.done, stopping.converged, stopping.exhausted) == (True, False, True)
+    assert stopping.intervals[0].value == np.sort(_samples(1000, seed=1))[499]
+
+
+def test_enough_iterations_stand_in_for_the_least_time() -> None:
+    stopping = _median()
+    stopping.look(100_000, 20, 0.1, lambda: _samples(1000))
+    assert (stopping.done, stopping.converged) == (True, True)
+
+
+def test_too_few_blocks_never_converge() -> None:
+    stopping = _median()
+    stopping.look(1000, 19, 10.0, lambda: _samples(1000))
+    assert (stopping.done, stopping.converged) == (True, False)
+    assert stopping.why_not() == "too few blocks in the time given"
+
+
+def test_without_a_look_the_reason_is_the_time() -> None:
+    assert _median().why_not() == "too few blocks in the time given"
+
+
+def test_a_decision_stands() -> None:
+    stopping = _median()
+    stopping.look(1000, 20, 1.0, lambda: _samples(1000))
+    stopping.look(5000, 60, 11.0, _never)
+    assert (stopping.done, stopping.converged, stopping.exhausted) == (True, True, True)
+
+
+def test_what_was_measured_after_stopping_counts_too() -> None:
+    stopping = _median()
+    stopping.look(1000, 20, 1.0, lambda: _samples(1000))
+    stopping.conclude(_samples(1500))
+    assert stopping.converged
+    assert stopping.intervals[0].value == np.sort(_samples(1500))[749]
+    stopping.conclude(_samples(1500, cv=0.9))
+    assert not stopping.converged
+    assert "interval of p50" in stopping.why_not()
+
+
+def test_a_case_that_did_not_converge_does_not_by_concluding() -> None:
+    stopping = _median()
+    stopping.look(1000, 19, 10.0, lambda: _samples(1000))
+    stopping.conclude(_samples(5000))
+    assert not stopping.converged
+
+
+def test_efforts_become_stricter() -> None:
+    efforts = [EFFORTS[name] for name in ("quick", "standard", "report")]
+    assert [effort.median_width for effort in efforts] == [0.01, 0.005, 0.0025]
+    assert [effort.min_s for effort in efforts] == [1.0, 3.0, 30.0]
+    assert [effort.max_s for effort in efforts] == [10.0, 60.0, 300.0]
+    assert {(effort.min_blocks, effort.min_effective, effort.min_tail) for effort in efforts} == {(20, 50.0, 20.0)}
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+def test_intervals_keep_their_promise_although_stopping_looks_at_them(rho: float) -> None:
+    traces, longest, block = 300, 12_000, 50
+    noise = np.random.default_rng(31).standard_normal((longest, traces))
+    series = noise.copy()
+    for i in range(1, longest):
+        series[i] = rho * series[i - 1] + math.sqrt(1 - rho * rho) * noise[i]
+    latencies = np.asarray(1e6 * np.exp(0.02 * series.T))
+    rule = replace(RULE, median_width=0.002, min_s=0.0, max_s=math.inf, max_n=longest)
+    covered, lengths = 0, []
+    for trace in latencies:
+        stopping = _median(rule)
+        n = 250
+        while not stopping.done:
+            n += block
+            stopping.look(n, rule.min_blocks, 1.0, lambda trace=trace, n=n: np.asarray(trace[:n], np.int64))  # type: ignore[misc]
+        assert stopping.converged
+        lengths.append(n)
+        covered += stopping.intervals[0].low <= 1e6 <= stopping.intervals[0].high
+    assert len(set(lengths)) > 3, "traces stop at their own time"
+    assert covered / traces >= 0.92
