@@ -69,7 +69,7 @@ def discover(extra: Iterable[str] | None = None) -> Registry:
     """
     registry = Registry()
     if extra is None:
-        extra = filter(None, os.environ.get("BENCHFW_PLUGINS", "").split(","))
+        extra = filter(None, map(str.strip, os.environ.get("BENCHFW_PLUGINS", "").split(",")))
     _register(registry, BUILTIN, "benchfw", lambda: importlib.import_module(BUILTIN))
     for point in sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name):
         owner = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
@@ -108,7 +108,7 @@ def _register(registry: Registry, name: str, owner: str, load: Callable[[], Modu
         ]
         for kind, known, infos in found:
             _check(registry, owner, kind, known, infos)
-    except Exception as error:  # whatever a plugin does, the others work
+    except (Exception, SystemExit) as error:  # whatever a plugin does, the others work
         registry.broken.append(BrokenPlugin(f"{name} ({owner})", f"{type(error).__name__}: {error}"))
         return
     for kind, known, infos in found:

@@ -48,6 +48,7 @@ class StaticOnnxFromOnnx(Step):
         onnx.load_external_data_for_model(model, str(Path(artifact.path).parent))
         sizes = profile.sizes("opt")
         declared = {spec.name: spec for spec in inputs}
+        by_axis: dict[str, int] = {}  # by the graph's own names, which the scenario need not use
         for value in model.graph.input:
             spec = declared.get(value.name)
             if spec is None:
@@ -56,12 +57,14 @@ class StaticOnnxFromOnnx(Step):
             for dim, size in zip(dims, spec.concrete(sizes), strict=True):
                 if dim.HasField("dim_value") and dim.dim_value != size:
                     raise Unsupported(f"axis of input {value.name!r} is fixed to {dim.dim_value}, {size} was asked for")
+                if dim.dim_param:
+                    by_axis[dim.dim_param] = size
                 dim.dim_value = size
         del model.graph.value_info[:]  # shapes of before; the runtimes infer them anew
         for value in model.graph.output:
             for dim in value.type.tensor_type.shape.dim:
-                if dim.dim_param in sizes:
-                    dim.dim_value = sizes[dim.dim_param]
+                if dim.dim_param in by_axis:
+                    dim.dim_value = by_axis[dim.dim_param]
         onnx.save_model(model, str(destination))
         return {}
 

@@ -158,6 +158,10 @@ class Member:
             )
             self.bind_s += float(answer.values["bind_s"])
 
+    def rewind(self) -> None:
+        """Begin the random sequence anew: what is measured is the same for all, however long each one warmed up."""
+        self._cursor = 0
+
     def outputs(self, slot: int) -> Outputs:
         """Return what the last launch of a slot gave."""
         assert self.instance is not None

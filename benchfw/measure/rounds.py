@@ -10,7 +10,7 @@ _LATIN_UP_TO = 6
 
 
 def orders(count: int, seed: int) -> Iterator[list[int]]:
-    """Yield the order of `count` cases for one round after the other, without end.
+    """Yield the order of `count` cases (at least one) for one round after the other, without end.
 
     Up to six cases follow balanced Latin squares (E. J. Williams, 1949), their rows and the names of the cases
     shuffled: within a square every case stands equally often in every place and after every other case. More cases

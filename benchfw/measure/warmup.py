@@ -79,5 +79,6 @@ def _settle(member: Member, limit_s: float) -> None:
                 f"{spread:.1%}; close what else runs on it",
             )
             break
+    member.rewind()
     if member.case.sequence is None:
         member.expect(0, float(np.median(block.latencies)))

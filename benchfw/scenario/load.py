@@ -167,7 +167,8 @@ def override(document: dict[str, Any], assignment: str) -> tuple[str | int, ...]
     if not equals or not key.strip():
         raise ScenarioError(source, [Fault((), "is not KEY=VALUE")])
     try:
-        value = tomllib.loads(f"value = {value_text}")["value"]
+        parsed = tomllib.loads(f"value = {value_text}")
+        value = parsed["value"] if len(parsed) == 1 else value_text
     except (ValueError, RecursionError):
         value = value_text
     path: list[str | int] = []
