@@ -12,6 +12,7 @@ from typing import Any
 from benchfw.artifacts import Builder, Made, ResolvedModel
 from benchfw.errors import BackendError, BenchfwError, Invalid, WorkerCrashed, WorkerError
 from benchfw.measure import accuracy, judge, rows, warmup
+from benchfw.measure.budget import Budget
 from benchfw.measure.events import CaseDone, CohortStarted, Event, RoundDone, Stage
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.member import Member
@@ -87,7 +88,7 @@ class Conductor:
         self._reference = reference
         self._run_folder = run_folder
         self._notify = notify
-        self._spent_s = 0.0
+        self._budget = Budget(settings.budget_s)
         self._sessions = {
             session_id: LiveSession(session, settings, start, root, frameworks, inputs.specs)
             for session_id, session in plan.sessions.items()
@@ -125,7 +126,7 @@ class Conductor:
         """Measure the runnable cases in groups, each of which is interleaved; also return the reference's name."""
         members: dict[str, Member] = {}
         references = _References()
-        left_cases = sum(len(later.runnable) for later in self._plan.cohorts[index:])
+        after = [case for later in self._plan.cohorts[index + 1 :] for case in later.runnable]
         waiting = [(group, self._settings.interleave) for group in self._groups(cohort)]
         restarts = 0
         while waiting:
@@ -134,14 +135,11 @@ class Conductor:
             members |= {member.case.case_id: member for member in group}
             if deferred:
                 waiting.append((deferred, "session"))
-            share = self._share(len(group), left_cases)
-            left_cases -= len(group)
-            self._conduct(group, share, index)
+            self._conduct(group, [case for cases, _ in waiting for case in cases] + after, index)
             self._check(group, references, "after")
             lost = [member for member in group if member.alive and member.lost]
             if lost and restarts < MAX_RESTARTS:  # another case of their session took the worker down
                 restarts += 1
-                left_cases += len(lost)
                 waiting.append(([member.case for member in lost], interleave))
             else:
                 for member in lost:
@@ -201,28 +199,28 @@ class Conductor:
 
     # --- rounds -------------------------------------------------------------------------------------------------
 
-    def _share(self, cases: int, cases_left: int) -> float | None:
-        """Return the seconds that a group of cases may take of what is left of the budget."""
-        budget = self._settings.budget_s
-        if budget is None or not cases_left:
-            return None
-        return max(0.0, budget - self._spent_s) * cases / cases_left
-
-    def _conduct(self, members: list[Member], share: float | None, seed: int) -> None:
+    def _conduct(self, members: list[Member], later: Sequence[Case], seed: int) -> None:
         """Warm up, then run rounds until every case has enough or the time is up."""
         start = time.monotonic()
+        cases = [member.case for member in members]
+        for member in members:
+            if member.ready:
+                self._budget.learn(member)
+        share = self._budget.share(cases, later)
         for member in members:
             if member.ready:
                 with _failures(member):
                     self._notify(Stage(f"{member.name}: warming up"))
                     warmup.warm_up(member, None if share is None else share / len(members))
+                    self._budget.learn(member)
+        share = self._budget.share(cases, later)
         left = None if share is None else share - (time.monotonic() - start)
         self._rounds([member for member in members if member.ready], left, seed)
         for member in members:
             if member.ready:
                 with _failures(member):
                     self._finish(member)
-        self._spent_s += time.monotonic() - start
+        self._budget.spend(time.monotonic() - start)
 
     def _rounds(self, members: list[Member], left: float | None, seed: int) -> None:
         start = time.monotonic()
@@ -254,7 +252,7 @@ class Conductor:
 
     def _finish(self, member: Member) -> None:
         """Take what belongs to a measured case: final intervals, constant runs, peak memory, warnings."""
-        member.stopping.conclude(member.evidence)
+        member.stopping.conclude(member.evidence, len(member.measured), member.measured_s)
         if member.case.sequence is not None:
             for slot in range(len(member.sizes)):
                 n = max(4, min(100, round(_STEADY_NS / member.expected(slot))))

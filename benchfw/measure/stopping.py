@@ -112,7 +112,7 @@ class Stopping:
         self.exhausted = measured_s >= self.effort.max_s or n >= self.effort.max_n
         if self.done:
             return
-        may_stop = blocks >= self.effort.min_blocks and (measured_s >= self.effort.min_s or self.exhausted)
+        may_stop = self._may_stop(blocks, measured_s)
         if not self.exhausted and (not may_stop or n < LOOK_GROWTH * self._looked_at):
             return
         self._looked_at = n
@@ -124,11 +124,13 @@ class Stopping:
         """Compute the intervals of all targets."""
         self.intervals = [target.interval(samples) for target in self.targets]
 
-    def conclude(self, samples: Samples) -> None:
-        """Judge all that was measured: a case that met its targets early may have gone on in the rounds of others."""
-        enough = self.converged
+    def conclude(self, samples: Samples, blocks: int, measured_s: float) -> None:
+        """Judge all that was measured, at the end that time or the other cases of the rounds have set."""
         self.assess(samples)
-        self.converged = enough and not any(self._lacks())
+        self.converged = self._may_stop(blocks, measured_s) and not any(self._lacks())
+
+    def _may_stop(self, blocks: int, measured_s: float) -> bool:
+        return blocks >= self.effort.min_blocks and (measured_s >= self.effort.min_s or self.exhausted)
 
     def _lacks(self) -> list[str]:
         """Return what each target lacks; an empty text for one that is met."""
