@@ -34,15 +34,12 @@ def cases(*batches: int, random: bool = False) -> list[Case]:
     return list(make_plan(scenario, backends={"fake": info}).cases)
 
 
+def never(*_: object) -> Any:
+    raise AssertionError("no worker is started here")
+
+
 def learnt(budget: Budget, case: Case, latency_ms: float) -> None:
-    session = LiveSession(
-        session=case.session,
-        settings=SETTINGS,
-        start=None,
-        root=Path(),
-        frameworks=Path(),
-        inputs=(),  # type: ignore[arg-type]
-    )
+    session = LiveSession(case.session, SETTINGS, never, Path(), Path(), ())
     member = Member(case, session, SETTINGS)
     member.expect(0, latency_ms * 1e6)
     budget.learn(member)
