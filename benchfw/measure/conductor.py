@@ -138,6 +138,9 @@ class Conductor:
             self._conduct(group, [case for cases, _ in waiting for case in cases] + after, index)
             self._check(group, references, "after")
             lost = [member for member in group if member.alive and member.lost]
+            if deferred:  # there was no memory for them beside this group
+                for member in group:
+                    member.session.close()
             if lost and restarts < MAX_RESTARTS:  # another case of their session took the worker down
                 restarts += 1
                 waiting.append(([member.case for member in lost], interleave))
@@ -175,6 +178,7 @@ class Conductor:
                     member.warn("A01", None, None, f"made again: {note}")
                 member.bind(instance, self._inputs, self._model.io.inputs if self._model.io else ())
                 warmup.first_calls(member)
+                member.read_facts()
             self._check([member], references, "before")
             if self._reference and references.name not in (None, self._reference):
                 member.warn("R01", None, None, f"{self._reference} gave no outputs: {references.name} is the reference")
@@ -257,11 +261,7 @@ class Conductor:
             for slot in range(len(member.sizes)):
                 n = max(4, min(100, round(_STEADY_NS / member.expected(slot))))
                 member.call("steady", slot, n).rewarm = 1
-        assert member.instance is not None
-        values = member.session.ask("facts", self._settings.load_s, instance=member.instance.key).values
-        member.instance.facts = values["facts"]
-        member.peak_rss_bytes = values["peak_rss_bytes"]
-        member.session.peak_rss_bytes = max(member.session.peak_rss_bytes, member.peak_rss_bytes or 0)
+        member.read_facts()
         judge.add_warnings(member)
 
     # --- accuracy -----------------------------------------------------------------------------------------------

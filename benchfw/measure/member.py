@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchfw.errors import BenchfwError, Unsupported
 from benchfw.measure.accuracy import Outputs
 from benchfw.measure.inputs import InputMaker
-from benchfw.measure.session import Instance, LiveSession
+from benchfw.measure.session import Host, Instance, LiveSession
 from benchfw.measure.settings import Settings
 from benchfw.measure.stopping import Mean, Quantile, Stopping
 from benchfw.scenario import Case
@@ -76,7 +76,7 @@ class Member:
     session: LiveSession
     settings: Settings
     instance: Instance | None = None
-    invocation: int = 0
+    host: Host = field(default_factory=Host)
     bind_s: float = 0.0
     blocks: list[Block] = field(default_factory=list)
     stopping: Stopping = field(init=False)
@@ -109,7 +109,7 @@ class Member:
     @property
     def lost(self) -> bool:
         """The worker that held it is gone."""
-        return not self.session.is_open or self.session.invocation != self.invocation
+        return not self.session.is_open or self.session.invocation != self.host.invocation
 
     @property
     def ready(self) -> bool:
@@ -118,6 +118,7 @@ class Member:
     def fail(self, error: BenchfwError) -> None:
         """Note why there is no number; the first reason stays."""
         if self.failure is None:
+            self.host = self.session.host
             hint = f" ({error.hint})" if error.hint else ""
             self.failure = (str(getattr(error, "status", "CRASH")), f"{error.message}{hint}")
 
@@ -147,7 +148,7 @@ class Member:
     def bind(self, instance: Instance, inputs: InputMaker, model_inputs: Sequence[TensorSpec]) -> None:
         """Bind one slot per size."""
         self.instance = instance
-        self.invocation = self.session.invocation
+        self.host = self.session.host
         fixed = {spec.name: spec for spec in model_inputs}
         for slot, _ in enumerate(self.sizes):
             sizes = self.sizes_at(slot)
@@ -166,6 +167,14 @@ class Member:
         """Return what the last launch of a slot gave."""
         assert self.instance is not None
         return self.session.ask("outputs", self.settings.load_s, instance=self.instance.key, slot=slot).arrays
+
+    def read_facts(self) -> None:
+        """Ask what is true of the loaded artifact now, and for the worker's peak memory."""
+        assert self.instance is not None
+        values = self.session.ask("facts", self.settings.load_s, instance=self.instance.key).values
+        self.instance.facts = values["facts"]
+        self.peak_rss_bytes = values["peak_rss_bytes"]
+        self.session.peak_rss_bytes = max(self.session.peak_rss_bytes, self.peak_rss_bytes or 0)
 
     # --- blocks -------------------------------------------------------------------------------------------------
 

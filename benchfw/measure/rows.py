@@ -59,18 +59,18 @@ def _shape(case: Case) -> dict[str, Any]:
 def case_row(member: Member, common: Mapping[str, Any], run_folder: Path) -> dict[str, Any]:
     """Return the row of a case that was tried."""
     row = planned_row(member.case, common)
-    session, instance = member.session, member.instance
+    host, instance = member.host, member.instance
     first = next((block for block in member.blocks if block.phase == "first"), None)
     warmup = [block for block in member.blocks if block.phase in ("first", "warmup")]
     row |= {
         "status": "OK",
-        "backend_version": session.backend_version,
-        "python": session.hello.get("python"),
+        "backend_version": host.backend_version,
+        "python": host.python,
         "interleave": member.interleave,
-        "invocation": session.invocation,
-        "log": str(session.log.relative_to(run_folder)) if session.log else None,
-        "harness_overhead_ns": session.overhead.get("harness_overhead_ns"),
-        "bare_loop_ns": session.overhead.get("bare_loop_ns"),
+        "invocation": host.invocation,
+        "log": str(host.log.relative_to(run_folder)) if host.log else None,
+        "harness_overhead_ns": host.overhead.get("harness_overhead_ns"),
+        "bare_loop_ns": host.overhead.get("bare_loop_ns"),
         "bind_s": member.bind_s or None,
         "first_call_ns": int(first.latencies[0]) if first else None,
         "warmup_s": sum(int(block.ends[-1] - block.starts[0]) for block in warmup) / 1e9 or None,

@@ -35,6 +35,25 @@ class Instance:
     facts: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A worker as rows speak of it.
+
+    Attributes:
+        invocation: Its number within the session, from 0.
+        log: Its log.
+        python: Version of its interpreter.
+        backend_version: Version of the framework, the first requirement of the backend.
+        overhead: `harness_overhead_ns` and `bare_loop_ns`, once measured.
+    """
+
+    invocation: int = 0
+    log: Path | None = None
+    python: str | None = None
+    backend_version: str | None = None
+    overhead: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass
 class LiveSession:
     """The parent's view of a session.
@@ -80,19 +99,20 @@ class LiveSession:
         return self._worker is not None and self._worker.alive
 
     @property
-    def hello(self) -> Mapping[str, Any]:
-        return self._worker.hello if self._worker is not None else {}
-
-    @property
-    def log(self) -> Path | None:
-        return self._worker.log if self._worker is not None else None
-
-    @property
-    def backend_version(self) -> str | None:
-        """Version of the framework: of the first requirement of the backend."""
+    def host(self) -> Host:
+        """Facts of the current worker, or of the one that just died."""
+        if self._worker is None:
+            return Host(invocation=self.invocation)
+        hello = self._worker.hello
         requires = self.session.info.requires if self.session.info else ()
-        packages: Mapping[str, str | None] = self.hello.get("packages", {})
-        return packages.get(distributions(requires)[0]) if requires else None
+        version = hello["packages"].get(distributions(requires)[0]) if requires else None
+        return Host(
+            invocation=self.invocation,
+            log=self._worker.log,
+            python=hello["python"],
+            backend_version=version,
+            overhead=dict(self.overhead),
+        )
 
     def ask(self, kind: str, timeout: float, /, **values: Any) -> Message:
         """Resume the worker for one question; it is held again once it has answered."""

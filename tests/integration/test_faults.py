@@ -96,6 +96,9 @@ def test_other_cases_of_a_crashed_session_go_on_in_a_new_worker(project: Any) ->
     assert bad["dynamic/batch1"]["status"] == "CRASH"
     assert [bad[key]["status"] for key in ("static/batch4", "dynamic/batch4", "dynamic/batch8")] == ["OK"] * 3
     assert bad["dynamic/batch8"]["invocation"] == 1
+    assert bad["dynamic/batch8"]["log"] == "logs/bad-fp32.1.log"
+    assert bad["dynamic/batch1"]["invocation"] == 0  # the row of a crash names the worker that crashed
+    assert bad["dynamic/batch1"]["log"] == "logs/bad-fp32.log"
 
 
 def test_a_case_that_loses_its_worker_is_measured_again(project: Any) -> None:

@@ -133,6 +133,18 @@ def test_measured_random_sequences_are_shared(project: Any) -> None:
     assert orders[0][:length] == orders[1][:length]
 
 
+def test_sessions_that_memory_cannot_hold_together_are_measured_one_after_the_other(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchfw.measure.conductor.memory_available", lambda: 1 << 20)
+    outcome, results = project.run(SCENARIO, "measure.budget=1s")
+    assert [case["status"] for case in outcome.rows] == ["OK", "OK"]
+    assert {case["interleave"] for case in outcome.rows} == {"session"}
+    measured = results.blocks[results.blocks.phase == "measure"].sort_values("start_ns")
+    assert (measured.case_id != measured.case_id.shift()).sum() == 2
+    assert row(outcome.rows, "slow")["speedup"] == 1.0
+
+
 def test_wrong_outputs_are_an_accuracy_failure_without_headline_numbers(project: Any) -> None:
     outcome, results = project.run(SCENARIO, "backend.fast.options.scale=1.01")
     fast, slow = row(outcome.rows, "fast"), row(outcome.rows, "slow")
