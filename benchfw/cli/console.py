@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -61,8 +63,18 @@ def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> 
     _print_reasons(console, rows)
     console.print()
     console.print(f"results: {folder}", soft_wrap=True)
-    console.print(f"next:    benchfw show {run_id}", soft_wrap=True)
-    console.print(f"         python -c \"import benchfw; print(benchfw.load('{folder}').cases)\"", soft_wrap=True)
+    console.print(f"next:    {_program('benchfw')} show {run_id}", soft_wrap=True)
+    code = f"import benchfw; print(benchfw.load('{folder}').cases)"
+    console.print(f'         {_program("python")} -c "{code}"', soft_wrap=True)
+
+
+def _program(name: str) -> str:
+    """Return what to type for a program of this environment: its path if it is not the one that PATH finds."""
+    path = Path(sys.argv[0]).with_name(name)
+    found = shutil.which(name)
+    if not path.is_file() or (found and Path(found).absolute() == path.absolute()):
+        return name
+    return os.path.relpath(path)
 
 
 def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
