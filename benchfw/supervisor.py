@@ -193,7 +193,9 @@ class Worker:
         self.kill()
 
     def kill(self) -> None:
-        """Kill the worker's process group at once. Idempotent."""
+        """Kill the worker's process group at once. Idempotent: its number may be another group's later."""
+        if self._channel.write_fd < 0:
+            return
         self._signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(EXIT_TIMEOUT_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from packaging.requirements import Requirement
 
 from benchfw.artifacts.cache import Cache, sha256_of
 from benchfw.artifacts.routes import find_route
-from benchfw.errors import BackendError, BenchfwError, MissingDependency, WorkerError
+from benchfw.errors import BackendError, BenchfwError, BuildFailed, MissingDependency, WorkerError
 from benchfw.spec.artifact import Artifact, ModelSourceInfo, StepInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker
@@ -107,7 +108,9 @@ class Builder:
 
     @property
     def worker(self) -> Worker:
-        if self._worker is None or not self._worker.alive:
+        if self._worker is not None and not self._worker.alive:
+            self.close()
+        if self._worker is None:
             self._worker = self._start()
         return self._worker
 
@@ -149,8 +152,7 @@ class Builder:
         Raises:
             BackendError, WorkerError: A step failed or there is no route.
         """
-        dynamic = any(isinstance(dim, str) for spec in inputs for dim in spec.shape)
-        route = find_route(artifact.format, accepts, self._steps.values(), specialize=specialize and dynamic)
+        route = find_route(artifact.format, accepts, self._steps.values(), specialize=specialize)
         key = (artifact.sha256, tuple(step.name for step in route), profile.slug)
         if key not in self._made:
             made = Made(artifact=artifact, steps=(), seconds=0.0)
@@ -169,6 +171,7 @@ class Builder:
         """End the worker. Idempotent; a later call starts another one."""
         if self._worker is not None:
             self._worker.close()
+        self._worker = None
 
     def _run(self, step: StepInfo, made: Made, inputs: Sequence[TensorSpec], profile: Profile) -> Made:
         self._check(f"the step {step.name}", step.requires, step.install)
@@ -201,6 +204,8 @@ class Builder:
                 profile=asdict(profile),
                 destination=str(temporary),
             )
+            if not temporary.is_file():
+                raise BuildFailed(f"the step {step.name} wrote no file")
             artifact = Artifact(
                 format=step.target,
                 path=str(path),
@@ -210,8 +215,13 @@ class Builder:
             )
             seconds = time.monotonic() - start
             self._cache.add(temporary, path, artifact, recipe, seconds=seconds)
+        except OSError as error:
+            raise BuildFailed(
+                f"the cache cannot be written: {error}", hint="BENCHFW_CACHE names another folder"
+            ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
         notes = (*made.notes, why_not) if why_not else made.notes
         return replace(made, artifact=artifact, steps=steps, seconds=made.seconds + seconds, notes=notes)
 

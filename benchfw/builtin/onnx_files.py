@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -32,7 +33,7 @@ class OnnxSource(ModelSource):
             digest.update(file.read_bytes())
         outputs = tuple(_spec(value) for value in model.graph.output)
         return (
-            Artifact(format="onnx", path=str(path), sha256=digest.hexdigest()),
+            Artifact(format="onnx", path=str(path), sha256=digest.hexdigest(), precision=graph_precision(model)),
             IoSpec(inputs=graph_inputs(model), outputs=outputs),
         )
 
@@ -73,6 +74,23 @@ def graph_inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     """Return the inputs of a graph, less those that only name an initializer."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return tuple(_spec(value) for value in model.graph.input if value.name not in weights)
+
+
+def graph_precision(model: onnx.ModelProto) -> str:
+    """Return the precision that a graph asks for: int8 if it quantises, else that of most of its float weights."""
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return "int8"
+    names = {
+        onnx.TensorProto.FLOAT: "fp32",
+        onnx.TensorProto.FLOAT16: "fp16",
+        onnx.TensorProto.BFLOAT16: "bf16",
+    }
+    elements: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_type in names:
+            name = names[tensor.data_type]
+            elements[name] = elements.get(name, 0) + math.prod(tensor.dims)
+    return max(elements, key=lambda name: elements[name], default="fp32")
 
 
 def external_files(model: onnx.ModelProto, path: Path) -> Iterator[Path]:

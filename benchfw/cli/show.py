@@ -22,7 +22,7 @@ from benchfw.cli import options
 @options.json_output
 def command(run: str | None, results: Path, as_list: bool, as_json: bool) -> int:
     """Show the results of RUN: a run's id, the beginning of one, its folder, or `latest` (the default)."""
-    from benchfw.store.reader import Results
+    from benchfw.store.reader import Results, read_manifest
 
     if as_list:
         _show_list(results, as_json)
@@ -31,6 +31,10 @@ def command(run: str | None, results: Path, as_list: bool, as_json: bool) -> int
 
     folder = _find(run or "latest", results)
     rows = Results([folder]).table("cases").to_pylist()
+    if not rows and not as_json:
+        manifest = read_manifest(folder)
+        click.echo(f"{folder}: no case was stored, the run is {manifest.get('state')}; {manifest.get('error', '')}")
+        return 0
     report(rows, folder.name.removeprefix("run="), folder, as_json=as_json)
     return 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -132,7 +134,7 @@ class _Run:
             block_s=measure.deadlines.block,
         )
         self.environments = {DEFAULT: Environment()} | {
-            name: Environment(name=name, python=entry.python, env=entry.env)
+            name: Environment(name=name, python=_interpreter(entry.python, loaded.root), env=entry.env)
             for name, entry in scenario.environments.items()
         }
         self.writer = RunWriter(out)
@@ -142,9 +144,10 @@ class _Run:
         with tempfile.TemporaryDirectory(prefix="benchfw-") as name:
             folder = Path(name)
             self.code = folder / "code"
-            hand_over(self.code, self._factories())
             builder = self._builder()
             try:
+                self._write_manifest({})
+                hand_over(self.code, self._factories())
                 return self._conduct(builder, folder, only_backends, only_sweeps)
             except BaseException as error:
                 self._finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=repr(error))
@@ -157,7 +160,6 @@ class _Run:
     ) -> Outcome:
         loaded = self.loaded
         spec = loaded.scenario.model
-        self._write_manifest({})
         self.notify(Stage(f"resolving {spec.ref}"))
         model = builder.resolve(self.source, self.target, root=loaded.root, seed=spec.seed, weights=spec.weights)
         scenario, specs = model_inputs(loaded, model.io)
@@ -277,6 +279,16 @@ class _Run:
 
     def _finish(self, state: str, **more: Any) -> None:
         self._write_manifest({"state": state, "load_average_end": provenance.machine()["load_average"], **more})
+
+
+def _interpreter(python: str, root: Path) -> str:
+    """Return the path of an interpreter, relative to the scenario; a bare name is looked for on PATH.
+
+    Links are not followed: a virtual environment's interpreter is one, and would lose its packages.
+    """
+    if os.sep not in python:
+        return shutil.which(python) or python
+    return str(root / Path(python).expanduser())
 
 
 def _filled_in(models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from benchfw.artifacts import Builder, Made, ResolvedModel
-from benchfw.errors import BackendError, BenchfwError, Invalid, WorkerCrashed, WorkerError
+from benchfw.errors import (
+    BackendError,
+    BenchfwError,
+    Invalid,
+    OutOfMemory,
+    ScenarioError,
+    WorkerCrashed,
+    WorkerError,
+)
 from benchfw.measure import accuracy, judge, rows, warmup
 from benchfw.measure.budget import Budget
 from benchfw.measure.events import CaseDone, CohortStarted, Event, RoundDone, Stage
@@ -187,7 +195,9 @@ class Conductor:
     def _make(self, case: Case) -> Made:
         info = case.session.info
         assert info is not None
-        specialize = case.profile.static and info.capabilities.specializes
+        own = self._model.io.inputs if self._model.io else ()
+        dynamic = any(isinstance(dim, str) for spec in (*self._inputs.specs, *own) for dim in spec.shape)
+        specialize = dynamic and case.profile.static and info.capabilities.specializes
         return self._builder.make(
             self._model.artifact,
             info.accepts,
@@ -276,6 +286,8 @@ class Conductor:
                     outputs = dict(member.outputs(slot))
                     if size not in references.outputs:
                         if member.case.session.precision != "fp32":
+                            if moment == "before":
+                                member.warn("R02", None, None, "outputs were not checked: no fp32 case came before it")
                             continue
                         references.outputs[size] = outputs
                         references.name = member.case.session.entry.label
@@ -343,6 +355,12 @@ def _failures(member: Member) -> Iterator[None]:
         yield
     except (BackendError, WorkerError) as error:
         member.fail(error)
+    except ScenarioError as error:  # samples that fit other shapes, but not this one
+        member.fail(Invalid(error.message))
+    except MemoryError as error:
+        member.fail(OutOfMemory(f"out of memory in the parent: {error}"))
+    except OSError as error:
+        member.fail(BackendError(f"{type(error).__name__}: {error}"))
 
 
 def _counted(changes: Mapping[str, int]) -> str:

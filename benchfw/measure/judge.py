@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchfw.measure.member import Member
@@ -13,12 +13,16 @@ _OVERHEAD_SHARE = 0.01
 
 def add_speedup(cases: Sequence[dict[str, Any]], reference: str | None) -> None:
     """Fill in `speedup`: throughput over the reference's; over that of the same profile if it ran under several."""
-    base = {row["profile"]: row.get("throughput_samples_s") for row in cases if row["name"] == reference}
+    base = {row["profile"]: row.get("throughput_samples_s") for row in cases if _is_base(row, reference)}
     base = {profile: value for profile, value in base.items() if value}
     for row in cases:
         yardstick = base.get(row["profile"]) or next(iter(base.values()), None)
         if row["status"] == "OK" and yardstick:
             row["speedup"] = row["throughput_samples_s"] / yardstick
+
+
+def _is_base(row: Mapping[str, Any], reference: str | None) -> bool:
+    return bool(row["name"] == reference and row["precision"] == "fp32" and row["status"] == "OK")
 
 
 def add_warnings(member: Member) -> None:

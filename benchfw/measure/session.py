@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from benchfw.artifacts import Made
 from benchfw.artifacts.builder import check_requirements, distributions
-from benchfw.errors import FellBack
+from benchfw.errors import BackendError, FellBack, Invalid, WorkerError
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Case, Session
 from benchfw.spec.tensors import IoSpec, TensorSpec
@@ -76,6 +77,7 @@ class LiveSession:
     _worker: Worker | None = None
     _instances: dict[str, Instance] = field(default_factory=dict)
     _opened: int = 0
+    _refusal: BackendError | WorkerError | None = None
 
     @property
     def worker(self) -> Worker:
@@ -86,13 +88,26 @@ class LiveSession:
         """
         if self._worker is not None and not self._worker.alive:
             self.close()
-            self.invocation += 1
         if self._worker is None:
-            self._worker = self.start(self.session, self.invocation)
-            info = self.session.info
-            assert info is not None
-            check_requirements(info.name, info.requires, self._worker.hello["packages"], info.install)
+            if self._refusal is not None:  # it would be the same for every case of the session
+                raise self._refusal
+            try:
+                self._worker = self._started()
+            except (BackendError, WorkerError) as error:
+                self._refusal = error
+                raise
         return self._worker
+
+    def _started(self) -> Worker:
+        worker = self.start(self.session, self.invocation)
+        info = self.session.info
+        assert info is not None
+        try:
+            check_requirements(info.name, info.requires, worker.hello["packages"], info.install)
+        except BackendError:
+            worker.close()
+            raise
+        return worker
 
     @property
     def is_open(self) -> bool:
@@ -154,9 +169,11 @@ class LiveSession:
                 "prepare", settings.build_s, instance=name, artifact=asdict(made.artifact), profile=asdict(case.profile)
             ).values
             loaded = self.ask("load", settings.load_s, instance=name).values
+            _check_types(loaded["facts"])
             self._check_effective(loaded["facts"])
         except Exception:
-            self._forget(name)
+            with contextlib.suppress(BackendError, WorkerError):  # what went wrong first is what counts
+                self._forget(name)
             raise
         if not self.overhead:
             self.overhead = self.ask("overhead", settings.load_s, n=_OVERHEAD_N, rounds=_OVERHEAD_ROUNDS).values
@@ -191,12 +208,25 @@ class LiveSession:
             self.close()
 
     def close(self) -> None:
-        """End the worker. Idempotent."""
+        """End the worker; another one would be the next invocation. Idempotent."""
         if self._worker is not None:
             self._worker.close()
+            self.invocation += 1
+            self.overhead = {}
         self._worker = None
         self._instances.clear()
 
     def _forget(self, name: str) -> None:
         if self.is_open:
             self.ask("close", self.settings.load_s, instance=name)
+
+
+def _check_types(facts: Mapping[str, Any]) -> None:
+    """Refuse facts that the results could not hold, before anything is measured.
+
+    Raises:
+        Invalid: A known key has a value of another type.
+    """
+    for key, kind in (("provider_effective", str), ("precision_effective", str), ("threads_effective", int)):
+        if not isinstance(facts.get(key, kind()), kind):
+            raise Invalid(f"the backend's fact {key!r} is {facts[key]!r}, not of type {kind.__name__}")

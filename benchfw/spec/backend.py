@@ -163,7 +163,7 @@ class Backend(ABC):
         """Return what is true of the loaded artifact, JSON values only.
 
         Known keys: `provider_effective` (str), `precision_effective` (str), `threads_effective` (int), `nodes`
-        (provider to node count). Others are kept in the manifest.
+        (provider to node count). All are kept in the column `facts`.
         """
         return {}
 

@@ -34,7 +34,9 @@ def find_runs(path: Path) -> list[Path]:
     try:
         if path.name.startswith(PREFIX) and path.is_dir():
             return [path]
-        runs = sorted(item for item in path.iterdir() if item.name.startswith(PREFIX) and item.is_dir())
+        runs = sorted(
+            item for item in path.iterdir() if item.name.startswith(PREFIX) and (item / "manifest.json").is_file()
+        )
     except OSError as error:
         raise ResultError(
             f"{path} cannot be read: {error.strerror}", hint="`benchfw run scenarios/res18.toml` makes results"

@@ -77,15 +77,18 @@ class RunWriter:
         """Write a file under a temporary name, sync it, rename it, sync the folder."""
         path = self.folder / name
         draft = path.with_name(f".{path.name}.tmp")
-        write(draft)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-        folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            write(draft)
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise ResultError(f"{path} cannot be written: {error}", hint="choose another folder with --out") from error
 
 
 def to_arrow(name: str, rows: Rows, run_id: str) -> pa.Table:

@@ -70,7 +70,13 @@ class FakeBackend(Backend):
         return {"compilations": self.compilations}
 
     def facts(self) -> Mapping[str, Any]:
-        return {"provider_effective": self.options["provider"], "precision_effective": self.context.precision}
+        mistakes = {"numpy": np.int64(1), "text": "many"}
+        threads = {"threads_effective": mistakes[self.options["fact"]]} if self.options["fact"] else {}
+        return {
+            "provider_effective": self.options["provider"],
+            "precision_effective": self.context.precision,
+            **threads,
+        }
 
     def misbehave(self, stage: str, batch: int = 0) -> None:
         """Do what the options ask for at this stage."""

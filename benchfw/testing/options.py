@@ -32,6 +32,7 @@ class FakeOptions(BaseModel):
     scale: float = Field(1.0, description="Factor of the output; other than 1 is an accuracy failure.")
     compile_at: int = Field(0, ge=0, description="Count a compilation at this launch of a slot; 0 for never.")
     provider: str = Field("fake", description="Provider that it says is in effect.")
+    fact: Literal["", "numpy", "text"] = Field("", description="Say `threads_effective` as such; both are mistakes.")
     fault: Fault = Field("", description="What goes wrong.")
     at_batch: int = Field(
         0, ge=0, description="Only for inputs of this leading dimension (`bind`, `launch`); 0 for all."

@@ -38,7 +38,7 @@ def main() -> None:
             reply = _error(message.type, error)
         try:
             channel.send(reply)
-        except ProtocolError as error:  # an answer that cannot be sent, such as an array of objects
+        except (ProtocolError, TypeError, ValueError) as error:  # an answer that cannot be sent: objects, numpy scalars
             channel.send(_error(message.type, error))
         except WorkerError:  # the parent has gone
             return
@@ -56,8 +56,9 @@ def _error(stage: str, error: Exception) -> Message:
     else:
         text, hint = f"{name}: {error}", None
         name = "BuildFailed" if stage in ("prepare", "load", "step", "resolve") else "BackendError"
-    known = name in BACKEND_ERRORS
-    return Message("error", {"error": name if known else "BackendError", "stage": stage, "message": text, "hint": hint})
+    known = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in BACKEND_ERRORS), name)
+    known = known if known in BACKEND_ERRORS else "BackendError"
+    return Message("error", {"error": known, "stage": stage, "message": text, "hint": hint})
 
 
 def _die_with_parent() -> None:

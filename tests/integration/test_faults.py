@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 SCENARIO = """
@@ -76,6 +78,37 @@ def test_another_provider_than_the_one_asked_for_is_a_fallback(project: Any) -> 
     rows = run(project, "backend.bad.options.provider=CPU")
     assert statuses(rows, "bad") == ["FALLBACK", "FALLBACK"]
     assert all("asked for the provider fake, CPU is in effect" in row["status_reason"] for row in rows[1::2])
+
+
+@pytest.mark.parametrize(("fact", "status"), [("text", "INVALID"), ("numpy", "BUILD_FAILED")])
+def test_facts_that_the_results_cannot_hold_cost_one_case_and_no_worker(project: Any, fact: str, status: str) -> None:
+    rows = run(project, f"backend.bad.options.fact={fact}")
+    assert statuses(rows, "bad") == [status, status]
+    assert {row["invocation"] for row in rows} == {0}
+    assert statuses(rows, "good") == ["OK", "OK"]
+
+
+def test_every_case_of_a_session_without_its_packages_is_skipped(project: Any) -> None:
+    info = project.registry.backends["fake-special"]
+    lacking = replace(info, requires=("no-such-distribution>=1",), install="pip install it")
+    project.registry = replace(project.registry, backends={**project.registry.backends, "fake-special": lacking})
+    rows = run(project)
+    assert statuses(rows, "bad") == ["SKIPPED", "SKIPPED"]
+    assert all(
+        "no-such-distribution>=1, which is not installed (pip install it)" in r["status_reason"] for r in rows[1::2]
+    )
+
+
+def test_samples_that_fit_one_shape_only_cost_the_others(project: Any) -> None:
+    (project.folder / "data").mkdir()
+    np.save(project.folder / "data/a.npy", np.ones(4, np.float32))
+    text = SCENARIO.replace('ref = "null:model"', 'ref = "null:model"\ndata = "data"')
+    text = text.replace('shape = ["batch", 4]', 'shape = ["batch", "words"]').replace(
+        "batch = [2, 3]", "words = [4, 5]"
+    )
+    text = text.replace("[shapes]", "[shapes]\nwords = { min = 4, opt = 4, max = 5 }")
+    outcome, _ = project.run(text)
+    assert statuses(outcome.rows, "good") == ["OK", "INVALID"]
 
 
 def test_a_hang_in_a_block_is_ended_at_its_deadline(project: Any) -> None:

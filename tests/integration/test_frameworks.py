@@ -177,6 +177,37 @@ def test_weights_are_loaded_and_pickles_of_code_are_refused(project: Any) -> Non
         project.run(text, 'model.weights="pickle.pt"')
 
 
+def test_the_hash_of_a_python_model_covers_the_modules_beside_it(project: Any) -> None:
+    (project.folder / "mine.py").write_text("import parts\n\ndef make():\n    return parts.Net()\n")
+    parts = "from torch import nn\n\nclass Net(nn.Module):\n    def forward(self, x):\n        return x.{how}()\n"
+    text = RESNET.replace("builtin:resnet18", "python:mine:make").replace("inputs.input", "inputs.x")
+    text = with_backends(text.replace('[[sweep]]\nkind = "min-opt-max"\n', ""), "ort-cpu")
+    hashes, files = set(), set()
+    for how in ("relu", "tanh"):
+        (project.folder / "parts.py").write_text(parts.format(how=how))
+        outcome, _ = project.run(text)
+        (row,) = outcome.rows
+        assert row["status"] == "OK", row["status_reason"]
+        hashes.add(row["model_hash"])
+        files.add(row["artifact_s"] > 0)
+    assert len(hashes) == 2
+    assert files == {True}  # the second export was made, not taken from the cache
+
+
+def test_a_half_precision_graph_is_no_fp32(project: Any, models: Path) -> None:
+    model = onnx.load(models / "models/mlp.onnx")
+    for tensor in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(model, models / "models/mlp.onnx")
+    outcome, _ = project.run((SCENARIOS / "custom_onnx.toml").read_text(), "measure.budget=1s")
+    rows = [row for row in outcome.rows if row["name"] == "ort-cpu"]
+    assert {row["status"] for row in rows} == {"FALLBACK"}
+    assert all("asked for the precision fp32, fp16 is in effect" in row["status_reason"] for row in rows)
+
+
 def test_models_are_asked_for_their_inputs(project: Any) -> None:
     text = RESNET.replace('[model.inputs.input]\nshape = ["batch", 3, 32, 32]\n', "")
     with pytest.raises(ScenarioError, match="'height' has no range"):

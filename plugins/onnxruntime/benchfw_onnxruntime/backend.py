@@ -62,6 +62,7 @@ class OrtCpu(Backend):
     provider = "CPUExecutionProvider"
     _session: ort.InferenceSession | None = None
     _io: IoSpec | None = None
+    _precision = "fp32"
 
     def load(self, artifact: Artifact) -> IoSpec:
         try:
@@ -70,6 +71,7 @@ class OrtCpu(Backend):
             )
         except Exception as error:  # ONNX Runtime raises a class of its own per status code
             raise BuildFailed(f"onnxruntime: {type(error).__name__}: {error}") from error
+        self._precision = artifact.precision
         providers = self._session.get_providers()
         if providers[0] != self.provider:
             raise FellBack(f"asked for {self.provider}, got {providers}")
@@ -88,13 +90,11 @@ class OrtCpu(Backend):
         if self._session is None:
             return {}
         options = self._session.get_session_options()
-        nodes = {
-            graph.ep_name: sum(1 for _ in graph.get_nodes())
-            for graph in self._session.get_provider_graph_assignment_info()
-        }
+        assigned: list[Any] = getattr(self._session, "get_provider_graph_assignment_info", list)()  # since 1.24
+        nodes = {graph.ep_name: sum(1 for _ in graph.get_nodes()) for graph in assigned}
         return {
             "provider_effective": self._session.get_providers()[0],
-            "precision_effective": "fp32",
+            "precision_effective": self._precision,
             "threads_effective": options.intra_op_num_threads,
             "nodes": nodes,
         }

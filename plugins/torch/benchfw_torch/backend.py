@@ -64,7 +64,7 @@ class TorchEager(Backend):
     def facts(self) -> Mapping[str, Any]:
         return {
             "provider_effective": "torch",
-            "precision_effective": "fp32",
+            "precision_effective": _precision(self._model),
             "threads_effective": torch.get_num_threads(),
             "mkldnn": torch.backends.mkldnn.is_available(),
         }
@@ -172,6 +172,7 @@ class TorchCompile(TorchEager):
         return tensor
 
 
+_PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int8: "int8"}
 _GUARDS: list[Any] = []
 
 
@@ -183,6 +184,12 @@ def _enter_inference_mode() -> None:
     if not torch.is_inference_mode_enabled():
         _GUARDS.append(torch.inference_mode())
         _GUARDS[-1].__enter__()
+
+
+def _precision(model: nn.Module | None) -> str:
+    """Return the precision of the model's parameters; several are joined."""
+    dtypes = {parameter.dtype for parameter in model.parameters()} if model is not None else set()
+    return "+".join(sorted(_PRECISIONS.get(dtype, str(dtype)) for dtype in dtypes)) or "fp32"
 
 
 def _mapped(error: RuntimeError) -> Exception:

@@ -78,7 +78,9 @@ def _resolve(
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    identity = hashlib.sha256("\n".join([digest, reference, _source(factory)]).encode()).hexdigest()
+    identity = hashlib.sha256(
+        "\n".join([digest, reference, _source(factory), *_sources_below(root)]).encode()
+    ).hexdigest()
     return Artifact(
         format="torch", path=str(path), sha256=identity, meta={"ref": reference, "seed": seed, "root": str(root)}
     )
@@ -119,6 +121,13 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         raise BuildFailed(
             f"weights {path.name}: {error}", hint="model.weights takes a state dict saved by torch.save, or safetensors"
         ) from error
+
+
+def _sources_below(root: Path) -> list[str]:
+    """Return the sources of all imported modules that lie in the scenario's folder: a model may be spread over them."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    below = sorted(Path(file) for file in files if file and Path(file).is_relative_to(root))
+    return [path.read_text(encoding="utf-8", errors="replace") for path in below if path.suffix == ".py"]
 
 
 def _source(factory: Callable[[], nn.Module]) -> str:

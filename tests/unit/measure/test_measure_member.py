@@ -330,8 +330,16 @@ def test_rows_of_shapes_tell_switches_from_repetitions() -> None:
 # --- speed-ups --------------------------------------------------------------------------------------------------
 
 
-def _row(name: str, throughput: float | None, profile: str = "static", status: str = "OK") -> dict[str, Any]:
-    return {"name": name, "profile": profile, "status": status, "throughput_samples_s": throughput}
+def _row(
+    name: str, throughput: float | None, profile: str = "static", status: str = "OK", precision: str = "fp32"
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "precision": precision,
+        "profile": profile,
+        "status": status,
+        "throughput_samples_s": throughput,
+    }
 
 
 def test_speedups_are_relative_to_the_reference_of_the_same_profile() -> None:
@@ -344,6 +352,16 @@ def test_speedups_are_relative_to_the_reference_of_the_same_profile() -> None:
     ]
     add_speedup(rows, "r")
     assert [row["speedup"] for row in rows] == [1.0, 1.0, 2.0, 4.0, 0.1]
+
+
+def test_another_precision_of_the_reference_is_no_yardstick() -> None:
+    rows = [
+        _row("r", 100.0),
+        _row("r", 300.0, precision="fp16"),
+        _row("r", None, status="UNSUPPORTED", precision="bf16"),
+    ]
+    add_speedup(rows, "r")
+    assert [row.get("speedup") for row in rows] == [1.0, 3.0, None]
 
 
 def test_without_a_reference_there_is_no_speedup() -> None:
