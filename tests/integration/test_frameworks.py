@@ -61,7 +61,9 @@ def test_every_cpu_backend_computes_the_same_in_fp32_with_the_same_threads(proje
         assert row["peak_rss_bytes"] > 50 << 20
     compiled = [row for row in outcome.rows if row["name"] == "torch-compile"]
     assert {row["profile"] for row in compiled} == {"static", "dynamic"}
-    assert all(json.loads(row["facts"])["compilations"] >= 1 for row in compiled)
+    graphs = {(row["profile"], json.loads(row["facts"])["compilations"]) for row in compiled}
+    assert ("static", 1) in graphs  # its own graph, not what the dynamic artifact compiled
+    assert min(count for profile, count in graphs if profile == "dynamic") >= 2  # size 1 is a graph of its own
     assert all(json.loads(row["facts"])["graph_breaks"] == 0 for row in compiled)
     blocks = results.blocks
     assert (blocks[blocks.phase == "measure"].changes == 0).all()
