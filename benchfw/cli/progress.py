@@ -33,13 +33,11 @@ class _Lines:
 
     def __init__(self) -> None:
         self._start = time.monotonic()
-        self._cohort = ""
 
     def show(self, event: Event) -> None:
         if isinstance(event, Stage):
             self._print(f"  {event.text}")
         elif isinstance(event, CohortStarted):
-            self._cohort = event.cohort_id
             self._print(f"[{event.index}/{event.total}] {event.cohort_id}: {_cases(event.cases)}")
         elif isinstance(event, CaseDone) and event.row["status"] not in ("OK", "SKIPPED"):
             self._print(f"  {event.row['case_id']}: {event.row['status']}, {event.row['status_reason']}")

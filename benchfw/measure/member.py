@@ -97,7 +97,7 @@ class Member:
 
     @property
     def name(self) -> str:
-        kind = self.case.case_id.split("/")[3]
+        kind = self.case.artifact_kind
         return self.case.session.entry.label + ("" if kind == "any" else f" ({kind})")
 
     @property

@@ -32,7 +32,7 @@ def planned_row(case: Case, common: Mapping[str, Any]) -> dict[str, Any]:
         "precision": session.precision,
         "environment": session.environment,
         "sweep": "+".join(case.sweeps),
-        "profile": case.case_id.split("/")[3],
+        "profile": case.artifact_kind,
         "profile_point": case.point,
         "batch": case.batch,
         "shape": json.dumps(_shape(case), sort_keys=True),

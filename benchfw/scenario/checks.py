@@ -54,11 +54,11 @@ def axis_faults(scenario: Scenario) -> Iterator[Fault]:
                 yield Fault(
                     ("model", "inputs", name, "shape", place),
                     f"axis {dim!r} has no range in [shapes]",
-                    nearest=_nearest(dim, scenario.shapes),
+                    nearest=nearest_name(dim, scenario.shapes),
                 )
     for axis in scenario.shapes:
         if axis not in used:
-            yield Fault(("shapes", axis), "no input has an axis of this name", nearest=_nearest(axis, used))
+            yield Fault(("shapes", axis), "no input has an axis of this name", nearest=nearest_name(axis, used))
 
 
 def _sweeps(scenario: Scenario) -> Iterator[Fault]:
@@ -70,7 +70,7 @@ def _sweeps(scenario: Scenario) -> Iterator[Fault]:
             for axis, sizes in sweep.axes.items():
                 points *= len(sizes)
                 if axis not in scenario.shapes:
-                    near = _nearest(axis, scenario.shapes)
+                    near = nearest_name(axis, scenario.shapes)
                     yield Fault((*path, axis), "unknown key: it is no axis of [shapes]", nearest=near)
             total += points
         elif isinstance(sweep, RandomBatchSweep):
@@ -85,7 +85,7 @@ def _sweeps(scenario: Scenario) -> Iterator[Fault]:
 def _random_sweep(scenario: Scenario, sweep: RandomBatchSweep, path: tuple[str | int, ...]) -> Iterator[Fault]:
     axis = scenario.shapes.get(sweep.axis)
     if axis is None:
-        near = _nearest(sweep.axis, scenario.shapes)
+        near = nearest_name(sweep.axis, scenario.shapes)
         yield Fault((*path, "axis"), f"axis {sweep.axis!r} has no range in [shapes]", nearest=near)
         return
     if isinstance(sweep.range, list):
@@ -149,13 +149,13 @@ def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: 
             yield Fault((*path, "name" if entry.name else "use"), reason)
         seen.setdefault(entry.label, place)
         if entry.environment is not None and entry.environment not in scenario.environments:
-            near = _nearest(entry.environment, scenario.environments)
+            near = nearest_name(entry.environment, scenario.environments)
             yield Fault((*path, "environment"), f"no table [environments.{entry.environment}]", nearest=near)
         if entry.use in backends:
             yield from _options(entry.options, options.get(entry.use), (*path, "options"))
         elif not entry.optional:
             reason = f"no installed plugin provides {entry.use!r}; `optional = true` would skip it"
-            yield Fault((*path, "use"), reason, nearest=_nearest(entry.use, backends))
+            yield Fault((*path, "use"), reason, nearest=nearest_name(entry.use, backends))
 
 
 def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
@@ -169,7 +169,7 @@ def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...])
         for item in error.errors(include_url=False):
             key = str(item["loc"][0]) if item["loc"] else ""
             if item["type"] == "extra_forbidden":
-                yield Fault((*path, key), "unknown option", nearest=_nearest(key, model.model_fields))
+                yield Fault((*path, key), "unknown option", nearest=nearest_name(key, model.model_fields))
             else:
                 got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
                 yield Fault((*path, key) if key else path, f"{item['msg']}{got}")
@@ -180,7 +180,7 @@ def _steps(scenario: Scenario, steps: Mapping[str, Any]) -> Iterator[Fault]:
         if name in steps:
             yield from _options(values, steps[name], ("steps", name))
         else:
-            yield Fault(("steps", name), "no installed plugin provides this step", nearest=_nearest(name, steps))
+            yield Fault(("steps", name), "no installed plugin provides this step", nearest=nearest_name(name, steps))
 
 
 def _references(scenario: Scenario) -> Iterator[Fault]:
@@ -189,11 +189,12 @@ def _references(scenario: Scenario) -> Iterator[Fault]:
     if wanted is None:
         return
     if wanted not in names:
-        yield Fault(("accuracy", "reference"), f"no backend is called {wanted!r}", nearest=_nearest(wanted, names))
+        yield Fault(("accuracy", "reference"), f"no backend is called {wanted!r}", nearest=nearest_name(wanted, names))
     elif "fp32" not in scenario.backend[names.index(wanted)].precision:
         yield Fault(("accuracy", "reference"), f"{wanted!r} does not run in fp32")
 
 
-def _nearest(name: str, names: Iterable[str]) -> str | None:
+def nearest_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the valid name that a misspelt one comes closest to, if any is close."""
     close = difflib.get_close_matches(name, list(names), n=1)
     return close[0] if close else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import tomllib
 from pydantic import BaseModel, ValidationError
 
 from benchfw.errors import Fault, ScenarioError
-from benchfw.scenario.checks import check
+from benchfw.scenario.checks import check, nearest_name
 from benchfw.scenario.lines import find_line, line_table
 from benchfw.scenario.schema import FixedSweep, MinOptMaxSweep, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
@@ -204,7 +203,7 @@ def _enter(here: Any, parts: list[str], source: str) -> tuple[str | int, list[st
         name = ".".join(parts[:length])
         if name in names:
             return names[name], parts[length:]
-    raise ScenarioError(source, [Fault((parts[0],), "no such entry", nearest=_nearest(parts[0], names))])
+    raise ScenarioError(source, [Fault((parts[0],), "no such entry", nearest=nearest_name(parts[0], names))])
 
 
 def _validate(document: dict[str, Any]) -> tuple[Scenario | None, list[Fault]]:
@@ -292,14 +291,14 @@ def _fault(item: Any, document: dict[str, Any]) -> Fault:
     nearest = None
     if kind == "extra_forbidden":
         reason = "unknown key"
-        nearest = _nearest(str(path[-1]), _names_at(path[:-1]))
+        nearest = nearest_name(str(path[-1]), _names_at(path[:-1]))
     elif kind == "missing":
         reason = "is missing"
     elif kind in ("literal_error", "union_tag_invalid"):
         expected = item["ctx"].get("expected") or item["ctx"].get("expected_tags", "")
         value = item["input"].get("kind") if isinstance(item["input"], dict) else item["input"]
         reason = f"{value!r} is not one of {expected}"
-        nearest = _nearest(str(value), re.findall(r"'([^']+)'", expected))
+        nearest = nearest_name(str(value), re.findall(r"'([^']+)'", expected))
         path = (*path, "kind") if kind == "union_tag_invalid" else path
     elif kind == "union_tag_not_found":
         reason = "`kind` is missing"
@@ -360,8 +359,3 @@ def _locate(faults: list[Fault], text: str, set_paths: list[tuple[str | int, ...
         else:
             located.append(replace(fault, line=find_line(lines, fault.path)))
     return located
-
-
-def _nearest(name: str, names: Iterable[str]) -> str | None:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return close[0] if close else None

@@ -68,6 +68,11 @@ class Case:
     remedy: str = ""
 
     @property
+    def artifact_kind(self) -> str:
+        """`static`, `dynamic`, or `any` where the backend makes no difference."""
+        return _artifact_kind(self.session.info, self.profile)
+
+    @property
     def batch(self) -> int | None:
         """Size of the batch axis; None if there is none, or if it varies."""
         return self.sizes.get(BATCH_AXIS)
@@ -212,10 +217,7 @@ def _case(point: _Point, session: Session, scenario: Scenario) -> Case:
     dynamic = Profile({name: axis.to_spec() for name, axis in scenario.shapes.items()})
     specialised = point.sweep == "fixed" and (info is None or info.capabilities.specializes)
     profile = Profile.fixed(point.sizes) if specialised else dynamic
-    if info is not None and not info.capabilities.specializes:
-        kind = "any"
-    else:
-        kind = "static" if profile.static else "dynamic"
+    kind = _artifact_kind(info, profile)
     status, reason, remedy = _prospect(session, profile)
     return Case(
         case_id="/".join((scenario.model_name, session.entry.label, session.precision, kind, point.cohort_id)),
@@ -230,6 +232,12 @@ def _case(point: _Point, session: Session, scenario: Scenario) -> Case:
         reason=reason,
         remedy=remedy,
     )
+
+
+def _artifact_kind(info: BackendInfo | None, profile: Profile) -> str:
+    if info is not None and not info.capabilities.specializes:
+        return "any"
+    return "static" if profile.static else "dynamic"
 
 
 def _prospect(session: Session, profile: Profile) -> tuple[str | None, str, str]:
