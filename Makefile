@@ -25,6 +25,7 @@ lint: $(STAMP)
 # Reference pages that are generated from the code; a test fails if they are out of date.
 docs: $(STAMP)
 	$(BIN)/python tools/reference.py
+	$(BIN)/python tools/faults.py
 
 $(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchfw.store.reader import Results as Results
+    from benchfw.store.reader import ResultWarning as ResultWarning
     from benchfw.store.reader import load as load
 
 __version__ = "0.1.0"
-__all__ = ["Results", "__version__", "load"]
+__all__ = ["ResultWarning", "Results", "__version__", "load"]
 
-_LAZY = {"load": "benchfw.store.reader", "Results": "benchfw.store.reader"}
+_LAZY = dict.fromkeys(("load", "Results", "ResultWarning"), "benchfw.store.reader")
 
 
 def __getattr__(name: str) -> Any:

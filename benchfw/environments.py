@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchfw.worker import cgroups
+
 DEFAULT = "default"
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -46,13 +48,10 @@ def thread_variables(threads: int) -> dict[str, str]:
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use: its affinity, bounded by the cgroup's quota, at least 1."""
+    """Return how many CPUs this process may use: its affinity, bounded by the quotas of its cgroups, at least 1."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cpus
-    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+    quota = cgroups.cpu_quota()
+    return cpus if quota is None else max(1, min(cpus, int(quota)))
 
 
 def find_python(version: str) -> str | None:
@@ -76,11 +75,11 @@ def _candidates(version: str) -> Iterator[str]:
     found = shutil.which(f"python{version}")
     if found:
         yield found
-    home = Path.home()
+    home = os.path.expanduser("~")  # stays as it is where the user has no home
     roots = (
-        Path(os.environ.get("PYENV_ROOT", home / ".pyenv")) / "versions",
-        home / ".local/share/uv/python",
+        Path(os.environ.get("PYENV_ROOT", f"{home}/.pyenv")) / "versions",
+        Path(home) / ".local/share/uv/python",
     )
-    for root in roots:
+    for root in filter(Path.is_absolute, roots):
         for path in sorted(root.glob(f"*{version}*/bin/python{version}"), reverse=True):
             yield str(path)

@@ -6,18 +6,21 @@
     ├── PluginError              a plugin cannot be used
     │   ├── DuplicateName        two plugins register one name
     │   └── UnknownName          nothing is registered under a name
-    ├── BackendError             a backend cannot serve a case; `status` goes into the row
-    │   ├── Unsupported          this backend never can                     UNSUPPORTED
-    │   ├── MissingDependency    not here, not now                          SKIPPED
-    │   ├── BuildFailed          compiling, converting or loading failed    BUILD_FAILED
-    │   ├── OutOfMemory          host or device memory ran out              OOM
-    │   ├── FellBack             another provider than the requested one    FALLBACK
-    │   └── Invalid              outputs or shapes are not what was agreed  INVALID
-    ├── WorkerError              the worker process failed
-    │   ├── WorkerCrashed        it ended                                   CRASH
-    │   ├── WorkerTimeout        it missed a deadline                       TIMEOUT
-    │   └── ProtocolError        it speaks something else                   INVALID
-    └── ResultError              a results folder cannot be read or written
+    ├── CaseError                ends one case, not the run; `status` goes into its row
+    │   ├── BackendError         a backend cannot serve a case
+    │   │   ├── Unsupported          this backend never can                     UNSUPPORTED
+    │   │   ├── MissingDependency    not here, not now                          SKIPPED
+    │   │   ├── BuildFailed          compiling, converting or loading failed    BUILD_FAILED
+    │   │   ├── OutOfMemory          host or device memory ran out              OOM
+    │   │   ├── FellBack             another provider than the requested one    FALLBACK
+    │   │   └── Invalid              outputs or shapes are not what was agreed  INVALID
+    │   └── WorkerError          the worker process failed
+    │       ├── WorkerCrashed        it ended                                   CRASH
+    │       ├── WorkerTimeout        it missed a deadline                       TIMEOUT
+    │       └── ProtocolError        it speaks something else                   INVALID
+    ├── ResultError              a results folder cannot be read or written
+    ├── DeviceBusy               another run measures on the same devices
+    └── Interrupted              the user or the system wants the run to end   (exit 130)
 
 This module is handed to workers: stdlib only, CPython 3.10 and later.
 """
@@ -107,10 +110,24 @@ class UnknownName(PluginError):
     """Nothing is registered under this name."""
 
 
-class BackendError(BenchfwError):
-    """A backend cannot serve a case. `status` is what the case's row says."""
+class CaseError(BenchfwError):
+    """Ends one case, not the run.
+
+    Attributes:
+        status: What the case's row says.
+        stage: What the worker was asked for, where that is known.
+        signal: Name of the signal that ended the worker, if one did.
+        log: Path of the worker's log.
+    """
 
     status: ClassVar[str] = "CRASH"
+    stage: str | None = None
+    signal: str | None = None
+    log: str | None = None
+
+
+class BackendError(CaseError):
+    """A backend cannot serve a case."""
 
 
 class Unsupported(BackendError):
@@ -149,10 +166,8 @@ class Invalid(BackendError):
     status = "INVALID"
 
 
-class WorkerError(BenchfwError):
-    """The worker process failed. `status` is what the row of the case in flight says."""
-
-    status: ClassVar[str] = "CRASH"
+class WorkerError(CaseError):
+    """The worker process failed while it served a case."""
 
 
 class WorkerCrashed(WorkerError):
@@ -173,6 +188,18 @@ class ProtocolError(WorkerError):
 
 class ResultError(BenchfwError):
     """A results folder cannot be read or written."""
+
+
+class DeviceBusy(BenchfwError):
+    """Another run measures on the same devices."""
+
+    exit_code = 2
+
+
+class Interrupted(BenchfwError):
+    """The user (Ctrl-C) or the system (SIGTERM) wants the run to end; what is there has been stored."""
+
+    exit_code = 130
 
 
 BACKEND_ERRORS: dict[str, type[BackendError]] = {

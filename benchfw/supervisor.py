@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -15,21 +16,74 @@ from typing import Any
 from benchfw.errors import (
     BACKEND_ERRORS,
     BackendError,
+    CaseError,
+    Interrupted,
     MissingDependency,
+    OutOfMemory,
     PluginError,
     ProtocolError,
     WorkerCrashed,
     WorkerTimeout,
 )
-from benchfw.worker import protocol
+from benchfw.worker import cgroups, protocol
 from benchfw.worker.protocol import Channel, Message
 
 HELLO_TIMEOUT_S = 60.0
 EXIT_TIMEOUT_S = 5.0
 LOG_TAIL_LINES = 40
+LOG_LIMIT_BYTES = 16 << 20
+"""A log that grows beyond this loses its middle: a worker that floods its output must not fill the disk."""
+
+MARK = "BENCHFW_WORKER"
+"""Variable in the environment of a worker and of whatever it starts, by which its descendants are found."""
+
+_LOG_KEPT_BYTES = 256 << 10
 _CORE = ("__init__.py", "errors.py", "spec", "worker")
 _PARENT_ONLY = ("hooks.py",)
-_MAIN = "from benchfw.worker.main import main\n\nmain()\n"
+_NO_NUMPY = 121
+_MAIN = f"""\
+import sys
+from importlib.util import find_spec
+
+if find_spec("numpy") is None:
+    sys.exit({_NO_NUMPY})
+
+from benchfw.worker.main import main
+
+main()
+"""
+
+
+class Stop:
+    """The wish to end a run, made by a signal handler and honoured between blocks.
+
+    Attributes:
+        reason: Why, for people; None while nobody wants it.
+        at_once: Workers are killed instead of asked to end.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.at_once = False
+        self._deferred = False
+
+    def check(self) -> None:
+        """Honour the wish.
+
+        Raises:
+            Interrupted: Somebody made it.
+        """
+        if self.reason is not None and not self._deferred:
+            raise Interrupted(self.reason)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let a `with` block end first: a block that is measured."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
 
 
 def hand_over(folder: Path, factories: Iterable[str]) -> Path:
@@ -74,9 +128,16 @@ class Worker:
         env: Variables on top of this process's.
         foreign: The interpreter is not this one: Python's own variables are not passed on.
         distributions: Packages whose versions `hello` shall tell.
+        timeout: Seconds that it may take to answer `hello`.
+        stop: Ends every wait for an answer, unless it is deferred.
+
+    Attributes:
+        hello: What the worker says of itself.
+        dropped_bytes: What the log has lost because there was too much of it.
 
     Raises:
-        WorkerCrashed, WorkerTimeout, ProtocolError: It did not answer `hello`.
+        MissingDependency: The interpreter does not start, or lacks numpy.
+        WorkerCrashed, WorkerTimeout, ProtocolError: It did not answer `hello`, or speaks another protocol.
     """
 
     def __init__(
@@ -88,10 +149,19 @@ class Worker:
         env: Mapping[str, str] | None = None,
         foreign: bool = False,
         distributions: Iterable[str] = (),
+        timeout: float = HELLO_TIMEOUT_S,
+        stop: Stop | None = None,
     ) -> None:
         self.log = log
+        self.dropped_bytes = 0
+        self._python = python
+        self._stop = stop or Stop()
         self._held = False
-        environ = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        self._stage = "hello"
+        self._mark = secrets.token_hex(8)
+        self._memory = cgroups.memory_groups()
+        self._oom_kills = cgroups.oom_kills(groups=self._memory)
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", MARK: self._mark}
         if foreign:
             for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
                 environ.pop(name, None)
@@ -99,7 +169,7 @@ class Worker:
         to_worker, from_parent = os.pipe()
         from_worker, to_parent = os.pipe()
         os.set_blocking(from_parent, False)
-        self._channel = Channel(from_worker, from_parent)
+        self._channel = Channel(from_worker, from_parent, idle=self._look)
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
@@ -113,16 +183,24 @@ class Worker:
                 )
         except OSError as error:
             self._channel.close()
-            raise MissingDependency(f"the interpreter {python} does not start: {error}") from error
+            raise MissingDependency(f"the interpreter {python} does not start: {error.strerror or error}") from error
         finally:
             os.close(to_worker)
             os.close(to_parent)
         try:
             self.hello = self.ask(
-                "hello", HELLO_TIMEOUT_S, protocol=protocol.VERSION, distributions=sorted(distributions)
+                "hello", timeout, protocol=protocol.VERSION, distributions=sorted(distributions)
             ).values
-        except BaseException:
+            self._memory = cgroups.memory_groups(self.pid)  # what starts it may have put it into another group
+            self._oom_kills = cgroups.oom_kills(groups=self._memory)
+            if self.hello.get("protocol") != protocol.VERSION:
+                raise ProtocolError(
+                    f"the worker speaks protocol {self.hello.get('protocol')!r}, this benchfw {protocol.VERSION}"
+                )
+        except BaseException as error:
             self.kill()
+            if isinstance(error, CaseError):
+                error.stage, error.log = "hello", str(log)
             raise
 
     @property
@@ -142,24 +220,40 @@ class Worker:
 
         Raises:
             BackendError: The worker reports one; its class is the one raised there.
+            OutOfMemory: The kernel killed it for memory.
             WorkerCrashed, WorkerTimeout, ProtocolError: The worker is killed and cannot be asked again.
+            Interrupted: The run is to end. A worker that has been asked already is killed: nobody waits for its answer.
         """
+        self._stage = kind
+        try:
+            answer = self._exchange(kind, timeout, values)
+            if answer.type == "error":
+                known = BACKEND_ERRORS.get(str(answer.values.get("error")), BackendError)
+                raise known(str(answer.values.get("message")), hint=answer.values.get("hint"))
+        except CaseError as error:
+            error.stage, error.log = kind, str(self.log)
+            raise
+        return answer
+
+    def _exchange(self, kind: str, timeout: float, values: Mapping[str, Any]) -> Message:
+        if self._channel.write_fd < 0:
+            raise WorkerCrashed(f"the worker is gone, {kind!r} cannot be asked")
+        self._stop.check()
         try:
             self._channel.send(Message(kind, values), timeout=timeout)
             answer = self._channel.receive(timeout)
         except WorkerTimeout:
+            stopped = ", it is stopped" if _state(self.pid) == "T" else ""
             self.kill()
-            raise WorkerTimeout(f"no answer to {kind!r} within {timeout:.0f} s", hint=self._last_words()) from None
-        except ProtocolError:
+            text = f"no answer to {kind!r} within {timeout:.0f} s{stopped}"
+            raise WorkerTimeout(text, hint=self._last_words()) from None
+        except (ProtocolError, Interrupted):
             self.kill()
             raise
         except WorkerCrashed:
             answer = None
         if answer is None:
-            raise WorkerCrashed(f"{self._epitaph()} in {kind!r}", hint=self._last_words())
-        if answer.type == "error":
-            error = BACKEND_ERRORS.get(answer.values.get("error", ""), BackendError)
-            raise error(str(answer.values.get("message")), hint=answer.values.get("hint"))
+            raise self._epitaph()
         return answer
 
     def hold(self) -> None:
@@ -185,7 +279,7 @@ class Worker:
 
     def close(self) -> None:
         """End the worker: ask it, wait a moment, kill its group. Idempotent."""
-        if self.alive and self._channel.write_fd >= 0:
+        if self.alive and self._channel.write_fd >= 0 and not self._stop.at_once:
             self.resume()
             with contextlib.suppress(Exception):
                 self._channel.send(Message("exit"), timeout=1.0)
@@ -193,44 +287,132 @@ class Worker:
         self.kill()
 
     def kill(self) -> None:
-        """Kill the worker's process group at once. Idempotent: its number may be another group's later."""
+        """Kill the worker's process group and its other descendants at once.
+
+        Idempotent: the group's number may be another group's later.
+        """
         if self._channel.write_fd < 0:
             return
         self._signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(EXIT_TIMEOUT_S)
+        kill_marked(self._mark)
         self._channel.close()
-
-    def tail(self) -> str:
-        """Return the last lines of the log."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
-                lines = file.read().decode("utf-8", "replace").splitlines()
-        except OSError:
-            return ""
-        return "\n".join(lines[-LOG_TAIL_LINES:])
+        self._bound_log()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    def _epitaph(self) -> str:
+    def _look(self) -> None:
+        """Look, a few times a second, whether waiting for the worker still makes sense.
+
+        A closed pipe is not enough: a process that the worker forked may hold it open.
+        """
+        self._bound_log()
+        if not self.alive:
+            raise WorkerCrashed("the worker has ended")
+        self._stop.check()
+
+    def _bound_log(self) -> None:
+        """Drop the middle of a log that is too long. The worker appends, so that it goes on at the new end."""
+        with contextlib.suppress(OSError):
+            size = self.log.stat().st_size
+            if size <= LOG_LIMIT_BYTES:
+                return
+            with self.log.open("r+b") as file:
+                file.seek(size - _LOG_KEPT_BYTES)
+                end = file.read(_LOG_KEPT_BYTES)
+                file.truncate(_LOG_KEPT_BYTES)
+            dropped = size - 2 * _LOG_KEPT_BYTES
+            self.dropped_bytes += dropped
+            with self.log.open("ab") as file:
+                file.write(b"\n[benchfw: %d bytes were dropped here]\n" % dropped + end)
+
+    def _epitaph(self) -> CaseError:
         """Say how the process ended; it has closed its pipe, so that it ends now or is made to."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(EXIT_TIMEOUT_S)
         code = self._process.poll()
         self.kill()
+        error: CaseError
         if code is None:
-            return "the worker closed its pipe"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"the worker was ended by {signal.Signals(-code).name}"
-        return f"the worker exited with {code}"
+            error = WorkerCrashed(f"the worker closed its pipe in {self._stage!r}", hint=self._last_words())
+        elif code == _NO_NUMPY and self._stage == "hello":
+            error = MissingDependency(f"the interpreter {self._python} has no numpy", hint="install numpy there")
+        elif code >= 0:
+            error = WorkerCrashed(f"the worker exited with {code} in {self._stage!r}", hint=self._last_words())
+        else:
+            name = _signal_name(-code)
+            if -code == signal.SIGKILL and cgroups.oom_kills(groups=self._memory) > self._oom_kills:
+                error = OutOfMemory(f"the kernel killed the worker for memory in {self._stage!r}")
+            else:
+                error = WorkerCrashed(f"the worker was ended by {name} in {self._stage!r}", hint=self._last_words())
+            error.signal = name
+        return error
 
     def _last_words(self) -> str | None:
-        lines = self.tail().strip().splitlines()
-        return f"last line of its log: {lines[-1].strip()}" if lines else None
+        lines = log_tail(self.log).strip().splitlines()
+        return f"last line of its log: {lines[-1].strip()[:300]}" if lines else None
+
+
+def log_tail(log: Path) -> str:
+    """Return the last lines of a worker's log; empty if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 64 * 1024))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+def kill_marked(mark: str) -> list[int]:
+    """Kill every process whose environment carries a worker's mark, and return their pids.
+
+    A process that a worker forked stays in its group unless it leaves it; its environment goes with it. One that
+    leaves the group and also gives itself another environment is not found.
+    """
+    wanted = f"{MARK}={mark}".encode()
+    killed: list[int] = []
+    for _ in range(3):  # one that forks while it is being looked for is found the next time
+        found = [pid for pid in _pids() if wanted in _environ(pid) and _state(pid) != "Z"]
+        if not found:
+            break
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        killed += found
+    return killed
+
+
+def _pids() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    except OSError:
+        return []
+
+
+def _environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _state(pid: int) -> str:
+    """Return the letter of a process's state, `T` for a stopped one; empty where unknown."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _package(factory: str) -> str:

@@ -1,11 +1,13 @@
-"""Fixtures for all tests. Caches and results lie in temporary folders; no test leaves a process behind."""
+"""Fixtures for all tests. Caches and results lie in temporary folders; no test leaves anything else behind."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from benchfw.executors.local import Outcome, backend_options, run_scenario
 from benchfw.measure import Event
 from benchfw.plugins import Registry, discover
 from benchfw.scenario import Loaded, parse
+from benchfw.supervisor import MARK
 
 REPOSITORY = Path(__file__).parents[1]
 FAKES = "benchfw.testing.plugin"
@@ -23,9 +26,12 @@ FAKES = "benchfw.testing.plugin"
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One cache for the whole session, so that exports and compilations are made once."""
     path = tmp_path_factory.mktemp("cache")
-    os.environ["BENCHFW_CACHE"] = str(path)
-    yield path
-    del os.environ["BENCHFW_CACHE"]
+    folders = {"BENCHFW_CACHE": path, **{key: tmp_path_factory.mktemp(key) for key in ("BENCHFW_LOCKS", "TMPDIR")}}
+    with pytest.MonkeyPatch.context() as patch:
+        for key, folder in folders.items():
+            patch.setenv(key, str(folder))
+        patch.setattr(tempfile, "tempdir", None)  # so that it is found anew
+        yield path
 
 
 @pytest.fixture(scope="session")
@@ -35,25 +41,39 @@ def registry() -> Registry:
 
 
 @pytest.fixture(autouse=True)
-def no_process_is_left() -> Iterator[None]:
-    before = children()
+def nothing_is_left(cache: Path) -> Iterator[None]:
+    """A test leaves no process, no open pipe or file (so no lock either), and no temporary file of a run."""
+    before = leftovers(cache)
     yield
     deadline = time.monotonic() + 5
-    while (left := children() - before) and time.monotonic() < deadline:
+    while (left := leftovers(cache) - before) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not left, f"processes left behind: {left}"
+    assert not left, f"left behind: {sorted(left)}"
 
 
-def children() -> set[int]:
-    """Return the direct children of this process."""
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
+def leftovers(cache: Path) -> set[str]:
+    """Describe what could be left behind: of other processes, only children and what this session's workers started."""
+    own = f"BENCHFW_CACHE={cache}".encode()
+    found = {f"temporary file {path}" for path in Path(tempfile.gettempdir()).glob("benchfw-*")}
+    for name in os.listdir("/proc/self/fd"):
         try:
-            fields = path.read_text().rpartition(")")[2].split()
+            target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
             continue
-        if int(fields[1]) == os.getpid() and fields[0] != "Z":
-            found.add(int(path.parent.name))
+        if target.startswith("pipe:") or (target.startswith("/") and not target.startswith(("/dev/", "/proc/"))):
+            found.add(f"open file {name}: {target}")
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        process = Path("/proc", name)
+        try:
+            fields = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if fields[0] == "Z" or int(name) == os.getpid():
+                continue
+            variables = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        marked = own in variables and any(item.startswith(f"{MARK}=".encode()) for item in variables)
+        if marked or int(fields[1]) == os.getpid():
+            found.add(f"process {name}")
     return found
 
 
@@ -82,9 +102,10 @@ class Project:
         *overrides: str,
         effort: str | None = None,
         notify: Callable[[Event], None] = lambda event: None,
+        **more: Any,
     ) -> tuple[Outcome, benchfw.Results]:
         outcome = run_scenario(
-            self.load(text, *overrides), self.registry, out=self.results, effort=effort, notify=notify
+            self.load(text, *overrides), self.registry, out=self.results, effort=effort, notify=notify, **more
         )
         return outcome, benchfw.load(outcome.folder)
 

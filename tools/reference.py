@@ -28,13 +28,14 @@ UNITS = {"_samples_s": "samples/s", "_ns": "ns", "_s": "s", "_bytes": "bytes", "
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
 RUN_LAYOUT = """\
     run=<UTC time>-<six hex digits>/
-      manifest.json          schema version, state, command, scenario, settings, machine, software, hashes of inputs
-      journal.jsonl          one line per finished cohort: its part, and its rows per table
+      manifest.json          schema version, state, attempts, scenario, settings, machine, software, hashes of inputs
+      journal.jsonl          one line per cohort that was stored: state, part, rows per table, hash and status per case
       cases/part-*.parquet   one folder per table below, one part per cohort; a table without rows has no folder
       logs/<session>.log     stdout and stderr of the workers; `artifacts.log` is that of resolving and converting
 
-A part that the journal does not name is not read. `state` in the manifest is `running`, `finished`, `failed` or
-`interrupted`; a run that was killed stays `running`. Files are Parquet with zstd.
+A part that the journal does not name is not read, nor one of a cohort that a later line replaces. `state` in the manifest
+is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `show --list` calls it
+`killed`. Files are Parquet with zstd and a checksum per page.
 """
 EXIT_CODES = """\
 Exit codes: 0 done; 2 wrong usage or scenario; 3 a case failed, or another error of benchfw; 5 an accuracy check failed;

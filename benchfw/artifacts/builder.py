@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from benchfw.artifacts.cache import Cache, sha256_of
 from benchfw.artifacts.routes import find_route
-from benchfw.errors import BackendError, BenchfwError, BuildFailed, MissingDependency, WorkerError
+from benchfw.errors import BenchfwError, BuildFailed, CaseError, MissingDependency
 from benchfw.spec.artifact import Artifact, ModelSourceInfo, StepInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker
@@ -120,7 +120,7 @@ class Builder:
         """Resolve a reference.
 
         Raises:
-            BackendError, WorkerError: It cannot be resolved.
+            CaseError: It cannot be resolved.
         """
         self._check(f"a model from {source.scheme}:", source.requires, source.install)
         start = time.monotonic()
@@ -150,7 +150,7 @@ class Builder:
         """Return the artifact that a backend accepts, from the cache or made now.
 
         Raises:
-            BackendError, WorkerError: A step failed or there is no route.
+            CaseError: A step failed or there is no route.
         """
         route = find_route(artifact.format, accepts, self._steps.values(), specialize=specialize)
         key = (artifact.sha256, tuple(step.name for step in route), profile.slug)
@@ -160,7 +160,7 @@ class Builder:
                 for step in route:
                     made = self._run(step, made, inputs, profile)
                 self._made[key] = made
-            except (BackendError, WorkerError) as error:  # every case that needs it fails alike, the step runs once
+            except CaseError as error:  # every case that needs it fails alike, the step runs once
                 self._made[key] = error
         result = self._made[key]
         if isinstance(result, BenchfwError):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import json
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +17,11 @@ from typing import Any
 
 import platformdirs
 
+from benchfw.errors import BuildFailed
 from benchfw.spec.artifact import Artifact
 
 SIDECAR_VERSION = 1
+_HINT = "BENCHFW_CACHE names another folder"
 
 
 def sha256_of(path: Path) -> str:
@@ -30,14 +36,27 @@ class Cache:
 
     Attributes:
         root: `artifacts/` holds files and side-cars, `models/` weights, `frameworks/` belongs to the backends.
+        notice: What the user should know about it: that it goes with this process. Empty if there is nothing.
     """
 
     root: Path
+    notice: str = ""
 
     @classmethod
     def default(cls) -> Cache:
+        """Return the cache that the environment names, the user's, or else a temporary one.
+
+        Raises:
+            BuildFailed: No folder can be written.
+        """
         configured = os.environ.get("BENCHFW_CACHE")
-        return cls(Path(configured) if configured else Path(platformdirs.user_cache_dir("benchfw")))
+        if configured:
+            return cls(Path(configured).absolute())
+        folder = _user_folder()
+        if folder is not None and _usable(folder):
+            return cls(folder)
+        root, why = _temporary_root(), f"{folder} cannot be written" if folder else "the user has no home"
+        return cls(root, f"{why}: what is cached lies in {root} and is removed at the end; {_HINT}")
 
     @property
     def models(self) -> Path:
@@ -99,5 +118,42 @@ def _sidecar(path: Path) -> Path:
 
 
 def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildFailed(f"the cache {path} cannot be made: {error.strerror}", hint=_HINT) from error
     return path
+
+
+def _user_folder() -> Path | None:
+    """Return the user's cache folder; None for a user without a home, of whom a container may have several."""
+    try:
+        folder = Path(platformdirs.user_cache_dir("benchfw"))
+    except RuntimeError:  # later versions of platformdirs
+        return None
+    return folder if folder.is_absolute() else None  # earlier ones: a folder called `~`
+
+
+def _usable(folder: Path) -> bool:
+    """Make the user's cache folder if need be and try to write; a home that is not there is not made."""
+    try:
+        if folder.parent.parent.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def _temporary_root() -> Path:
+    """Return a folder that only this user can enter and that ends with this process."""
+    try:
+        folder = tempfile.mkdtemp(prefix="benchfw-cache-")
+    except OSError as error:
+        raise BuildFailed(
+            f"there is no folder to write to, neither for the cache nor a temporary one: {error.strerror}",
+            hint="BENCHFW_CACHE and TMPDIR name such folders",
+        ) from error
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder).absolute()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import onnx
+from onnx.external_data_helper import load_external_data_for_tensor
 
 from benchfw.errors import BuildFailed, Unsupported
 from benchfw.spec.artifact import Artifact, ModelSource, Step
@@ -28,9 +29,11 @@ class OnnxSource(ModelSource):
         if weights is not None:
             raise BuildFailed("an ONNX model carries its weights", hint="remove model.weights from the scenario")
         model = _read(path)
-        digest = hashlib.sha256(path.read_bytes())
-        for file in sorted(set(external_files(model, path))):
-            digest.update(file.read_bytes())
+        digest = hashlib.sha256()
+        for file in (path, *sorted(set(external_files(model, path)))):
+            with file.open("rb") as content:
+                while part := content.read(1 << 20):
+                    digest.update(part)
         outputs = tuple(_spec(value) for value in model.graph.output)
         return (
             Artifact(format="onnx", path=str(path), sha256=digest.hexdigest(), precision=graph_precision(model)),
@@ -45,8 +48,7 @@ class StaticOnnxFromOnnx(Step):
         self, artifact: Artifact, *, inputs: Sequence[TensorSpec], profile: Profile, destination: Path
     ) -> Mapping[str, Any]:
         model = _read(Path(artifact.path))
-        list(external_files(model, Path(artifact.path)))
-        onnx.load_external_data_for_model(model, str(Path(artifact.path).parent))
+        _load_external(model, Path(artifact.path))
         sizes = profile.sizes("opt")
         declared = {spec.name: spec for spec in inputs}
         by_axis: dict[str, int] = {}  # by the graph's own names, which the scenario need not use
@@ -94,22 +96,61 @@ def graph_precision(model: onnx.ModelProto) -> str:
 
 
 def external_files(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
-    """Yield the files of external data.
+    """Yield the file of every tensor with external data.
 
     Raises:
-        BuildFailed: One lies elsewhere than beside the model or below, or does not exist.
+        BuildFailed: One lies elsewhere than beside the model or below, or is no file that holds the tensor.
     """
-    for tensor in model.graph.initializer:
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        parts = PurePosixPath(location)
+    for tensor in _external_tensors(model):
+        yield _external_file(tensor, path)
+
+
+def _load_external(model: onnx.ModelProto, path: Path) -> None:
+    """Take all external data into the model; onnx itself leaves out sparse tensors and training graphs."""
+    for tensor in _external_tensors(model):
+        _external_file(tensor, path)
+        load_external_data_for_tensor(tensor, str(path.parent))
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor with external data, wherever in the model: weights, attributes, subgraphs, functions."""
+    messages: list[Any] = [model]
+    while messages:
+        message = messages.pop()
+        if isinstance(message, onnx.TensorProto) and message.data_location == onnx.TensorProto.EXTERNAL:
+            yield message
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                messages += [value] if hasattr(value, "ListFields") else value
+
+
+def _external_file(tensor: onnx.TensorProto, path: Path) -> Path:
+    """Return the file of a tensor's data, once it is known to be safe to read; see `external_files`."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    what = f"external data {location!r} of {path.name}"
+    if len(entries) != len(tensor.external_data):
+        raise BuildFailed(f"{what}: a key is given twice")  # of which readers take the one or the other
+    parts = PureWindowsPath(location)  # takes both separators
+    try:
         file = (path.parent / location).resolve()
-        if parts.is_absolute() or ".." in parts.parts or not file.is_relative_to(path.parent.resolve()):
-            raise BuildFailed(f"external data {location!r} of {path.name} lies outside of the model's folder")
-        if not file.is_file():
-            raise BuildFailed(f"external data {location!r} of {path.name} does not exist")
-        yield file
+        inside = not parts.anchor and ".." not in parts.parts and file.is_relative_to(path.parent.resolve())
+        if not inside or "\\" in location:
+            raise BuildFailed(f"{what} lies outside of the model's folder", hint="put it beside the model or below")
+        if not location or not file.is_file():
+            raise BuildFailed(f"{what} " + ("is no file" if file.exists() else "does not exist"))
+        size = file.stat().st_size
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a null byte
+        raise BuildFailed(f"{what} cannot be read: {error}") from error
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
+    except ValueError as error:
+        raise BuildFailed(f"{what}: offset and length must be whole numbers") from error
+    if min(offset, length) < 0 or offset + length > size:
+        raise BuildFailed(f"{what} has {size} bytes; the tensor {tensor.name!r} is said to end at {offset + length}")
+    return file
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
 
 import benchfw
+from benchfw.cli.text import discard, open_streams, say
 from benchfw.errors import BenchfwError
+
+_PIPE_CLOSED = 141
+"""Whoever read our output stopped: what a shell says of a program that SIGPIPE ended."""
 
 _COMMANDS = {
     "run": "Run a scenario and store its results.",
@@ -48,17 +53,35 @@ def cli() -> None:
 
 def main() -> None:
     """Entry of the program: every error of ours becomes a message, a hint and an exit code."""
+    open_streams()
     try:
-        code = cli.main(standalone_mode=False)
+        code = _run()
+        sys.stdout.flush()
+    except OSError as error:
+        code = _PIPE_CLOSED if isinstance(error, BrokenPipeError) else BenchfwError.exit_code
+        if code != _PIPE_CLOSED:
+            say(f"error: {error}")
+        discard(sys.stdout)
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        code: int = cli.main(standalone_mode=False)
     except BenchfwError as error:
-        click.echo(f"error: {error.message}", err=True)
+        say(f"error: {error.message}", lines=True)
         if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+            say(f"hint: {error.hint}", lines=True)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        for line in shown.getvalue().rstrip("\n").split("\n"):
+            say(line)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: finished cohorts are stored", err=True)
+        say("interrupted")
         code = 130
-    sys.exit(code)
+    except SystemExit:  # what click and rich make of a closed pipe, with a code that means something else here
+        code = _PIPE_CLOSED
+    return code

@@ -85,13 +85,12 @@ def _state(requires: tuple[str, ...], install: str) -> dict[str, Any]:
 
 def _show(listing: dict[str, Any]) -> None:
     from rich.table import Table
-    from rich.text import Text
 
-    from benchfw.cli.console import make_console, print_table
+    from benchfw.cli.console import literal, make_console, print_table
 
     console = make_console()
     for kind, title in (("backends", "backends"), ("model_sources", "model sources"), ("steps", "steps")):
-        table = Table(show_edge=False, pad_edge=False, box=None, title=Text(title, style="bold"), title_justify="left")
+        table = Table(show_edge=False, pad_edge=False, box=None, title=literal(title, "bold"), title_justify="left")
         for name in ("", "what", "from", "here"):
             table.add_column(name, header_style="underline")
         for item in listing[kind]:
@@ -99,8 +98,8 @@ def _show(listing: dict[str, Any]) -> None:
             here = f"ready ({versions})" if versions else "ready"
             if not item["ready"]:
                 here = f"{item['reason']}; {item['install']}"
-            table.add_row(*map(Text, (item["name"], item["summary"], item["plugin"], here)))
+            table.add_row(*map(literal, (item["name"], item["summary"], item["plugin"], here)))
         print_table(console, table)
         console.print()
     for plugin in listing["broken"]:
-        console.print(Text(f"broken: {plugin['name']}: {plugin['reason']}"), soft_wrap=True)
+        console.print(literal(f"broken: {plugin['name']}: {plugin['reason']}", lines=True), soft_wrap=True)

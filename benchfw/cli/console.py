@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
+
+from benchfw.cli.text import json_printable, printable
 
 Row = Mapping[str, Any]
 _SWEEPS = {
@@ -25,9 +30,26 @@ _WIDTH = 140
 _UNITS = {"ms": 1e6, "µs": 1e3}
 
 
+class _Console(Console):
+    """Sends a terminal no controls but rich's own, whatever is printed."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            text = segment.text
+            if not segment.control and not text.isprintable():
+                segment = segment._replace(text="\n".join(map(printable, text.split("\n"))))
+            yield segment
+
+
 def make_console() -> Console:
     """Return a console on stdout: as wide as the terminal, or fixed elsewhere, and plain there."""
-    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False, soft_wrap=False)
+    width = None if sys.stdout.isatty() else _WIDTH
+    return _Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def literal(value: object, style: str | Style = "", *, lines: bool = False) -> Text:
+    """Return text for a console as it stands: neither markup nor what would act on a terminal; see `printable`."""
+    return Text(printable(value, lines=lines), style=style)
 
 
 def print_table(console: Console, table: Table) -> None:
@@ -48,7 +70,7 @@ def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> 
     console = make_console()
     first = rows[0] if rows else {}
     console.print(
-        Text(
+        literal(
             f"{first.get('scenario')}: {first.get('model')} on {first.get('device')}, {first.get('threads')} threads, "
             f"effort {first.get('effort')}; latency of one inference at a time, [95 % interval of the median]",
             style="bold",
@@ -62,10 +84,13 @@ def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> 
             print_table(console, _sweep_table(title, chosen))
     _print_reasons(console, rows)
     console.print()
-    console.print(f"results: {folder}", soft_wrap=True)
-    console.print(f"next:    {_program('benchfw')} show {run_id}", soft_wrap=True)
-    code = f"import benchfw; print(benchfw.load('{folder}').cases)"
-    console.print(f'         {_program("python")} -c "{code}"', soft_wrap=True)
+    code = f"import benchfw; print(benchfw.load({str(folder)!r}).cases)"
+    for line in (
+        f"results: {folder}",
+        f"next:    {_program('benchfw')} show {run_id if folder.parent == Path('results') else folder}",
+        f'         {_program("python")} -c "{code}"',
+    ):
+        console.print(literal(line), soft_wrap=True)
 
 
 def _program(name: str) -> str:
@@ -79,7 +104,7 @@ def _program(name: str) -> str:
 
 def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
     unit = "ms" if max(row["latency_p50_ns"] for row in rows) >= _UNITS["ms"] else "µs"
-    table = Table(title=Text(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
+    table = Table(title=literal(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
     for name, justify in (
         ("shape" if any("=" in _shape(row) for row in rows) else "batch", "right"),
         ("backend", "left"),
@@ -100,7 +125,7 @@ def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
             table.add_section()
             table.add_row()
         last = place
-        table.add_row(*(Text(cell) for cell in _cells(row, unit)), style="" if row["verdict"] == "VALID" else "dim")
+        table.add_row(*(literal(cell) for cell in _cells(row, unit)), style="" if row["verdict"] == "VALID" else "dim")
     return table
 
 
@@ -141,7 +166,7 @@ def _shape(row: Row) -> str:
 
 
 def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
-    """Print one line per backend that was skipped, and one per case that failed or did not converge."""
+    """Print one line per backend that was skipped and per case that failed, and one for those without a verdict."""
     seen = set()
     lines = []
     for row in rows:
@@ -149,10 +174,21 @@ def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
         if row["status"] in ("SKIPPED", "UNSUPPORTED"):
             if key not in seen:
                 lines.append(f"{row['status']} {row['name']}: {row['status_reason']}")
+        elif row["status"] == "INTERRUPTED":
+            continue
         elif row["status"] != "OK":
             log = f", see {row['log']}" if row.get("log") else ""
             lines.append(f"{row['status']} {row['case_id']}: {row['status_reason']}{log}")
         seen.add(key)
+    stopped = [row for row in rows if row["status"] == "INTERRUPTED"]
+    if stopped:
+        lines.append(f"INTERRUPTED {len(stopped)} cases: {stopped[-1]['status_reason']}")
+    contended = [row for row in rows if row["status"] == "OK" and row["verdict"] == "CONTENDED"]
+    if contended:
+        lines.append(
+            f"CONTENDED {len(contended)} cases: {contended[0]['verdict_reason']}; "
+            "these numbers are those of two runs that share a machine: measure them again alone"
+        )
     loose = [row for row in rows if row["status"] == "OK" and row["verdict"] == "NOT_CONVERGED"]
     if loose:
         lines.append(
@@ -163,12 +199,13 @@ def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
     if lines:
         console.print()
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(literal(line, lines=True), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """Print JSON that any reader takes: not-a-number and infinities become null."""
-    print(json.dumps(_clean(value), indent=1, ensure_ascii=False, default=str))
+    """Print JSON that any reader and any terminal takes: not-a-number and infinities become null."""
+    ascii_only = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    print(json_printable(json.dumps(_clean(value), indent=1, ensure_ascii=ascii_only, default=str)))
 
 
 def _clean(value: Any) -> Any:

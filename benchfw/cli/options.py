@@ -29,3 +29,7 @@ out = click.option(
     "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder of results."
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout and nothing else.")
+no_wait = click.option("--no-wait", is_flag=True, help="Fail if another run measures on the same CPUs.")
+allow_shared = click.option(
+    "--allow-shared", is_flag=True, help="Measure beside another run; the rows of both say CONTENDED."
+)

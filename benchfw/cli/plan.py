@@ -101,22 +101,20 @@ def _estimate(plan: Plan, loaded: Loaded, effort: str) -> tuple[float, float]:
 
 
 def _show(plan: Plan, rows: list[dict[str, Any]], loaded: Loaded, effort: str) -> None:
-    from rich.text import Text
-
-    from benchfw.cli.console import make_console
+    from benchfw.cli.console import literal, make_console
 
     console = make_console()
     scenario = loaded.scenario
     runs_code = scenario.model.ref.startswith("python:")
     console.print(
-        Text(f"{scenario.name}: {scenario.model.ref}" + (" (runs your code)" if runs_code else ""), style="bold")
+        literal(f"{scenario.name}: {scenario.model.ref}" + (" (runs your code)" if runs_code else ""), style="bold")
     )
     for cohort in plan.cohorts:
         console.print()
-        console.print(Text(f"cohort {cohort.cohort_id}"))
+        console.print(literal(f"cohort {cohort.cohort_id}"))
         for row in rows:
             if row["cohort"] == cohort.cohort_id and row["status"] == "planned":
-                console.print(Text(f"  {row['case_id']}  {row['sweep']}  {row['route']}"), soft_wrap=True)
+                console.print(literal(f"  {row['case_id']}  {row['sweep']}  {row['route']}"), soft_wrap=True)
     skips: dict[str, None] = {}
     for row in rows:
         if row["status"] != "planned":
@@ -125,7 +123,7 @@ def _show(plan: Plan, rows: list[dict[str, Any]], loaded: Loaded, effort: str) -
     if skips:
         console.print()
     for line in skips:
-        console.print(Text(line), soft_wrap=True)
+        console.print(literal(line, lines=True), soft_wrap=True)
     least, most = _estimate(plan, loaded, effort)
     planned = sum(row["status"] == "planned" for row in rows)
     console.print()

@@ -11,9 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from benchfw.cli.text import printable, say
 from benchfw.measure.events import CaseDone, CohortStarted, Event, RoundDone, Stage
 
 _REDRAW_S = 0.2
+_QUIET = frozenset({"OK", "SKIPPED", "INTERRUPTED"})
+"""Statuses that are told at the end, together."""
 
 
 @contextlib.contextmanager
@@ -39,11 +42,11 @@ class _Lines:
             self._print(f"  {event.text}")
         elif isinstance(event, CohortStarted):
             self._print(f"[{event.index}/{event.total}] {event.cohort_id}: {_cases(event.cases)}")
-        elif isinstance(event, CaseDone) and event.row["status"] not in ("OK", "SKIPPED"):
+        elif isinstance(event, CaseDone) and event.row["status"] not in _QUIET:
             self._print(f"  {event.row['case_id']}: {event.row['status']}, {event.row['status_reason']}")
 
     def _print(self, text: str) -> None:
-        print(f"{time.monotonic() - self._start:6.1f} s {text}", file=sys.stderr, flush=True)
+        say(f"{time.monotonic() - self._start:6.1f} s {text}", lines=True)
 
 
 class _Live:
@@ -75,18 +78,19 @@ class _Live:
         elif isinstance(event, RoundDone):
             if time.monotonic() - self._drawn >= _REDRAW_S:
                 self._draw(_round(event))
-        elif isinstance(event, CaseDone) and event.row["status"] not in ("OK", "SKIPPED"):
+        elif isinstance(event, CaseDone) and event.row["status"] not in _QUIET:
             from rich.text import Text
 
             row = event.row
-            self._console.print(Text(f"{row['case_id']}: {row['status']}, {row['status_reason']}"))
+            line = f"{row['case_id']}: {row['status']}, {row['status_reason']}"
+            self._console.print(Text(printable(line, lines=True)))
 
     def _draw(self, text: str) -> None:
         from rich.text import Text
 
         self._drawn = time.monotonic()
-        line = Text(f"{self._drawn - self._start:5.0f} s  {self._cohort}  {text}", no_wrap=True, overflow="ellipsis")
-        self._live.update(line, refresh=True)
+        line = printable(f"{self._drawn - self._start:5.0f} s  {self._cohort}  {text}")
+        self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
 
 
 def _cases(count: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,29 +11,80 @@ from benchfw.cli import options
 
 
 @click.command()
-@click.argument("scenario", type=click.Path(path_type=Path))
+@click.argument("scenario", type=click.Path(path_type=Path), required=False)
 @options.backend
 @options.sweep
 @options.effort
 @options.overrides
 @options.out
+@click.option("--resume", metavar="RUN", help="Go on with a run: its id, the beginning of one, or `latest`.")
+@click.option("--retry-failed", is_flag=True, help="With --resume: measure the cohorts of failed cases again.")
+@click.option("--force", is_flag=True, help="With --resume: go on although something has changed; rows say what.")
+@options.no_wait
+@options.allow_shared
 @click.option("--strict", is_flag=True, help="Exit with 3 if a case was skipped or is unsupported.")
 @options.json_output
 def command(
-    scenario: Path,
+    scenario: Path | None,
     backend: tuple[str, ...],
     sweep: tuple[str, ...],
     effort: str | None,
     overrides: tuple[str, ...],
     out: Path,
+    resume: str | None,
+    retry_failed: bool,
+    force: bool,
+    no_wait: bool,
+    allow_shared: bool,
     strict: bool,
     as_json: bool,
 ) -> int:
-    """Run the scenario file SCENARIO and store its results."""
+    """Run the scenario file SCENARIO and store its results.
+
+    With --resume, what a run was asked for is taken from its folder: no other option that chooses what is measured may
+    be given.
+    """
     from benchfw.cli import session
     from benchfw.cli.console import report
+    from benchfw.errors import UsageError
+    from benchfw.executors.resume import Resume
 
-    registry, loaded = session.load_scenario(scenario, overrides, backend)
-    outcome = session.run(loaded, registry, out=out, effort=effort, backends=backend, sweeps=sweep, quiet=as_json)
+    if resume is None:
+        if scenario is None:
+            raise UsageError("no scenario was given", hint="benchfw run scenarios/res18.toml, or --resume latest")
+        if retry_failed or force:
+            raise UsageError("--retry-failed and --force go with --resume", hint="--resume latest")
+        request: dict[str, Any] = {
+            "file": str(scenario.absolute()),
+            "overrides": list(overrides),
+            "backends": list(backend),
+            "sweeps": list(sweep),
+            "effort": effort,
+        }
+        registry, loaded = session.load_scenario(scenario, overrides, backend)
+        earlier = None
+    else:
+        if scenario or backend or sweep or effort or overrides:
+            raise UsageError(
+                "--resume takes the scenario and its options from the run",
+                hint=f"benchfw run --resume {resume}; for something else, start a new run",
+            )
+        folder, request = session.again(resume, out)
+        registry, loaded = session.load_again(request)
+        earlier = Resume(folder=folder, retry_failed=retry_failed, force=force)
+    outcome = session.run(
+        loaded,
+        registry,
+        out=out,
+        effort=request.get("effort"),
+        backends=request.get("backends", ()),
+        sweeps=request.get("sweeps", ()),
+        request=request,
+        resume=earlier,
+        wait=not no_wait,
+        shared=allow_shared,
+        quiet=as_json,
+    )
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
-    return session.exit_code(outcome.rows, strict=strict)
+    session.tell_how_to_resume(outcome, out)
+    return session.exit_code(outcome, strict=strict)

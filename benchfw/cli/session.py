@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from benchfw.cli.progress import progress
-from benchfw.errors import UnknownName, UsageError
+from benchfw.cli.runs import find_run
+from benchfw.cli.text import say
+from benchfw.errors import BenchfwError, UnknownName, UsageError
 from benchfw.executors.local import Outcome, backend_options, run_scenario, step_options
+from benchfw.executors.resume import Resume
+from benchfw.measure import Event
+from benchfw.measure.events import RunStarted
 from benchfw.plugins import Registry, discover
-from benchfw.scenario import Loaded, load
+from benchfw.scenario import Loaded, from_document, load
+from benchfw.store.reader import read_manifest
+from benchfw.supervisor import Stop
 
 NOT_HERE = frozenset({"SKIPPED", "UNSUPPORTED"})
 """Statuses that say that a case was not tried; they are no failure unless the user wants them to be."""
@@ -33,6 +43,40 @@ def load_scenario(path: Path, overrides: Sequence[str], backends: Sequence[str])
     return registry, loaded
 
 
+def again(run: str, out: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a run and what it was asked for.
+
+    Raises:
+        ResultError: There is no such run, or it does not say.
+    """
+    folder = find_run(run, out)
+    manifest = read_manifest(folder)
+    request = manifest.get("request")
+    if not isinstance(request, dict) or not isinstance(manifest.get("root"), str):
+        raise UsageError(f"{folder} does not say what it was asked for", hint="start a new run")
+    return folder, {**request, "document": manifest.get("scenario"), "root": manifest["root"]}
+
+
+def load_again(request: Mapping[str, Any]) -> tuple[Registry, Loaded]:
+    """Load the scenario of a run that is resumed: its file as it is now, or what was stored if it had none."""
+    if request.get("file"):
+        return load_scenario(Path(str(request["file"])), request.get("overrides", ()), ())
+    registry = discover()
+    options = backend_options(registry, set(registry.backends))
+    document = request["document"]
+    if not isinstance(document, dict):
+        raise UsageError("the run does not hold its scenario", hint="start a new run")
+    loaded = from_document(
+        document,
+        source="the resumed run",
+        root=Path(str(request["root"])),
+        backends=registry.backends,
+        options=options,
+        steps=step_options(registry),
+    )
+    return registry, loaded
+
+
 def run(
     loaded: Loaded,
     registry: Registry,
@@ -41,14 +85,18 @@ def run(
     effort: str | None,
     backends: Iterable[str] = (),
     sweeps: Iterable[str] = (),
+    request: Mapping[str, Any] | None = None,
+    resume: Resume | None = None,
+    wait: bool = True,
+    shared: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Run a scenario and show its progress on stderr."""
+    """Run a scenario and show its progress on stderr; Ctrl-C and SIGTERM end it in good order."""
     kinds = {sweep.kind for sweep in loaded.scenario.sweep}
     wanted = frozenset(sweeps)
     if wanted and not wanted & kinds:
         raise UsageError(f"--sweep {', '.join(sorted(wanted))}: the scenario has only {', '.join(sorted(kinds))}")
-    with progress(quiet=quiet) as notify:
+    with stoppable(quiet=quiet) as stop, progress(quiet=quiet) as notify, _resumable(notify, out) as show:
         return run_scenario(
             loaded,
             registry,
@@ -56,12 +104,81 @@ def run(
             effort=effort,
             only_backends=frozenset(backends),
             only_sweeps=wanted,
-            notify=notify,
+            request=request,
+            resume=resume,
+            wait=wait,
+            shared=shared,
+            stop=stop,
+            notify=show,
         )
 
 
-def exit_code(rows: Sequence[Mapping[str, Any]], *, strict: bool) -> int:
-    """Return 5 for a failed accuracy check, 3 for a failed case (strict: also a skipped one), else 0."""
+@contextlib.contextmanager
+def stoppable(*, quiet: bool) -> Iterator[Stop]:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a wish to stop, and a second one into `KeyboardInterrupt`.
+
+    A signal that is ignored (`nohup`) stays so.
+    """
+    stop = Stop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if stop.reason is None:
+            stop.reason = f"interrupted by {name}"
+            if not quiet:
+                say(f"{name}: stopping after the current block; once more stops at once")
+            return
+        stop.at_once = True
+        for each in before:  # nothing may disturb what is written now
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {}
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            before[each] = signal.signal(each, handle)
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def _resumable(notify: Callable[[Event], None], out: Path) -> Iterator[Callable[[Event], None]]:
+    """Show events as long as there is somebody to show them to, and tell how to go on with a run that failed."""
+    started: list[str] = []
+
+    def show(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            started.append(event.run_id)
+        with contextlib.suppress(OSError, ValueError):  # the terminal has gone: that is no reason to lose a run
+            notify(event)
+
+    try:
+        yield show
+    except (BenchfwError, KeyboardInterrupt) as error:
+        if started and not isinstance(error, UsageError) and (out / f"run={started[0]}").is_dir():
+            say(f"what is finished is stored; to go on: {resume_command(started[0], out)}")
+        raise
+
+
+def resume_command(run_id: str, out: Path) -> str:
+    """Return what to type to go on with a run."""
+    return f"benchfw run --resume {run_id}" + ("" if out == Path("results") else f" --out {out}")
+
+
+def tell_how_to_resume(outcome: Outcome, out: Path) -> None:
+    """Print the command that goes on with an interrupted run."""
+    if outcome.interrupted:
+        say(f"{outcome.interrupted}; to go on: {resume_command(outcome.run_id, out)}")
+
+
+def exit_code(outcome: Outcome, *, strict: bool) -> int:
+    """Return 130 if interrupted, 5 for a failed accuracy check, 3 for a failed case (strict: a skipped one), else 0."""
+    if outcome.interrupted:
+        return 130
+    rows = outcome.rows
     statuses = {row["status"] for row in rows}
     if "ACCURACY_FAIL" in statuses:
         return 5

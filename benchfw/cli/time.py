@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 @options.effort
 @options.overrides
 @options.out
+@options.no_wait
+@options.allow_shared
 @options.json_output
 def command(
     model: str,
@@ -42,6 +44,8 @@ def command(
     effort: str | None,
     overrides: tuple[str, ...],
     out: Path,
+    no_wait: bool,
+    allow_shared: bool,
     as_json: bool,
 ) -> int:
     """Time MODEL (onnx:PATH, builtin:NAME, python:MODULE:CALLABLE) on one backend, at one shape.
@@ -73,9 +77,19 @@ def command(
         options=backend_options(registry, {backend}),
         steps=step_options(registry),
     )
-    outcome = session.run(loaded, registry, out=out, effort=None, quiet=as_json)
+    outcome = session.run(
+        loaded,
+        registry,
+        out=out,
+        effort=None,
+        request={"file": None},
+        wait=not no_wait,
+        shared=allow_shared,
+        quiet=as_json,
+    )
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
-    return session.exit_code(outcome.rows, strict=True)
+    session.tell_how_to_resume(outcome, out)
+    return session.exit_code(outcome, strict=True)
 
 
 def _shapes(

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchfw.artifacts import Builder, Cache
 from benchfw.artifacts.builder import distributions
 from benchfw.environments import DEFAULT, Environment, thread_variables, usable_cpus
+from benchfw.errors import BenchfwError, CaseError, Interrupted, OutOfMemory, UsageError
+from benchfw.executors.devices import Devices, cpus
+from benchfw.executors.manifest import Manifest
+from benchfw.executors.resume import Resume, earlier_statuses
+from benchfw.executors.scratch import scratch
 from benchfw.measure import Conductor, Event, Settings
-from benchfw.measure.events import Stage
+from benchfw.measure.events import RunStarted, Stage
 from benchfw.measure.inputs import InputMaker
+from benchfw.measure.rows import case_hash
 from benchfw.plugins import Registry, options_model
-from benchfw.scenario import Loaded, Plan, Session, make_plan
+from benchfw.scenario import Cohort, Loaded, Plan, Session, make_plan
 from benchfw.scenario.resolved import model_inputs
 from benchfw.spec.tensors import IoSpec
 from benchfw.store import provenance
+from benchfw.store.reader import Results, read_manifest
 from benchfw.store.writer import RunWriter
-from benchfw.supervisor import Worker, hand_over
+from benchfw.supervisor import HELLO_TIMEOUT_S, Stop, Worker, hand_over
 
 _CORE_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pydantic")
 
@@ -35,11 +42,13 @@ class Outcome:
         run_id: Its id.
         folder: Its folder.
         rows: Rows of the table `cases`, in the order of the plan.
+        interrupted: Why the run ended early; None if it did not.
     """
 
     run_id: str
     folder: Path
     rows: list[dict[str, Any]]
+    interrupted: str | None = None
 
 
 def backend_options(registry: Registry, names: set[str]) -> dict[str, Any]:
@@ -57,12 +66,11 @@ def describe_model(registry: Registry, ref: str, root: Path) -> IoSpec | None:
 
     Raises:
         UnknownName: No plugin provides the scheme.
-        BackendError, WorkerError: The model cannot be resolved.
+        CaseError: The model cannot be resolved.
     """
     scheme, _, target = ref.partition(":")
     source = registry.model_source(scheme)
-    with tempfile.TemporaryDirectory(prefix="benchfw-") as name:
-        folder = Path(name)
+    with scratch(Path.cwd()) as folder:
         code = hand_over(folder / "code", {source.factory})
         builder = Builder(
             start=lambda: Worker(
@@ -90,6 +98,11 @@ def run_scenario(
     effort: str | None = None,
     only_backends: frozenset[str] = frozenset(),
     only_sweeps: frozenset[str] = frozenset(),
+    request: Mapping[str, Any] | None = None,
+    resume: Resume | None = None,
+    wait: bool = True,
+    shared: bool = False,
+    stop: Stop | None = None,
     notify: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
     """Run a scenario and write its results.
@@ -100,26 +113,50 @@ def run_scenario(
         out: Folder of results.
         effort: Replaces the scenario's.
         only_backends, only_sweeps: What to keep of the plan; empty for all.
+        request: Goes into the manifest: what the caller needs to ask for the same again.
+        resume: Go on with a run instead of making a new one.
+        wait: Wait for another run on the same CPUs; else fail.
+        shared: Measure beside other runs on the same CPUs; the rows of both are CONTENDED.
+        stop: Ends the run after the current block, with rows for everything.
         notify: Told what happens, between blocks.
 
     Raises:
         ScenarioError: The scenario does not fit the model.
-        BackendError, WorkerError: The model cannot be resolved.
+        CaseError: The model cannot be resolved.
         ResultError: The results cannot be written.
+        UsageError: The run to be resumed was made with something else.
+        DeviceBusy: Another run measures, and `wait` is false.
+        Interrupted: The run was stopped before it had a plan.
     """
-    return _Run(loaded, registry, out, effort, notify).run(only_backends, only_sweeps)
+    stop = stop or Stop()
+    devices = Devices(cpus())
+    with devices.taken(wait=wait, shared=shared, notify=lambda text: notify(Stage(text)), stop=stop):
+        run = _Run(loaded, registry, out, effort, resume, devices, stop, notify)
+        with run.writer:
+            return run.run(only_backends, only_sweeps, request or {})
 
 
 class _Run:
     """One invocation of `benchfw run`."""
 
     def __init__(
-        self, loaded: Loaded, registry: Registry, out: Path, effort: str | None, notify: Callable[[Event], None]
+        self,
+        loaded: Loaded,
+        registry: Registry,
+        out: Path,
+        effort: str | None,
+        resume: Resume | None,
+        devices: Devices,
+        stop: Stop,
+        notify: Callable[[Event], None],
     ) -> None:
         scenario = loaded.scenario
         measure = scenario.measure
         self.loaded = loaded
         self.registry = registry
+        self.resume = resume
+        self.devices = devices
+        self.stop = stop
         self.notify = notify
         self.cache = Cache.default()
         self.source, self.target = self._model_source()
@@ -137,20 +174,32 @@ class _Run:
             name: Environment(name=name, python=_interpreter(entry.python, loaded.root), env=entry.env)
             for name, entry in scenario.environments.items()
         }
-        self.writer = RunWriter(out)
-        self.manifest: dict[str, Any] = {}
+        self.writer = RunWriter.reopen(resume.folder) if resume else RunWriter(out)
+        self.manifest = Manifest(self.writer, resume, read_manifest(resume.folder) if resume else {})
 
-    def run(self, only_backends: frozenset[str], only_sweeps: frozenset[str]) -> Outcome:
-        with tempfile.TemporaryDirectory(prefix="benchfw-") as name:
-            folder = Path(name)
+    def run(self, only_backends: frozenset[str], only_sweeps: frozenset[str], request: Mapping[str, Any]) -> Outcome:
+        """Measure, and see to it that the manifest tells how it ended."""
+        with scratch(self.writer.folder) as folder:
             self.code = folder / "code"
             builder = self._builder()
             try:
-                self._write_manifest({})
+                self.manifest.begin(scenario_file=self.loaded.source, root=str(self.loaded.root), request=dict(request))
+                self.manifest.state(self._facts(only_backends, only_sweeps))
+                self.notify(RunStarted(self.writer.run_id))
+                if self.cache.notice:
+                    self.notify(Stage(self.cache.notice))
                 hand_over(self.code, self._factories())
                 return self._conduct(builder, folder, only_backends, only_sweeps)
+            except UsageError:
+                if self.resume:  # a run that is not gone on with stays what it was
+                    self.manifest.withdraw()
+                else:
+                    self.manifest.finish("failed")
+                raise
             except BaseException as error:
-                self._finish("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=repr(error))
+                ended = isinstance(error, KeyboardInterrupt | Interrupted)
+                with contextlib.suppress(BenchfwError):  # what went wrong first is what counts
+                    self.manifest.finish("interrupted" if ended else "failed", error=repr(error))
                 raise
             finally:
                 builder.close()
@@ -162,6 +211,7 @@ class _Run:
         spec = loaded.scenario.model
         self.notify(Stage(f"resolving {spec.ref}"))
         model = builder.resolve(self.source, self.target, root=loaded.root, seed=spec.seed, weights=spec.weights)
+        self.manifest.state({"model_hash": model.model_hash})
         scenario, specs = model_inputs(loaded, model.io)
         options = backend_options(self.registry, {entry.use for entry in scenario.backend})
         plan = make_plan(
@@ -179,32 +229,77 @@ class _Run:
             folder=folder / "inputs",
             data=loaded.root / spec.data if spec.data else None,
         )
+        context = self._context(model.model_hash)
+        left, before = self._left(plan, context)
+        if self.resume:
+            self._compare_workers(left)
         conductor = Conductor(
-            plan,
-            settings=self.settings,
+            left,
+            settings=self._share(plan, left),
             start=self._start,
             builder=builder,
             model=model,
             inputs=inputs,
             common=self._common(model.model_hash),
+            context=context,
             reference=scenario.reference,
             run_folder=self.writer.folder,
             root=loaded.root,
             frameworks=self.cache.frameworks,
+            before=before,
+            exhausted=[case for case in plan.cases if before.get(case.case_id) == OutOfMemory.status],
+            others=self.devices.others,
+            stop=self.stop,
             notify=self.notify,
         )
-        rows: list[dict[str, Any]] = []
-        for cohort, tables in conductor.cohorts():
-            self.writer.write_cohort(cohort, tables)
-            rows += tables["cases"]
-        self._finish(
-            "finished",
+        interrupted = None
+        try:
+            for measured in conductor.cohorts():
+                self.writer.write_cohort(measured.cohort_id, measured.tables, state=measured.state)
+        except Interrupted as error:
+            interrupted = error.message
+        self.manifest.finish(
+            "interrupted" if interrupted else "finished",
+            error=interrupted,
             model=asdict(model.artifact),
-            inputs=inputs.hashes,
+            inputs={**self.manifest.before.get("inputs", {}), **inputs.hashes},
             sequences=_sequences(plan),
             resolve_s=model.seconds,
         )
-        return Outcome(run_id=self.writer.run_id, folder=self.writer.folder, rows=rows)
+        return Outcome(
+            run_id=self.writer.run_id,
+            folder=self.writer.folder,
+            rows=_stored_rows(self.writer.folder, plan),
+            interrupted=interrupted,
+        )
+
+    # --- resuming -----------------------------------------------------------------------------------------------
+
+    def _left(self, plan: Plan, context: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
+        """Return what is left to measure, and the statuses of finished cohorts that may be measured again."""
+        if self.resume is None:
+            return plan, {}
+        hashes = {case.case_id: case_hash(case, context) for case in plan.cases}
+        finished = earlier_statuses(self.resume, plan, hashes, lambda text: self.notify(Stage(text)))
+        left = tuple(
+            cohort for cohort in plan.cohorts if cohort.cohort_id not in finished or _may_be_there_now(cohort, finished)
+        )
+        before = {case_id: status for statuses in finished.values() for case_id, status in statuses.items()}
+        self.notify(Stage(f"{len(plan.cohorts) - len(left)} of {len(plan.cohorts)} cohorts are there already"))
+        return Plan(cohorts=left), before
+
+    def _share(self, plan: Plan, left: Plan) -> Settings:
+        """Give what is left its share of the budget."""
+        if self.settings.budget_s is None:
+            return self.settings
+        todo, total = (sum(case.status is None for case in cases) for cases in (left.cases, plan.cases))
+        return replace(self.settings, budget_s=self.settings.budget_s * todo / max(1, total))
+
+    def _compare_workers(self, plan: Plan) -> None:
+        """Start the worker of every session once, for what it says of its packages."""
+        for session_id in {case.session.session_id for case in plan.cases if case.status is None}:
+            with contextlib.suppress(CaseError):  # told again when its case is loaded
+                self._start(plan.sessions[session_id], 0).close()
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -226,16 +321,25 @@ class _Run:
         suffix = f".{invocation}" if invocation else ""
         requires = session.info.requires if session.info else ()
         names = set(distributions(requires))
-        return self._worker(session.session_id + suffix, self.environments[session.environment], names)
+        worker = self._worker(session.session_id + suffix, self.environments[session.environment], names)
+        try:
+            self.manifest.state_worker(session.session_id, worker.hello)
+        except BaseException:
+            worker.close()
+            raise
+        return worker
 
     def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
+        suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
         return Worker(
             python=environment.python,
             code=self.code,
-            log=self.writer.folder / "logs" / f"{log}.log",
+            log=self.writer.folder / "logs" / f"{log}{suffix}.log",
             env=thread_variables(self.settings.threads) | dict(environment.env),
             foreign=environment.foreign,
             distributions=distributions,
+            timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
+            stop=self.stop,
         )
 
     def _factories(self) -> set[str]:
@@ -259,26 +363,45 @@ class _Run:
             "threads": self.settings.threads,
             "seed": self.settings.seed,
             "effort": self.settings.effort,
+            "forced": "; ".join(self.manifest.changes) or None,
         }
 
-    def _write_manifest(self, more: Mapping[str, Any]) -> None:
-        self.manifest |= more
-        if "machine" not in self.manifest:
-            self.manifest |= {
-                "state": "running",
-                "command": provenance.command(),
-                "scenario": self.loaded.document,
-                "scenario_file": self.loaded.source,
-                "settings": asdict(self.settings),
-                "environments": {name: asdict(item) for name, item in self.environments.items()},
-                "plugins": self.registry.owners,
-                "machine": provenance.machine(),
-                "software": provenance.software(list(_CORE_PACKAGES)),
-            }
-        self.writer.write_manifest(self.manifest)
+    def _context(self, model_hash: str) -> dict[str, Any]:
+        """Return what goes into the hash of every case."""
+        scenario = self.loaded.scenario
+        return {
+            "model_hash": model_hash,
+            "threads": self.settings.threads,
+            "seed": self.settings.seed,
+            "inputs": {name: item.model_dump(mode="json") for name, item in scenario.model.inputs.items()},
+            "data": scenario.model.data,
+            "steps": scenario.steps,
+            "environments": {name: asdict(item) for name, item in self.environments.items()},
+        }
 
-    def _finish(self, state: str, **more: Any) -> None:
-        self._write_manifest({"state": state, "load_average_end": provenance.machine()["load_average"], **more})
+    def _facts(self, only_backends: frozenset[str], only_sweeps: frozenset[str]) -> dict[str, Any]:
+        """Return what must be the same when the run is gone on with, as far as it is known at the beginning."""
+        return {
+            "scenario": self.loaded.document,
+            "settings": asdict(self.settings),
+            "selection": {"backends": sorted(only_backends), "sweeps": sorted(only_sweeps)},
+            "environments": {name: asdict(item) for name, item in self.environments.items()},
+            "plugins": self.registry.owners,
+            "software": provenance.software(list(_CORE_PACKAGES)),
+            "machine": provenance.machine(),
+        }
+
+
+def _may_be_there_now(cohort: Cohort, finished: Mapping[str, Mapping[str, str]]) -> bool:
+    """Say whether a case that was skipped could be measured now, as far as the plan knows."""
+    return any(finished[cohort.cohort_id][case.case_id] == "SKIPPED" for case in cohort.runnable)
+
+
+def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
+    """Read back what was written: what a user will see is what is there."""
+    rows: Sequence[dict[str, Any]] = Results([folder]).table("cases").to_pylist()
+    place = {case.case_id: number for number, case in enumerate(plan.cases)}
+    return sorted(rows, key=lambda row: place.get(str(row["case_id"]), len(place)))
 
 
 def _interpreter(python: str, root: Path) -> str:

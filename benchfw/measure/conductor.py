@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ from benchfw.artifacts import Builder, Made, ResolvedModel
 from benchfw.errors import (
     BackendError,
     BenchfwError,
+    CaseError,
+    Interrupted,
     Invalid,
     OutOfMemory,
+    ProtocolError,
     ScenarioError,
     WorkerCrashed,
-    WorkerError,
 )
 from benchfw.measure import accuracy, judge, rows, warmup
 from benchfw.measure.budget import Budget
@@ -28,11 +32,16 @@ from benchfw.measure.rounds import orders
 from benchfw.measure.session import LiveSession, StartWorker
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Case, Cohort, Plan
-from benchfw.store.provenance import memory_available
+from benchfw.store.journal import State
+from benchfw.store.provenance import memory_available, suspended_s
+from benchfw.supervisor import Stop
 
 MEMORY_RESERVE = 1.5
 MIN_ROUNDS = 3
 MAX_RESTARTS = 1
+"""How often a cohort's cases that lost their worker to another case of it are tried again, per session."""
+
+_SUSPENDED_S = 0.1
 _STEADY_NS = 50_000_000
 
 Tables = dict[str, Any]
@@ -45,12 +54,38 @@ class _AccuracyFailed(BackendError):
     status = "ACCURACY_FAIL"
 
 
+class _SparedMemory(BackendError):
+    """A smaller shape ran out of memory: this one was not tried."""
+
+    status = "SKIPPED"
+
+
 @dataclass
 class _References:
-    """Outputs that the cases of a cohort are compared with, by the size of the varying axis."""
+    """Outputs that the cases of a cohort are compared with, and whose they are, by the size of the varying axis."""
 
-    name: str | None = None
+    names: dict[int, str] = field(default_factory=dict)
     outputs: dict[int, accuracy.Outputs] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str | None:
+        """The backend that gave the first ones."""
+        return next(iter(self.names.values()), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A cohort that is over.
+
+    Attributes:
+        cohort_id: Its id.
+        state: `finished` or `interrupted`.
+        tables: Rows, or columns, by the name of the table.
+    """
+
+    cohort_id: str
+    state: State
+    tables: Tables
 
 
 class Conductor:
@@ -64,10 +99,16 @@ class Conductor:
         model: The resolved model.
         inputs: Makes inputs.
         common: Columns of `cases` that are the same for all rows.
+        context: What goes into the hash of every case.
         reference: Name of the backend whose outputs and speed the others are compared with.
         run_folder: Folder of the run; logs are named relative to it.
         root: Folder that the model's modules are found from.
         frameworks: Folder for what frameworks keep.
+        before: Status of every case of a cohort that an earlier attempt finished. Such a cohort is measured again only
+            if one of its skipped cases can be loaded now.
+        exhausted: Cases that ran out of memory in an earlier attempt.
+        others: Describes the other runs that measure on the same devices now; None if there are none.
+        stop: Ends the run after the current block.
         notify: Told what happens, between blocks.
     """
 
@@ -81,10 +122,15 @@ class Conductor:
         model: ResolvedModel,
         inputs: InputMaker,
         common: Mapping[str, Any],
+        context: Mapping[str, Any],
         reference: str | None,
         run_folder: Path,
         root: Path,
         frameworks: Path,
+        before: Mapping[str, str] | None = None,
+        exhausted: Iterable[Case] = (),
+        others: Callable[[], str | None] = lambda: None,
+        stop: Stop | None = None,
         notify: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self._plan = plan
@@ -93,6 +139,13 @@ class Conductor:
         self._model = model
         self._inputs = inputs
         self._common = common
+        self._context = context
+        self._before = before or {}
+        self._others = others
+        self._stop = stop or Stop()
+        self._exhausted: dict[str, list[Mapping[str, int]]] = {}
+        for case in exhausted:
+            self._note_exhausted(case)
         self._reference = reference
         self._run_folder = run_folder
         self._notify = notify
@@ -102,45 +155,88 @@ class Conductor:
             for session_id, session in plan.sessions.items()
         }
 
-    def cohorts(self) -> Iterator[tuple[str, Tables]]:
-        """Measure one cohort after the other and yield its id and the rows of its tables.
+    def cohorts(self) -> Iterator[Measured]:
+        """Measure one cohort after the other.
 
         Workers are ended when the iterator is, also by an exception.
+
+        Raises:
+            Interrupted: The run was stopped; the cohorts that were open or not begun have been yielded as such.
         """
+        members: dict[str, Member] = {}
+        done = 0
         try:
             self._make_all()
             for index, cohort in enumerate(self._plan.cohorts):
-                runnable = cohort.runnable
+                self._stop.check()
                 total = len(self._plan.cohorts)
-                self._notify(CohortStarted(index + 1, total, cohort.cohort_id, len(runnable)))
-                members, reference = self._measure(cohort, index)
-                yield cohort.cohort_id, self._tables(cohort, members, reference)
-                self._release(index)
+                self._notify(CohortStarted(index + 1, total, cohort.cohort_id, len(cohort.runnable)))
+                if self._is_worth_it(cohort):
+                    reference = self._measure(cohort, index, members)
+                    self._release(index, members)
+                    yield Measured(
+                        cohort_id=cohort.cohort_id, state="finished", tables=self._tables(cohort, members, reference)
+                    )
+                members = {}
+                done = index + 1
+        except Interrupted as error:
+            for cohort in self._plan.cohorts[done:]:
+                yield Measured(
+                    cohort_id=cohort.cohort_id,
+                    state="interrupted",
+                    tables=self._tables(cohort, members, None, interrupted=error.message),
+                )
+                members = {}
+            raise
         finally:
             for session in self._sessions.values():
                 session.close()
+
+    def _is_worth_it(self, cohort: Cohort) -> bool:
+        """Say whether a cohort is to be measured: of one that was finished, whether what it lacked is there now."""
+        if not any(case.case_id in self._before for case in cohort.cases):
+            return True
+        for case in cohort.runnable:
+            if self._before.get(case.case_id, "SKIPPED") == "SKIPPED":
+                session = self._sessions[case.session.session_id]
+                try:
+                    self._spare(case)
+                    session.instance(case, lambda case=case: self._make(case))  # type: ignore[misc]
+                except CaseError as error:
+                    if error.status == "SKIPPED":
+                        continue
+                return True
+        return False
 
     def _make_all(self) -> None:
         """Make every artifact before anything is measured; what fails is told again when its case is loaded."""
         for case in self._plan.cases:
             if case.status is None:
-                with contextlib.suppress(BackendError, WorkerError):
+                with contextlib.suppress(CaseError):
                     self._make(case)
         self._builder.close()
 
     # --- a cohort -----------------------------------------------------------------------------------------------
 
-    def _measure(self, cohort: Cohort, index: int) -> tuple[dict[str, Member], str | None]:
-        """Measure the runnable cases in groups, each of which is interleaved; also return the reference's name."""
-        members: dict[str, Member] = {}
+    def _measure(self, cohort: Cohort, index: int, members: dict[str, Member]) -> str | None:
+        """Measure the runnable cases in groups, each of which is interleaved.
+
+        Args:
+            cohort: What to measure.
+            index: Its place in the plan.
+            members: Filled with what was tried, also when the run is interrupted.
+
+        Returns:
+            Name of the backend that was the reference.
+        """
         references = _References()
+        suspended = suspended_s()
         after = [case for later in self._plan.cohorts[index + 1 :] for case in later.runnable]
         waiting = [(group, self._settings.interleave) for group in self._groups(cohort)]
-        restarts = 0
+        restarts: Counter[str] = Counter()
         while waiting:
             cases, interleave = waiting.pop(0)
-            group, deferred = self._open(cases, interleave, references)
-            members |= {member.case.case_id: member for member in group}
+            group, deferred = self._open(cases, interleave, references, members)
             if deferred:
                 waiting.append((deferred, "session"))
             self._conduct(group, [case for cases, _ in waiting for case in cases] + after, index)
@@ -149,13 +245,19 @@ class Conductor:
             if deferred:  # there was no memory for them beside this group
                 for member in group:
                     member.session.close()
-            if lost and restarts < MAX_RESTARTS:  # another case of their session took the worker down
-                restarts += 1
-                waiting.append(([member.case for member in lost], interleave))
-            else:
-                for member in lost:
+            again = [member for member in lost if restarts[member.case.session.session_id] < MAX_RESTARTS]
+            if again:  # another case of their session took the worker down
+                restarts.update({member.case.session.session_id for member in again})
+                waiting.append(([member.case for member in again], interleave))
+            for member in lost:
+                if member not in again:
                     member.fail(WorkerCrashed("its worker was lost again"))
-        return members, references.name
+        asleep = suspended_s() - suspended
+        if asleep > _SUSPENDED_S:
+            for member in members.values():
+                text = f"the machine was suspended for {asleep:.1f} s while the cohort was measured; measure it again"
+                member.warn("H01", asleep, _SUSPENDED_S, text)
+        return references.name
 
     def _groups(self, cohort: Cohort) -> list[list[Case]]:
         """Split a cohort by what is interleaved; the reference comes first, since the others are checked against it."""
@@ -168,7 +270,9 @@ class Conductor:
             groups.setdefault(key, []).append(case)
         return list(groups.values())
 
-    def _open(self, cases: Sequence[Case], interleave: str, references: _References) -> tuple[list[Member], list[Case]]:
+    def _open(
+        self, cases: Sequence[Case], interleave: str, references: _References, members: dict[str, Member]
+    ) -> tuple[list[Member], list[Case]]:
         """Load, bind and check cases one by one while there is memory; return them and those to be deferred."""
         group: list[Member] = []
         for place, case in enumerate(cases):
@@ -179,7 +283,9 @@ class Conductor:
                 return group, list(cases[place:])
             member = Member(case, session, self._settings, interleave=interleave)
             group.append(member)
-            with _failures(member):
+            members[case.case_id] = member
+            with self._failures(member):
+                self._spare(case)
                 self._notify(Stage(f"{member.name}: loading"))
                 instance = session.instance(case, lambda case=case: self._make(case))  # type: ignore[misc]
                 for note in instance.made.notes:
@@ -223,7 +329,7 @@ class Conductor:
         share = self._budget.share(cases, later)
         for member in members:
             if member.ready:
-                with _failures(member):
+                with self._failures(member):
                     self._notify(Stage(f"{member.name}: warming up"))
                     warmup.warm_up(member, None if share is None else share / len(members))
                     self._budget.learn(member)
@@ -232,12 +338,15 @@ class Conductor:
         self._rounds([member for member in members if member.ready], left, seed)
         for member in members:
             if member.ready:
-                with _failures(member):
+                with self._failures(member):
                     self._finish(member)
         self._budget.spend(time.monotonic() - start)
 
     def _rounds(self, members: list[Member], left: float | None, seed: int) -> None:
         start = time.monotonic()
+        others = self._others()
+        for member in members:
+            member.contended = others or member.contended
         order = orders(len(members), self._settings.seed + seed)
         number = 0
         while any(member.ready and not member.stopping.done for member in members):
@@ -248,8 +357,9 @@ class Conductor:
                 member = members[place]
                 if not member.ready or member.stopping.exhausted:
                     continue
-                with _failures(member):
-                    block = member.measure(number, position)
+                with self._failures(member):
+                    with self._stop.deferred():
+                        block = member.measure(number, position)
                     if any(block.changes.values()):
                         raise Invalid(
                             f"within a measured block (V04): {_counted(block.changes)}",
@@ -261,6 +371,10 @@ class Conductor:
                         member.measured_s,
                         lambda m=member: m.evidence,  # type: ignore[misc]
                     )
+                self._stop.check()
+            others = self._others()
+            for member in members:
+                member.contended = others or member.contended
             number += 1
             self._notify(_round_event(number, members, None if left is None else left - (time.monotonic() - start)))
 
@@ -274,6 +388,46 @@ class Conductor:
         member.read_facts()
         judge.add_warnings(member)
 
+    def _spare(self, case: Case) -> None:
+        """Leave a case alone if a smaller one of its session ran out of memory.
+
+        Raises:
+            _SparedMemory: It is larger in at least one axis and smaller in none.
+        """
+        sizes = _largest(case)
+        for exhausted in self._exhausted.get(case.session.session_id, []):
+            larger = sizes != exhausted or case.sequence is not None
+            if larger and all(sizes.get(axis, 0) >= size for axis, size in exhausted.items()):
+                shape = ", ".join(f"{axis} {size}" for axis, size in exhausted.items())
+                raise _SparedMemory(f"{shape} ran out of memory, and this is larger")
+
+    @contextlib.contextmanager
+    def _failures(self, member: Member) -> Iterator[None]:
+        """Turn what a backend or worker raises into the status of the member's row."""
+        try:
+            yield
+        except CaseError as error:
+            member.fail(error)
+            if isinstance(error, ProtocolError):  # what else it says is worth no more
+                member.session.close()
+        except ScenarioError as error:  # samples that fit other shapes, but not this one
+            member.fail(Invalid(error.message))
+        except BenchfwError:
+            raise
+        except MemoryError as error:
+            member.fail(OutOfMemory(f"out of memory in the parent: {error}"))
+        except OSError as error:
+            member.fail(BackendError(f"{type(error).__name__}: {error}"))
+        except Exception as error:  # a fault of ours shall cost a case of a long run, not the run
+            text = f"benchfw itself failed, please report it: {type(error).__name__}: {error}"
+            member.fail(CaseError(text), log_tail=traceback.format_exc())
+        if member.failure is not None and member.failure.status == OutOfMemory.status:
+            self._note_exhausted(member.case)
+
+    def _note_exhausted(self, case: Case) -> None:
+        if case.sequence is None:  # of a mixture one does not know which of its sizes was too much
+            self._exhausted.setdefault(case.session.session_id, []).append(_largest(case))
+
     # --- accuracy -----------------------------------------------------------------------------------------------
 
     def _check(self, group: Sequence[Member], references: _References, moment: str) -> None:
@@ -281,7 +435,7 @@ class Conductor:
         for member in group:
             if not member.ready:
                 continue
-            with _failures(member):
+            with self._failures(member):
                 for slot, size in enumerate(member.sizes):
                     outputs = dict(member.outputs(slot))
                     if size not in references.outputs:
@@ -290,7 +444,7 @@ class Conductor:
                                 member.warn("R02", None, None, "outputs were not checked: no fp32 case came before it")
                             continue
                         references.outputs[size] = outputs
-                        references.name = member.case.session.entry.label
+                        references.names[size] = member.case.session.entry.label
                     self._compare(member, size, outputs, references, moment)
                 failed = [row for row in member.accuracy if row["verdict"] == "fail"]
                 if failed:
@@ -308,7 +462,7 @@ class Conductor:
                     "case_id": member.case.case_id,
                     "cohort": member.case.cohort_id,
                     "moment": moment,
-                    "reference": references.name,
+                    "reference": references.names[size],
                     "output": name,
                     "batch": size if member.case.sequence else member.case.batch,
                     **metrics,
@@ -317,14 +471,20 @@ class Conductor:
 
     # --- ends ---------------------------------------------------------------------------------------------------
 
-    def _tables(self, cohort: Cohort, members: Mapping[str, Member], reference: str | None) -> Tables:
+    def _tables(
+        self, cohort: Cohort, members: Mapping[str, Member], reference: str | None, *, interrupted: str | None = None
+    ) -> Tables:
         cases = []
         for case in cohort.cases:
             if case.case_id in members:
-                cases.append(rows.case_row(members[case.case_id], self._common, self._run_folder))
+                row = rows.case_row(members[case.case_id], self._common, self._run_folder)
             else:
-                cases.append(rows.planned_row(case, self._common))
-        judge.add_speedup(cases, reference or self._reference)
+                row = rows.planned_row(case, self._common)
+            cases.append(row | {"case_hash": rows.case_hash(case, self._context)})
+        if interrupted is None:
+            judge.add_speedup(cases, reference or self._reference)
+        else:
+            cases = [rows.interrupted_row(row, interrupted) for row in cases]
         for row in cases:
             self._notify(CaseDone(row))
         measured = list(members.values())
@@ -337,30 +497,30 @@ class Conductor:
             "warnings": [row for member in measured for row in member.warnings],
         }
 
-    def _release(self, index: int) -> None:
-        """Close what no later cohort needs."""
+    def _release(self, index: int, members: Mapping[str, Member]) -> None:
+        """Close what no later cohort needs; a worker that cannot even close is started anew for the next one."""
         later = [case for cohort in self._plan.cohorts[index + 1 :] for case in cohort.runnable]
         for session_id, session in self._sessions.items():
             profiles = {case.profile.slug for case in later if case.session.session_id == session_id}
+            mine = [member for member in members.values() if member.session is session]
+            dropped = session.take_dropped_bytes()
+            if dropped:
+                for member in mine:
+                    member.warn(
+                        "L01", dropped, 0, f"{dropped} bytes of its log were dropped: it is timed while it prints"
+                    )
             try:
                 session.keep_only(profiles)
-            except BenchfwError:  # a worker that cannot even close is started anew for the next cohort
+            except CaseError as error:
+                for member in mine:
+                    member.warn("R03", None, None, f"closing it failed, its worker was ended: {error.message}")
                 session.close()
 
 
-@contextlib.contextmanager
-def _failures(member: Member) -> Iterator[None]:
-    """Turn what a backend or worker raises into the status of the member's row."""
-    try:
-        yield
-    except (BackendError, WorkerError) as error:
-        member.fail(error)
-    except ScenarioError as error:  # samples that fit other shapes, but not this one
-        member.fail(Invalid(error.message))
-    except MemoryError as error:
-        member.fail(OutOfMemory(f"out of memory in the parent: {error}"))
-    except OSError as error:
-        member.fail(BackendError(f"{type(error).__name__}: {error}"))
+def _largest(case: Case) -> dict[str, int]:
+    """Return the size of every axis, the largest one of an axis that varies."""
+    varying = {case.sequence.axis: max(case.sequence.sizes)} if case.sequence else {}
+    return {**case.sizes, **varying}
 
 
 def _counted(changes: Mapping[str, int]) -> str:

@@ -13,6 +13,13 @@ class Event:
 
 
 @dataclass(frozen=True)
+class RunStarted(Event):
+    """A run has its folder: from now on it can be resumed."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
 class Stage(Event):
     """Something that takes a while begins: resolving, exporting, compiling, loading, warming up."""
 

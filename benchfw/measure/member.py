@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchfw.errors import BenchfwError, Unsupported
+from benchfw import supervisor
+from benchfw.errors import CaseError, Invalid, ProtocolError, Unsupported
 from benchfw.measure.accuracy import Outputs
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.session import Host, Instance, LiveSession
@@ -20,6 +22,7 @@ from benchfw.scenario.plan import BATCH_AXIS
 from benchfw.spec.tensors import TensorSpec
 from benchfw.stats import mean_interval
 from benchfw.worker.loops import MAX_BLOCK
+from benchfw.worker.protocol import Message
 
 BLOCK_NS = 100_000_000
 """Length of a block that is aimed at; a block is 50 to 200 ms unless three iterations take longer."""
@@ -67,6 +70,18 @@ class Block:
         return int(self.ends[-1] - self.starts[self.rewarm])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a case has no number: columns of its row."""
+
+    status: str
+    status_reason: str
+    stage: str | None = None
+    signal: str | None = None
+    log: Path | None = None
+    log_tail: str | None = None
+
+
 @dataclass
 class Member:
     """A case of the cohort that is being measured."""
@@ -79,7 +94,8 @@ class Member:
     bind_s: float = 0.0
     blocks: list[Block] = field(default_factory=list)
     stopping: Stopping = field(init=False)
-    failure: tuple[str, str] | None = None
+    failure: Failure | None = None
+    contended: str | None = None
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[dict[str, Any]] = field(default_factory=list)
     interleave: str = "all"
@@ -114,12 +130,20 @@ class Member:
     def ready(self) -> bool:
         return self.alive and self.instance is not None and not self.lost
 
-    def fail(self, error: BenchfwError) -> None:
+    def fail(self, error: CaseError, *, log_tail: str | None = None) -> None:
         """Note why there is no number; the first reason stays."""
-        if self.failure is None:
-            self.host = self.session.host
-            hint = f" ({error.hint})" if error.hint else ""
-            self.failure = (str(getattr(error, "status", "CRASH")), f"{error.message}{hint}")
+        if self.failure is not None:
+            return
+        self.host = self.session.host
+        log = Path(error.log) if error.log else self.host.log
+        self.failure = Failure(
+            status=error.status,
+            status_reason=error.message + (f" ({error.hint})" if error.hint else ""),
+            stage=error.stage,
+            signal=error.signal,
+            log=log,
+            log_tail=log_tail or (supervisor.log_tail(log) if log else "") or None,
+        )
 
     def warn(self, code: str, value: float | None, threshold: float | None, message: str) -> None:
         self.warnings.append(
@@ -163,14 +187,21 @@ class Member:
         self._cursor = 0
 
     def outputs(self, slot: int) -> Outputs:
-        """Return what the last launch of a slot gave."""
+        """Return what the last launch of a slot gave.
+
+        Raises:
+            Invalid: It is not what the loaded artifact announced.
+        """
         assert self.instance is not None
-        return self.session.ask("outputs", self.settings.load_s, instance=self.instance.key, slot=slot).arrays
+        outputs = self.session.ask("outputs", self.settings.load_s, instance=self.instance.key, slot=slot).arrays
+        _check_outputs(self.instance.io.outputs, outputs, self.sizes_at(slot))
+        return outputs
 
     def read_facts(self) -> None:
         """Ask what is true of the loaded artifact now, and for the worker's peak memory."""
         assert self.instance is not None
         values = self.session.ask("facts", self.settings.load_s, instance=self.instance.key).values
+        self.session.check_facts(values["facts"])
         self.instance.facts = values["facts"]
         self.peak_rss_bytes = values["peak_rss_bytes"]
         self.session.peak_rss_bytes = max(self.session.peak_rss_bytes, self.peak_rss_bytes or 0)
@@ -240,7 +271,7 @@ class Member:
         expected_s = sum(self.expected(slot) for slot in slots) / 1e9
         deadline = timeout or max(self.settings.block_s, 20 * expected_s)
         answer = self.session.ask("block", deadline, instance=self.instance.key, **values)
-        starts, ends = answer.arrays["starts"], answer.arrays["ends"]
+        starts, ends = _stamps(answer, len(slots))
         block = Block(
             phase=phase,
             round=place[0],
@@ -310,6 +341,43 @@ def _rewarm(starts: Ints) -> int:
     elapsed = starts - starts[0]
     count = int(np.searchsorted(elapsed, REWARM_NS))
     return max(0, min(max(1, count), REWARM_MAX, len(starts) - KEEP_MIN))
+
+
+def _stamps(answer: Message, n: int) -> tuple[Ints, Ints]:
+    """Return the stamps of a block.
+
+    Raises:
+        ProtocolError: They are none: another number, or not in the order of time.
+    """
+    starts, ends = answer.arrays.get("starts"), answer.arrays.get("ends")
+    if starts is None or ends is None or {starts.dtype, ends.dtype} != {np.dtype(np.int64)}:
+        raise ProtocolError("the answer to a block has no stamps")
+    stamps = np.stack([starts, ends], axis=1).ravel() if starts.shape == ends.shape == (n,) else np.empty(0)
+    if len(stamps) != 2 * n or (np.diff(stamps) < 0).any():
+        raise ProtocolError(f"the stamps of a block of {n} iterations are not {n} in the order of time")
+    return starts, ends
+
+
+def _check_outputs(announced: Sequence[TensorSpec], outputs: Outputs, sizes: Mapping[str, int]) -> None:
+    """Compare outputs with what `load` announced; a backend that announces none is compared with the reference alone.
+
+    Raises:
+        Invalid: A name, dtype, number of dimensions, or a dimension that is known, differs.
+    """
+    if not announced:
+        return
+    if {spec.name for spec in announced} != set(outputs):
+        raise Invalid(f"outputs {sorted(outputs)} came back, {sorted(spec.name for spec in announced)} were announced")
+    for spec in announced:
+        array = outputs[spec.name]
+        wanted = [sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.shape]
+        fits = len(wanted) == array.ndim and all(
+            isinstance(dim, str) or dim == size for dim, size in zip(wanted, array.shape, strict=True)
+        )
+        if not fits:
+            raise Invalid(f"output {spec.name!r} has shape {list(array.shape)}, {wanted} was announced")
+        if array.dtype != np.dtype(spec.dtype):
+            raise Invalid(f"output {spec.name!r} is {array.dtype}, {spec.dtype} was announced")
 
 
 def _check_fit(spec: TensorSpec, model: TensorSpec | None, sizes: dict[str, int]) -> None:

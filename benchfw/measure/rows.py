@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,29 @@ from benchfw.measure.member import Block, Member
 from benchfw.scenario import Case
 from benchfw.stats import min_samples, quantile, summarize
 from benchfw.store.schema import SCHEMA_VERSION
+
+_STATISTICS = ("latency_", "throughput_", "speedup", "effective_n")
+
+
+def case_hash(case: Case, context: Mapping[str, Any]) -> str:
+    """Return a hash over all that decides what a case measures, but not for how long.
+
+    Args:
+        case: The case.
+        context: What all cases share: the model's hash, seed, threads, inputs, options of steps, environments.
+    """
+    session = case.session
+    content = {
+        "case_id": case.case_id,
+        "backend": session.entry.use,
+        "options": dict(session.options),
+        "environment": session.environment,
+        "profile": case.profile.slug,
+        "sizes": dict(case.sizes),
+        "sequence": case.sequence.sha256 if case.sequence else None,
+        **context,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def planned_row(case: Case, common: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +93,7 @@ def case_row(member: Member, common: Mapping[str, Any], run_folder: Path) -> dic
         "python": host.python,
         "interleave": member.interleave,
         "invocation": host.invocation,
-        "log": str(host.log.relative_to(run_folder)) if host.log else None,
+        "log": _relative(host.log, run_folder),
         "harness_overhead_ns": host.overhead.get("harness_overhead_ns"),
         "bare_loop_ns": host.overhead.get("bare_loop_ns"),
         "bind_s": member.bind_s or None,
@@ -89,9 +114,20 @@ def case_row(member: Member, common: Mapping[str, Any], run_folder: Path) -> dic
         }
     row |= _accuracy_columns(member)
     if member.failure is not None:
-        row["status"], row["status_reason"] = member.failure
-        return row
+        return row | asdict(member.failure) | {"log": _relative(member.failure.log, run_folder)}
     return row | _statistics(member)
+
+
+def interrupted_row(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Return a row as that of a case whose cohort was not finished; what failed before keeps its status."""
+    if row["status"] not in (None, "OK", "INTERRUPTED"):
+        return dict(row)
+    kept = {key: value for key, value in row.items() if not key.startswith(_STATISTICS)}
+    return kept | {"status": "INTERRUPTED", "status_reason": reason, "verdict": None, "verdict_reason": None}
+
+
+def _relative(log: Path | None, run_folder: Path) -> str | None:
+    return None if log is None else str(log.relative_to(run_folder))
 
 
 def _accuracy_columns(member: Member) -> dict[str, Any]:
@@ -112,12 +148,12 @@ def _statistics(member: Member) -> dict[str, Any]:
     summary = summarize(samples)
     blocks = member.measured
     if summary is None:
-        return {"status": "INTERRUPTED", "status_reason": "no block was measured"}
+        return {"status": "INTERRUPTED", "status_reason": "no block was measured"}  # there is another reason to come
+    verdict, reason = _verdict(member)
     p50, p99 = summary.p50, summary.p99
-    converged = member.stopping.converged
     return {
-        "verdict": "VALID" if converged else "NOT_CONVERGED",
-        "verdict_reason": None if converged else member.stopping.why_not(),
+        "verdict": verdict,
+        "verdict_reason": reason,
         "n": summary.n,
         "effective_n": p50.effective_n,
         "blocks": len(blocks),
@@ -140,6 +176,13 @@ def _statistics(member: Member) -> dict[str, Any]:
         "nivcsw": sum(block.counters["nivcsw"] for block in blocks),
         "cpu_time_s": sum(block.counters["cpu_time_ns"] for block in blocks) / 1e9,
     }
+
+
+def _verdict(member: Member) -> tuple[str, str | None]:
+    """Return the verdict and its reason; the graver one where two apply."""
+    if member.contended is not None:
+        return "CONTENDED", member.contended
+    return ("VALID", None) if member.stopping.converged else ("NOT_CONVERGED", member.stopping.why_not())
 
 
 def block_rows(member: Member) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchfw.artifacts import Made
 from benchfw.artifacts.builder import check_requirements, distributions
-from benchfw.errors import BackendError, FellBack, Invalid, WorkerError
+from benchfw.errors import CaseError, FellBack, Invalid
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Case, Session
 from benchfw.spec.tensors import IoSpec, TensorSpec
@@ -19,6 +19,7 @@ from benchfw.worker.protocol import Message
 
 _OVERHEAD_N = 2000
 _OVERHEAD_ROUNDS = 7
+_MAX_THREADS = 1 << 20
 
 StartWorker = Callable[[Session, int], Worker]
 """Starts the worker of a session; the number counts its invocations from 0."""
@@ -77,7 +78,7 @@ class LiveSession:
     _worker: Worker | None = None
     _instances: dict[str, Instance] = field(default_factory=dict)
     _opened: int = 0
-    _refusal: BackendError | WorkerError | None = None
+    _refusal: CaseError | None = None
 
     @property
     def worker(self) -> Worker:
@@ -93,7 +94,7 @@ class LiveSession:
                 raise self._refusal
             try:
                 self._worker = self._started()
-            except (BackendError, WorkerError) as error:
+            except CaseError as error:
                 self._refusal = error
                 raise
         return self._worker
@@ -104,7 +105,7 @@ class LiveSession:
         assert info is not None
         try:
             check_requirements(info.name, info.requires, worker.hello["packages"], info.install)
-        except BackendError:
+        except CaseError:
             worker.close()
             raise
         return worker
@@ -128,6 +129,13 @@ class LiveSession:
             backend_version=version,
             overhead=dict(self.overhead),
         )
+
+    def take_dropped_bytes(self) -> int:
+        """Return what the worker's log has lost since this was last asked, because there was too much of it."""
+        if self._worker is None:
+            return 0
+        dropped, self._worker.dropped_bytes = self._worker.dropped_bytes, 0
+        return dropped
 
     def ask(self, kind: str, timeout: float, /, **values: Any) -> Message:
         """Resume the worker for one question; it is held again once it has answered."""
@@ -169,10 +177,9 @@ class LiveSession:
                 "prepare", settings.build_s, instance=name, artifact=asdict(made.artifact), profile=asdict(case.profile)
             ).values
             loaded = self.ask("load", settings.load_s, instance=name).values
-            _check_types(loaded["facts"])
-            self._check_effective(loaded["facts"])
+            self.check_facts(loaded["facts"])
         except Exception:
-            with contextlib.suppress(BackendError, WorkerError):  # what went wrong first is what counts
+            with contextlib.suppress(CaseError):  # what went wrong first is what counts
                 self._forget(name)
             raise
         if not self.overhead:
@@ -186,12 +193,14 @@ class LiveSession:
             facts=loaded["facts"],
         )
 
-    def _check_effective(self, facts: Mapping[str, Any]) -> None:
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
         """Compare what runs with what was asked for.
 
         Raises:
+            Invalid: The results could not hold it.
             FellBack: Another provider or precision is in effect, which would be timed under the wrong name.
         """
+        _check_types(facts)
         info = self.session.info
         assert info is not None
         wanted = {"provider": info.provider, "precision": self.session.precision}
@@ -230,3 +239,5 @@ def _check_types(facts: Mapping[str, Any]) -> None:
     for key, kind in (("provider_effective", str), ("precision_effective", str), ("threads_effective", int)):
         if not isinstance(facts.get(key, kind()), kind):
             raise Invalid(f"the backend's fact {key!r} is {facts[key]!r}, not of type {kind.__name__}")
+    if not 0 <= facts.get("threads_effective", 0) <= _MAX_THREADS:
+        raise Invalid(f"the backend's fact 'threads_effective' is {facts['threads_effective']}, which no machine has")

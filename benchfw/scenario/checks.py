@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from benchfw.scenario.schema import FixedSweep, Input, RandomBatchSweep, Scenari
 from benchfw.spec.backend import BackendInfo
 from benchfw.worker.loops import MAX_BLOCK
 
-MAX_CASES = 100_000
+MAX_CASES = 10_000
+MAX_FAULTS = 100
+"""What is told of one file; nobody reads more, and finding more takes time."""
+
+_MAX_SHOWN = 80
+_MAX_NAMES = 500
+"""Names that a misspelt one is compared with, at most."""
+
 MAX_CHUNK = MAX_BLOCK - 5
 """Inferences of a chunk of a random sequence, at most: chunks are never cut, and a block re-warms before them."""
 
@@ -28,16 +36,17 @@ def check(
     options: Mapping[str, Any],
     steps: Mapping[str, Any] | None = None,
 ) -> list[Fault]:
-    """Return every fault that needs more than one value, the plugins, or the disk to see."""
-    return [
-        *axis_faults(scenario),
-        *_sweeps(scenario),
-        *_inputs(scenario),
-        *_files(scenario, root),
-        *_backends(scenario, backends, options),
-        *_references(scenario),
-        *(_steps(scenario, steps) if steps is not None else ()),
-    ]
+    """Return the faults that need more than one value, the plugins, or the disk to see; of very many the first."""
+    faults = itertools.chain(
+        axis_faults(scenario),
+        _sweeps(scenario),
+        _inputs(scenario),
+        _files(scenario, root),
+        _backends(scenario, backends, options),
+        _references(scenario),
+        _steps(scenario, steps) if steps is not None else (),
+    )
+    return list(itertools.islice(faults, MAX_FAULTS + 1))
 
 
 def axis_faults(scenario: Scenario) -> Iterator[Fault]:
@@ -78,8 +87,9 @@ def _sweeps(scenario: Scenario) -> Iterator[Fault]:
             yield from _random_sweep(scenario, sweep, path)
         else:
             total += 3
-    if total * len(scenario.backend) > MAX_CASES:
-        yield Fault(("sweep",), f"{total} points on {len(scenario.backend)} backends are more than {MAX_CASES} cases")
+    runs = sum(len(set(entry.precision)) for entry in scenario.backend)
+    if total * runs > MAX_CASES:
+        yield Fault(("sweep",), f"{total} points on {runs} backends are more than {MAX_CASES} cases")
 
 
 def _random_sweep(scenario: Scenario, sweep: RandomBatchSweep, path: tuple[str | int, ...]) -> Iterator[Fault]:
@@ -171,7 +181,7 @@ def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...])
             if item["type"] == "extra_forbidden":
                 yield Fault((*path, key), "unknown option", nearest=nearest_name(key, model.model_fields))
             else:
-                got = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+                got = "" if isinstance(item["input"], dict) else f", got {shown(item['input'])}"
                 yield Fault((*path, key) if key else path, f"{item['msg']}{got}")
 
 
@@ -194,7 +204,13 @@ def _references(scenario: Scenario) -> Iterator[Fault]:
         yield Fault(("accuracy", "reference"), f"{wanted!r} does not run in fp32")
 
 
+def shown(value: Any) -> str:
+    """Return a value of a file for a message, shortened."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
     """Return the valid name that a misspelt one comes closest to, if any is close."""
-    close = difflib.get_close_matches(name, list(names), n=1)
+    close = difflib.get_close_matches(name, list(itertools.islice(names, _MAX_NAMES)), n=1)
     return close[0] if close else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,14 +13,16 @@ import tomllib
 from pydantic import BaseModel, ValidationError
 
 from benchfw.errors import Fault, ScenarioError
-from benchfw.scenario.checks import check, nearest_name
+from benchfw.scenario.checks import MAX_FAULTS, check, nearest_name, shown
 from benchfw.scenario.lines import find_line, line_table
 from benchfw.scenario.schema import FixedSweep, MinOptMaxSweep, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
 
 _KINDS = {"fixed": FixedSweep, "min-opt-max": MinOptMaxSweep, "random-batch": RandomBatchSweep}
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 1 << 16
 _MAX_PRUNES = 100
+_DEEP_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){100}""")
+"""A key of a hundred parts, over which tomllib would take its time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,8 @@ def parse(
     steps: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """Like `load`, for the text of a file."""
+    if _DEEP_KEY.search(text):
+        raise ScenarioError(source, [Fault((), "a key is nested too deep")])
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -143,11 +147,14 @@ def _from_document(
     text: str,
 ) -> Loaded:
     set_paths = [override(document, assignment) for assignment in overrides]
-    scenario, faults = _validate(document)
+    large = list(_large_integers(document, ()))
+    scenario, faults = (None, large) if large else _validate(document)
     if scenario is not None:
         faults += check(scenario, root, backends=backends, options=options, steps=steps)
     if faults:
-        raise ScenarioError(source, _locate(faults, text, set_paths))
+        located = _locate(faults[:MAX_FAULTS], text, set_paths)
+        more = [Fault((), "and more")] if len(faults) > MAX_FAULTS else []
+        raise ScenarioError(source, located + more)
     assert scenario is not None
     return Loaded(scenario=scenario, document=document, root=root, source=source)
 
@@ -206,6 +213,15 @@ def _enter(here: Any, parts: list[str], source: str) -> tuple[str | int, list[st
     raise ScenarioError(source, [Fault((parts[0],), "no such entry", nearest=nearest_name(parts[0], names))])
 
 
+def _large_integers(value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    """Yield what TOML forbids but tomllib takes; Python refuses to print integers of thousands of digits."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        yield Fault(path, "an integer must fit into 64 bits")
+    elif isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _large_integers(item, (*path, key))
+
+
 def _validate(document: dict[str, Any]) -> tuple[Scenario | None, list[Fault]]:
     """Validate; where there are faults, drop the faulty parts so that the rest can still be checked for more."""
     faults: list[Fault] = []
@@ -216,7 +232,7 @@ def _validate(document: dict[str, Any]) -> tuple[Scenario | None, list[Fault]]:
         except ValidationError as error:
             found = error.errors(include_url=False)
         if not faults:
-            faults = [_fault(item, document) for item in found]
+            faults = [_fault(item, document) for item in found[: MAX_FAULTS + 1]]
         if not all(_prune(pruned, _document_path(item["loc"], pruned)) for item in reversed(found)):
             return None, faults
     return None, faults
@@ -297,7 +313,7 @@ def _fault(item: Any, document: dict[str, Any]) -> Fault:
     elif kind in ("literal_error", "union_tag_invalid"):
         expected = item["ctx"].get("expected") or item["ctx"].get("expected_tags", "")
         value = item["input"].get("kind") if isinstance(item["input"], dict) else item["input"]
-        reason = f"{value!r} is not one of {expected}"
+        reason = f"{shown(value)} is not one of {expected}"
         nearest = nearest_name(str(value), re.findall(r"'([^']+)'", expected))
         path = (*path, "kind") if kind == "union_tag_invalid" else path
     elif kind == "union_tag_not_found":
@@ -305,7 +321,7 @@ def _fault(item: Any, document: dict[str, Any]) -> Fault:
     else:
         value = item["input"]
         if not isinstance(value, dict | list):
-            reason = f"{reason[:1].lower()}{reason[1:]}, got {value!r}"
+            reason = f"{reason[:1].lower()}{reason[1:]}, got {shown(value)}"
     return Fault(path, reason, nearest=nearest)
 
 

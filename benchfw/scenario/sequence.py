@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,13 +49,13 @@ class BatchSequence:
     def chunk_length(self) -> int:
         return len(self.trace) if self.draw == "trace" else len(self.sizes)
 
-    @property
+    @functools.cached_property  # asked once per case
     def sha256(self) -> str:
         """Hash of the first chunks, which tells whether two runs saw the same sequence."""
         chunks = [list(self.chunk(index)) for index in range(_HASHED_CHUNKS)]
         return hashlib.sha256(repr((self.axis, chunks)).encode()).hexdigest()
 
-    @property
+    @functools.cached_property
     def slug(self) -> str:
         axis = axis_slug(self.axis, f"{min(self.sizes)}-{max(self.sizes)}")
         name = f"random-{axis}-{self.draw}-seed{self.seed}"

@@ -8,6 +8,7 @@ A worker makes one `Backend` per artifact and profile and calls, in this order:
     bound.launch()               one inference: the only call that is ever timed
     bound.outputs()              arrays, valid until the next launch of that slot
     counters(), facts()          between blocks, never during one
+    explain(error)               after any of the above has raised something that is no error of benchfw's
     close()                      idempotent, safe after a failure of any of the above
 
 A backend never times itself: the core owns the clock, the fences and the loop.
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchfw.errors import BackendError
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
@@ -166,6 +168,14 @@ class Backend(ABC):
         (provider to node count). All are kept in the column `facts`.
         """
         return {}
+
+    def explain(self, error: Exception) -> BackendError | None:
+        """Say what an exception of the framework means; None if it means nothing in particular.
+
+        So a framework's own "out of memory" becomes `OutOfMemory` (and larger batches are spared) wherever it is
+        raised, also in `launch`, which nothing may wrap.
+        """
+        return None
 
     def close(self) -> None:  # noqa: B027  (an empty default is right: most backends hold nothing)
         """Free everything. Called once or more, also after a failure."""

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ def machine() -> dict[str, Any]:
         "memory_bytes": _memory("MemTotal"),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "smt": _read("/sys/devices/system/cpu/smt/active"),
-        "load_average": list(os.getloadavg()),
         "container": Path("/.dockerenv").exists() or Path("/run/.containerenv").exists(),
     }
 
@@ -46,9 +46,21 @@ def command() -> list[str]:
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
 
 
+def load_average() -> list[float]:
+    """Return the mean number of processes that wanted to run, over 1, 5 and 15 minutes."""
+    return list(os.getloadavg())
+
+
 def memory_available() -> int | None:
     """Return the memory in bytes that can be had without swapping."""
     return _memory("MemAvailable")
+
+
+def suspended_s() -> float:
+    """Return for how long the machine has been suspended since it booted, in seconds; 0 where that is unknown."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def _memory(key: str) -> int | None:

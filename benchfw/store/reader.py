@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchfw.errors import ResultError
+from benchfw.store.files import PREFIX as PREFIX
+from benchfw.store.files import open_inside, printable, resume_command
+from benchfw.store.journal import Entry, current, read_journal
+from benchfw.store.parts import Untrusted, read_part
 from benchfw.store.schema import SCHEMA_VERSION, TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PREFIX = "run="
+_MAX_MANIFEST = 16 << 20
+
+
+class ResultWarning(UserWarning):
+    """A part of a run could not be read; the rest was."""
 
 
 def load(path: str | Path) -> Results:
@@ -49,12 +56,18 @@ def find_runs(path: Path) -> list[Path]:
 class Results:
     """The tables of one or more runs; each is read when it is first asked for.
 
+    Results may come from a stranger. A part that is missing, damaged or not to be trusted costs its own rows; each is
+    a `ResultWarning` too.
+
     Attributes:
         runs: Folders of the runs.
+        problems: What could not be read, why, and what to do; grows as tables are read.
     """
 
     def __init__(self, runs: list[Path]) -> None:
         self.runs = runs
+        self.problems: list[str] = []
+        self._known: set[str] = set()
 
     @cached_property
     def cases(self) -> pd.DataFrame:
@@ -92,9 +105,36 @@ class Results:
         return [read_manifest(run) for run in self.runs]
 
     def table(self, name: str) -> pa.Table:
-        """Return one table of `benchfw.store.schema.TABLES` as Arrow, over all runs."""
-        parts = [part for run in self.runs for part in _parts(run, name)]
-        return pa.concat_tables(parts).unify_dictionaries() if parts else TABLES[name].empty_table()
+        """Return one table of `benchfw.store.schema.TABLES` as Arrow, over all runs.
+
+        Raises:
+            ResultError: The manifest of a run cannot be read.
+        """
+        tables = [TABLES[name].empty_table()]
+        for run, run_id, entries in self._journals:
+            for entry in entries:
+                rows, problems = _read(run, name, entry, run_id)
+                tables += rows
+                self._report(problems)
+        return pa.concat_tables(tables).unify_dictionaries()
+
+    @cached_property
+    def _journals(self) -> list[tuple[Path, str, list[Entry]]]:
+        """Per run its folder, its id and the cohorts that count: read once, so that all tables have the same ones."""
+        found = []
+        for run in self.runs:
+            run_id = stored_id(run)
+            entries, problems = read_journal(run)
+            found.append((run, run_id, list(current(entries).values())))
+            self._report(problems)
+        return found
+
+    def _report(self, problems: list[str]) -> None:
+        new = [problem for problem in problems if problem not in self._known]  # not again for the same table
+        self.problems += new
+        self._known.update(new)
+        for problem in new:
+            warn(problem, ResultWarning, stacklevel=2)
 
     def _frame(self, name: str) -> pd.DataFrame:
         frame: pd.DataFrame = self.table(name).to_pandas()
@@ -112,44 +152,55 @@ def read_manifest(run: Path) -> dict[str, Any]:
     """
     path = run / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{path} cannot be read: {error}") from error
+        with open_inside(run, path.name) as file:
+            data = file.read(_MAX_MANIFEST + 1)
+        if len(data) > _MAX_MANIFEST:
+            raise ValueError(f"it is larger than {_MAX_MANIFEST >> 20} MiB")
+        manifest = json.loads(data.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ResultError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise ResultError(f"{path} has schema version {version!r}, this benchfw reads up to {SCHEMA_VERSION}")
+    if type(version) is not int or version > SCHEMA_VERSION:
+        raise ResultError(f"{path} has schema version {version!r:.80}, this benchfw reads up to {SCHEMA_VERSION}")
     return dict(manifest)
 
 
-def _parts(run: Path, name: str) -> Iterator[pa.Table]:
-    """Read the parts that the journal names."""
-    read_manifest(run)
-    schema = TABLES[name]
-    for line in _journal(run):
-        if name not in line["rows"]:
-            continue
-        path = run / name / Path(str(line["part"])).name
-        try:
-            table = pq.ParquetFile(path).read()  # pq.read_table imports pandas
-        except (OSError, pa.ArrowException) as error:
-            raise ResultError(f"{path} cannot be read: {error}") from error
-        missing = [field for field in schema if field.name not in table.column_names]
-        for field in missing:  # a column that a later benchfw of the same version added
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-        yield table.select(schema.names).cast(schema)
+def intact_cohorts(run: Path) -> tuple[dict[str, Entry], list[str]]:
+    """Return what of a run need not be measured again, and what is wrong with the rest.
+
+    Every part is read and checked. A cohort of which one part is not intact is missing from the answer.
+
+    Raises:
+        ResultError: The manifest cannot be read.
+    """
+    run_id = stored_id(run)
+    entries, problems = read_journal(run)
+    intact = {}
+    for cohort, entry in current(entries).items():
+        found = [problem for name in entry.rows for problem in _read(run, name, entry, run_id)[1]]
+        problems += found
+        if not found:
+            intact[cohort] = entry
+    return intact, problems
 
 
-def _journal(run: Path) -> Iterator[dict[str, Any]]:
+def stored_id(run: Path) -> str:
+    """Return the id that the rows of a run carry. A folder that was renamed keeps the id of its manifest.
+
+    Raises:
+        ResultError: The manifest cannot be read.
+    """
+    run_id = read_manifest(run).get("run_id")
+    return run_id if isinstance(run_id, str) else run.name.removeprefix(PREFIX)
+
+
+def _read(run: Path, name: str, entry: Entry, run_id: str) -> tuple[list[pa.Table], list[str]]:
+    """Return the rows of a table that a cohort has, or the problem."""
+    if not entry.rows.get(name):
+        return [], []
     try:
-        text = (run / "journal.jsonl").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):  # the last line of a run that was killed while it wrote
-            return
-        fits = isinstance(entry, dict) and isinstance(entry.get("rows"), dict) and isinstance(entry.get("part"), str)
-        if not fits:
-            raise ResultError(f"{run / 'journal.jsonl'} has a line that is no cohort: {line[:80]!r}")
-        yield entry
+        return [read_part(run, name, entry, run_id)], []
+    except Untrusted as error:
+        path = run / name / entry.part
+        lost = f"cohort {entry.cohort!r:.80} is read without its {name}"
+        return [], [printable(f"{path}: {error}; {lost}, `{resume_command(run)}` measures it again")]

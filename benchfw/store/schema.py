@@ -38,6 +38,7 @@ CASES = _schema(
     [
         _RUN,
         _CASE,
+        ("case_hash", _WORD, "SHA-256 over all that decides what the case measures; what resuming goes by."),
         ("session_id", _WORD, "Worker that served the case: name-precision."),
         _COHORT,
         ("scenario", _WORD, "Name of the scenario."),
@@ -63,6 +64,10 @@ CASES = _schema(
         ("depth", _SMALL, "Outstanding inferences; 1 is one at a time."),
         ("status", _WORD, "OK, or why there is no number: SKIPPED UNSUPPORTED BUILD_FAILED OOM CRASH TIMEOUT …"),
         ("status_reason", _TEXT, "Reason of a status other than OK, with the remedy where there is one."),
+        ("stage", _WORD, "What the worker was asked for when the case failed: open, prepare, load, bind, block, …"),
+        ("signal", _WORD, "Signal that ended the worker, if one did: SIGSEGV, SIGKILL, …"),
+        ("forced", _TEXT, "What had changed since the run began when `--resume --force` measured the case; else null."),
+        ("log_tail", _TEXT, "Last lines of the worker's log when the case failed."),
         ("verdict", _WORD, "Of an OK case: VALID, or what weakens the number (NOT_CONVERGED, …)."),
         ("verdict_reason", _TEXT, "Reason of a verdict other than VALID, with figures."),
         ("n", _INT, "Iterations in the statistics."),

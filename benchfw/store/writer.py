@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchfw.errors import ResultError
+from benchfw.store.files import PREFIX, encodable, make_folder, replace, sync_folder, writing
+from benchfw.store.journal import PART, Entry, Journal, State, read_journal
+from benchfw.store.reader import read_manifest, stored_id
 from benchfw.store.schema import SCHEMA_VERSION, TABLES
 
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 _DELTA = {"iterations": {"start_ns": "DELTA_BINARY_PACKED", "host_latency_ns": "DELTA_BINARY_PACKED"}}
+_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 class RunWriter:
@@ -29,86 +34,152 @@ class RunWriter:
     Args:
         out: Folder of results; made if it is not there.
 
+    Attributes:
+        run_id: Id of the run, in every row.
+        folder: Its folder.
+
     Raises:
         ResultError: The folder cannot be made.
     """
 
     def __init__(self, out: Path) -> None:
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        self.run_id = f"{stamp}-{secrets.token_hex(3)}"
-        self.folder = out / f"run={self.run_id}"
+        run_id = _new_id(out)
+        folder = out / f"{PREFIX}{run_id}"
         try:
-            (self.folder / "logs").mkdir(parents=True)
+            (folder / "logs").mkdir(parents=True)
+            sync_folder(out)
         except OSError as error:
             raise ResultError(
-                f"{self.folder} cannot be made: {error.strerror}", hint="choose another folder with --out"
+                f"{folder} cannot be made: {error.strerror}", hint="choose another folder with --out, or make room"
             ) from error
-        self._parts = 0
+        self._open(folder, run_id)
+
+    @classmethod
+    def reopen(cls, folder: Path) -> RunWriter:
+        """Return a writer that continues the run in `folder`.
+
+        Raises:
+            ResultError: There is no run, or one of another schema version, or another process writes to it.
+        """
+        version = read_manifest(folder)["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise ResultError(
+                f"{folder} has schema version {version}, this benchfw writes {SCHEMA_VERSION}", hint="start a new run"
+            )
+        writer = cls.__new__(cls)
+        writer._open(folder, stored_id(folder))
+        return writer
+
+    def _open(self, folder: Path, run_id: str) -> None:
+        self.folder = folder
+        self.run_id = run_id
+        self._journal = Journal(folder)  # from here on no other process writes
+        entries, _ = read_journal(folder)
+        self._finished = {entry.cohort for entry in entries if entry.state == "finished"}
+        parts = [entry.part for entry in entries]
+        for place in (folder, *(folder / name for name in TABLES)):
+            names = [path.name for path in place.iterdir()] if place.is_dir() else []
+            parts += names
+            for draft in names:
+                if draft.startswith(".") and draft.endswith(".tmp"):
+                    with writing(folder, place / draft):
+                        (place / draft).unlink()
+        numbers = [int(found[1]) for found in map(PART.fullmatch, parts) if found]
+        self._parts = max(numbers, default=-1) + 1
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write to the run. Does nothing the second time."""
+        self._journal.close()
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write `manifest.json` whole; called at the start and again at the end of a run."""
-        data = {"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **manifest}
-        text = json.dumps(data, indent=1, ensure_ascii=False, default=str)
-        self._replace("manifest.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        """Write `manifest.json` whole; called at the start and again at the end of a run.
 
-    def write_cohort(self, cohort: str, tables: Mapping[str, Rows]) -> None:
-        """Write the tables of a finished cohort, then its line in the journal.
+        Raises:
+            ResultError: It cannot be written; the one before is still there.
+        """
+        data = {"schema_version": SCHEMA_VERSION, "run_id": self.run_id, **manifest}
+        text = json.dumps(data, indent=1, ensure_ascii=False, default=str) + "\n"
+        # of what is not Unicode a backslash escape is left, which JSON reads back as it was
+        content = text.encode("utf-8", "backslashreplace")
+        replace(self.folder, self.folder / "manifest.json", lambda file: file.write(content))
+
+    def write_cohort(self, cohort: str, tables: Mapping[str, Rows], *, state: State = "finished") -> bool:
+        """Write the tables of a cohort, then its line in the journal.
 
         Args:
             cohort: Its id.
             tables: Per table its rows, or its columns; `run_id` is filled in.
+            state: `interrupted` if not all of it was measured. Such a cohort never takes the place of a finished one.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            ResultError: It cannot be written, or a value does not fit its column; the run is as it was.
         """
+        if state == "interrupted" and cohort in self._finished:
+            return False
         part = f"part-{self._parts:05d}.parquet"
         self._parts += 1
-        written = {}
-        for name, rows in tables.items():
-            table = to_arrow(name, rows, self.run_id)
-            if table.num_rows:
-                (self.folder / name).mkdir(exist_ok=True)
-                self._replace(f"{name}/{part}", lambda path, t=table, n=name: _write(path, n, t))
-                written[name] = table.num_rows
-        line = {"cohort": cohort, "part": part, "rows": written, "time": datetime.now(UTC).isoformat()}
-        with (self.folder / "journal.jsonl").open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(line) + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())
-
-    def _replace(self, name: str, write: Any) -> None:
-        """Write a file under a temporary name, sync it, rename it, sync the folder."""
-        path = self.folder / name
-        draft = path.with_name(f".{path.name}.tmp")
-        try:
-            write(draft)
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise ResultError(f"{path} cannot be written: {error}", hint="choose another folder with --out") from error
+        made = {name: to_arrow(name, rows, self.run_id) for name, rows in tables.items()}
+        made = {name: table for name, table in made.items() if table.num_rows}
+        for name, table in made.items():
+            path = make_folder(self.folder, name) / part
+            replace(self.folder, path, lambda file, n=name, t=table: _write(file, n, t))  # type: ignore[misc]
+        entry = Entry(
+            cohort=cohort,
+            state=state,
+            part=part,
+            rows={name: table.num_rows for name, table in made.items()},
+            cases=_cases(made["cases"]) if "cases" in made else {},
+            time=datetime.now(UTC).isoformat(),
+        )
+        self._journal.append(entry)
+        if state == "finished":
+            self._finished.add(cohort)
+        return True
 
 
 def to_arrow(name: str, rows: Rows, run_id: str) -> pa.Table:
-    """Return rows or columns as a table of the schema; missing columns are null, unknown ones an error."""
+    """Return rows or columns as a table of the schema; missing columns are null.
+
+    Raises:
+        ResultError: A column is unknown, or a value does not fit its column.
+    """
     schema = TABLES[name]
     columns = dict(rows) if isinstance(rows, Mapping) else _columns(rows, schema)
     length = len(next(iter(columns.values()), ()))
     unknown = set(columns) - set(schema.names)
     if unknown:
         raise ResultError(f"table {name!r} has no columns {sorted(unknown)}")
-    arrays = []
-    for field in schema:
-        if field.name == "run_id":
-            arrays.append(pa.array([run_id] * length, pa.string()).cast(field.type))
-        elif field.name not in columns:
-            arrays.append(pa.nulls(length, field.type))
-        else:
-            array = pa.array(columns[field.name], from_pandas=True)
-            arrays.append(array.cast(field.type) if array.type != field.type else array)
+    columns["run_id"] = [encodable(run_id)] * length
+    arrays = [
+        _array(name, field, columns[field.name]) if field.name in columns else pa.nulls(length, field.type)
+        for field in schema
+    ]
+    for field, array in zip(schema, arrays):
+        if len(array) != length:
+            raise ResultError(f"column {field.name!r} of table {name!r} has {len(array)} rows, others {length}")
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(name: str, field: pa.Field, values: Any) -> pa.Array:
+    try:
+        try:
+            array = pa.array(values, from_pandas=True)
+        except UnicodeEncodeError:
+            array = pa.array(
+                [encodable(value) if isinstance(value, str) else value for value in values], from_pandas=True
+            )
+        return array.cast(field.type) if array.type != field.type else array
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise ResultError(f"column {field.name!r} of table {name!r} cannot hold this: {error}") from error
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> dict[str, list[Any]]:
@@ -118,13 +189,45 @@ def _columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> dict[str, 
     return {name: [row.get(name) for row in rows] for name in schema.names if name != "run_id"} if rows else {}
 
 
-def _write(path: Path, name: str, table: pa.Table) -> None:
+def _write(file: BinaryIO, name: str, table: pa.Table) -> None:
     encoding = _DELTA.get(name)
     dictionary = [f.name for f in table.schema if pa.types.is_dictionary(f.type)] + (["batch"] if encoding else [])
     pq.write_table(
         table,
-        path,
+        file,
         compression="zstd",
         use_dictionary=dictionary if encoding else True,
         column_encoding=encoding,
+        write_page_checksum=True,
     )
+
+
+def _cases(table: pa.Table) -> dict[str, dict[str, str | None]]:
+    """Return what the journal says of each case."""
+    rows = table.select(["case_id", "case_hash", "status"]).to_pylist()
+    return {
+        row["case_id"]: {"hash": row["case_hash"], "status": row["status"]}
+        for row in rows
+        if row["case_id"] is not None
+    }
+
+
+def _new_id(out: Path) -> str:
+    """Return an id that sorts after those in `out`, even if the clock was set back since they were made."""
+    stamp = datetime.now(UTC).replace(microsecond=0)
+    try:
+        newest = max(filter(None, (_stamp(path.name) for path in out.iterdir())), default=None)
+    except OSError:  # not there yet
+        newest = None
+    if newest and newest >= stamp:
+        with contextlib.suppress(OverflowError):  # someone made a run at the end of time
+            stamp = newest + timedelta(seconds=1)
+    return f"{stamp.strftime(_STAMP)}-{secrets.token_hex(3)}"
+
+
+def _stamp(name: str) -> datetime | None:
+    found = re.match(rf"{PREFIX}([0-9]{{8}}T[0-9]{{6}}Z)-", name)
+    try:
+        return datetime.strptime(found[1], _STAMP).replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Fault = Literal[
-    "",
-    "crash",
-    "exit",
-    "hang",
-    "memory",
-    "raise",
-    "Unsupported",
-    "MissingDependency",
-    "BuildFailed",
-    "OutOfMemory",
-    "FellBack",
-    "Invalid",
-]
+from benchfw.testing.fakes import DEEDS, LIES
+
+Place = Literal["init", "prepare", "load", "bind", "launch", "outputs", "facts", "counters", "explain", "close"]
 
 
 class FakeOptions(BaseModel):
-    """Options of `fake` and `fake-dynamic`."""
+    """Options of `fake` and `fake-special`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -33,9 +22,16 @@ class FakeOptions(BaseModel):
     compile_at: int = Field(0, ge=0, description="Count a compilation at this launch of a slot; 0 for never.")
     provider: str = Field("fake", description="Provider that it says is in effect.")
     fact: Literal["", "numpy", "text"] = Field("", description="Say `threads_effective` as such; both are mistakes.")
-    fault: Fault = Field("", description="What goes wrong.")
+    fault: str = Field("", description="What goes wrong: a name in `DEEDS` or `LIES` of `benchfw.testing.fakes`.")
     at_batch: int = Field(
-        0, ge=0, description="Only for inputs of this leading dimension (`bind`, `launch`); 0 for all."
+        0, ge=0, description="Only for this leading dimension, of inputs or of what the artifact is for; 0 for all."
     )
     at_profile: Literal["", "static", "dynamic"] = Field("", description="Only for such artifacts.")
-    at: Literal["prepare", "load", "bind", "launch"] = Field("launch", description="Where; `launch` spares the first.")
+    at: Place = Field("launch", description="The method in which it goes wrong; `launch` spares the first call.")
+
+    @field_validator("fault")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name and name not in DEEDS and name not in LIES:
+            raise ValueError(f"no such fault; there are {', '.join([*DEEDS, *LIES])}")
+        return name

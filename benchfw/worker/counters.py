@@ -5,7 +5,8 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-_CPU_STAT = Path("/sys/fs/cgroup/cpu.stat")
+from benchfw.worker import cgroups
+
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
@@ -18,7 +19,7 @@ def read() -> dict[str, int]:
         "nivcsw": usage.ru_nivcsw,
         "minflt": usage.ru_minflt,
         "majflt": usage.ru_majflt,
-        "nr_throttled": _nr_throttled(),
+        "nr_throttled": cgroups.nr_throttled(),
     }
 
 
@@ -40,11 +41,3 @@ def reset_peak_rss() -> bool:
     except OSError:
         return False
     return True
-
-
-def _nr_throttled() -> int:
-    try:
-        lines = _CPU_STAT.read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("nr_throttled ")), 0)

@@ -12,11 +12,12 @@ import signal
 import sys
 import traceback
 
-from benchfw.errors import BACKEND_ERRORS, BenchfwError, ProtocolError, WorkerError
+from benchfw.errors import BACKEND_ERRORS, BenchfwError, Invalid, ProtocolError, WorkerError
 from benchfw.worker.protocol import Channel, Message
 from benchfw.worker.server import Server
 
 _PR_SET_PDEATHSIG = 1
+_MAX_TEXT = 10_000
 
 
 def main() -> None:
@@ -39,26 +40,36 @@ def main() -> None:
         try:
             channel.send(reply)
         except (ProtocolError, TypeError, ValueError) as error:  # an answer that cannot be sent: objects, numpy scalars
-            channel.send(_error(message.type, error))
+            channel.send(_error(message.type, Invalid(f"the answer to {message.type!r} cannot be sent: {error}")))
         except WorkerError:  # the parent has gone
             return
 
 
 def _error(stage: str, error: Exception) -> Message:
     """Describe an exception for the wire: errors of our tree keep their class, others say their own."""
-    traceback.print_exc()  # into the log of the session
-    sys.stderr.flush()
+    with contextlib.suppress(Exception):  # a backend may have closed stderr, an exception may fail to print
+        traceback.print_exc()  # into the log of the session
+        sys.stderr.flush()
     name = type(error).__name__
     if isinstance(error, MemoryError):
-        name, text, hint = "OutOfMemory", f"out of host memory in {stage}: {error}", None
+        name, text, hint = "OutOfMemory", f"out of host memory in {stage}: {_words(error)}".rstrip(": "), None
     elif isinstance(error, BenchfwError):
-        text, hint = error.message, error.hint
+        text, hint = str(error.message)[:_MAX_TEXT], None if error.hint is None else str(error.hint)[:_MAX_TEXT]
+        name = "Invalid" if isinstance(error, ProtocolError) else name
     else:
-        text, hint = f"{name}: {error}", None
-        name = "BuildFailed" if stage in ("prepare", "load", "step", "resolve") else "BackendError"
+        text, hint = f"{name}: {_words(error)}", None
+        name = "BuildFailed" if stage in ("open", "prepare", "load", "step", "resolve") else "BackendError"
     known = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in BACKEND_ERRORS), name)
     known = known if known in BACKEND_ERRORS else "BackendError"
     return Message("error", {"error": known, "stage": stage, "message": text, "hint": hint})
+
+
+def _words(error: Exception) -> str:
+    """Return the text of a foreign exception, which may fail to give one and may be longer than anybody reads."""
+    try:
+        return str(error)[:_MAX_TEXT]
+    except Exception as failure:
+        return f"(its text raised {type(failure).__name__})"
 
 
 def _die_with_parent() -> None:

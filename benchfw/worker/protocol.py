@@ -1,10 +1,11 @@
 """The wire between parent and worker: a length, a JSON header, raw little-endian arrays. No pickle.
 
     u32 little-endian   length of the header in bytes
-    header              JSON object: `type`, the message's own keys, and `arrays`: [{name, dtype, shape}, …]
+    header              JSON object: `type`, `number`, the message's own keys, and `arrays`: [{name, dtype, shape}, …]
     arrays              their bytes in that order, C-contiguous
 
-Both ends send one message and wait for one: the parent asks, the worker answers with `ok` or `error`.
+Both ends send one message and wait for one: the parent asks, the worker answers with `ok` or `error`. Messages of each
+direction are numbered from 1, so that what somebody else wrote into the pipe cannot pass for an answer for long.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import select
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +30,14 @@ VERSION = 1
 
 MAX_HEADER_BYTES = 64 << 20
 MAX_ARRAYS_BYTES = 16 << 30
+MAX_ARRAYS = 10_000
+MAX_DIMENSIONS = 32
+IDLE_S = 0.25
+"""While the parent waits, it looks this often whether waiting still makes sense."""
+
+_KINDS = "biufc"
+_KEYS = frozenset({"type", "number", "arrays"})
 _LENGTH = struct.Struct("<I")
-_LONGEST_WAIT_S = 1e6
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,15 @@ class Channel:
     Args:
         read_fd: Descriptor that messages arrive on.
         write_fd: Descriptor that messages leave by.
+        idle: Called every `IDLE_S` of a wait with a deadline; what it raises ends the wait.
     """
 
-    def __init__(self, read_fd: int, write_fd: int) -> None:
+    def __init__(self, read_fd: int, write_fd: int, *, idle: Callable[[], None] = lambda: None) -> None:
         self.read_fd = read_fd
         self.write_fd = write_fd
+        self._idle = idle
+        self._sent = 0
+        self._received = 0
 
     def send(self, message: Message, *, timeout: float | None = None) -> None:
         """Send one message.
@@ -65,11 +76,15 @@ class Channel:
             WorkerCrashed: The other end closed the pipe.
             WorkerTimeout: The other end did not read in time.
         """
+        if len(message.arrays) > MAX_ARRAYS:
+            raise ProtocolError(f"there are {len(message.arrays)} arrays, at most {MAX_ARRAYS} are allowed")
         arrays = {name: _little_endian(array) for name, array in message.arrays.items()}
-        if {"type", "arrays"} & set(message.values):
-            raise ProtocolError("`type` and `arrays` are no names for values")
+        if _KEYS & set(message.values):
+            raise ProtocolError(f"{', '.join(sorted(_KEYS))} are no names for values")
         table = [{"name": n, "dtype": a.dtype.str, "shape": list(a.shape)} for n, a in arrays.items()]
-        header = json.dumps({"type": message.type, **message.values, "arrays": table}).encode()
+        head = {"type": message.type, "number": self._sent + 1, **message.values, "arrays": table}
+        header = json.dumps(head).encode()
+        self._sent += 1
         deadline = None if timeout is None else time.monotonic() + timeout
         for part in (_LENGTH.pack(len(header)), header, *(a.tobytes() for a in arrays.values())):
             self._write(part, deadline)
@@ -94,16 +109,18 @@ class Channel:
             raise ProtocolError(f"a header of {length} bytes was announced, at most {MAX_HEADER_BYTES} are allowed")
         try:
             header = json.loads(self._read(length, deadline) or b"")
-            table = [(a["name"], _dtype(a["dtype"]), tuple(map(int, a["shape"]))) for a in header.pop("arrays")]
-            kind = str(header.pop("type"))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            table = [(str(a["name"]), _dtype(a["dtype"]), _shape(a["shape"])) for a in header.pop("arrays")]
+            kind, number = str(header.pop("type")), header.pop("number")
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ProtocolError(f"not a message header: {error}") from error
+        self._received += 1
+        if number != self._received:
+            raise ProtocolError(f"message number {number!r} arrived, {self._received} was due: somebody else wrote it")
+        if sum(math.prod(shape) * dtype.itemsize for _, dtype, shape in table) > MAX_ARRAYS_BYTES:
+            raise ProtocolError(f"arrays of more than {MAX_ARRAYS_BYTES} bytes were announced")
         arrays: dict[str, NDArray[Any]] = {}
         for name, dtype, shape in table:
-            size = math.prod(shape) * dtype.itemsize
-            if min(shape, default=0) < 0 or size > MAX_ARRAYS_BYTES:
-                raise ProtocolError(f"array {name!r} of shape {shape} was announced")
-            data = self._read(size, deadline) or b""
+            data = self._read(math.prod(shape) * dtype.itemsize, deadline) or b""
             arrays[name] = np.frombuffer(data, dtype).reshape(shape)
         return Message(kind, header, arrays)
 
@@ -140,22 +157,33 @@ class Channel:
     def _wait(self, deadline: float | None, *, reading: bool) -> None:
         if deadline is None:
             return
-        left = min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT_S)
-        descriptors = [self.read_fd if reading else self.write_fd]
-        ready = select.select(descriptors if reading else [], [] if reading else descriptors, [], left)
-        if not any(ready):
-            raise WorkerTimeout("no answer before the deadline")
+        poll = select.poll()
+        poll.register(self.read_fd if reading else self.write_fd, select.POLLIN if reading else select.POLLOUT)
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            if poll.poll(min(left, IDLE_S) * 1000):
+                return
+            if left <= 0:
+                raise WorkerTimeout("no answer before the deadline")
+            self._idle()
 
 
 def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
     array = np.ascontiguousarray(array).reshape(array.shape)
-    if array.dtype.hasobject:
+    if array.dtype.kind not in _KINDS:
         raise ProtocolError(f"arrays of {array.dtype} cannot be sent")
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
 
 
 def _dtype(text: Any) -> np.dtype[Any]:
     dtype = np.dtype(str(text))
-    if dtype.kind not in "biufc" or dtype.byteorder == ">":
+    if dtype.kind not in _KINDS or dtype.byteorder == ">":
         raise ProtocolError(f"arrays of {text!r} are not part of the protocol")
     return dtype
+
+
+def _shape(sizes: Any) -> tuple[int, ...]:
+    shape = tuple(map(int, sizes))
+    if len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0:
+        raise ProtocolError(f"an array of shape {shape[:MAX_DIMENSIONS]} was announced")
+    return shape

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
+import operator
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchfw.errors import Invalid, MissingDependency, ProtocolError
+from benchfw.errors import BackendError, BenchfwError, Invalid, MissingDependency, ProtocolError
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import Backend, Bound, Context
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.worker import clocks, counters, inputs, loops, protocol
 from benchfw.worker.canary import Canary
 from benchfw.worker.protocol import Message
+
+_T = TypeVar("_T")
+_MAX_COUNT = 1 << 53
+"""What JSON readers and the column of the results can hold."""
 
 
 class Instance:
@@ -48,7 +55,15 @@ class Server:
         handler: Callable[[Mapping[str, Any]], Message] | None = getattr(self, f"on_{message.type}", None)
         if handler is None:
             raise ProtocolError(f"no such message: {message.type!r}")
-        return handler(message.values)
+        try:
+            return handler(message.values)
+        except (BenchfwError, MemoryError):
+            raise
+        except Exception as error:
+            meaning = _explain(self._instances.get(str(message.values.get("instance"))), error)
+            if meaning is None:
+                raise
+            raise meaning from error
 
     # --- about this process -------------------------------------------------------------------------------------
 
@@ -133,7 +148,8 @@ class Server:
         instance = self._instances[values["instance"]]
         artifact = Artifact.from_json(values["artifact"])
         start = clocks.now()
-        instance.prepared = instance.backend.prepare(artifact, Profile.from_json(values["profile"]))
+        prepared = instance.backend.prepare(artifact, Profile.from_json(values["profile"]))
+        instance.prepared = _agreed("prepare", prepared, Artifact)
         return ok(build_s=(clocks.now() - start) / 1e9)
 
     def on_load(self, values: Mapping[str, Any]) -> Message:
@@ -141,8 +157,11 @@ class Server:
         if instance.prepared is None:
             raise ProtocolError("load before prepare")
         start = clocks.now()
-        instance.io = instance.backend.load(instance.prepared)
-        return ok(load_s=(clocks.now() - start) / 1e9, io=asdict(instance.io), facts=dict(instance.backend.facts()))
+        instance.io = _agreed("load", instance.backend.load(instance.prepared), IoSpec)
+        load_s = (clocks.now() - start) / 1e9
+        for spec in (*instance.io.inputs, *instance.io.outputs):
+            _check_spec(spec)
+        return ok(load_s=load_s, io=asdict(instance.io), facts=_facts(instance.backend))
 
     def on_bind(self, values: Mapping[str, Any]) -> Message:
         """Bind the files of one set of inputs to a slot. The peak of resident memory starts anew with slot 0."""
@@ -150,8 +169,10 @@ class Server:
         if values["slot"] == 0:
             counters.reset_peak_rss()
         start = clocks.now()
-        instance.bound[values["slot"]] = instance.backend.bind(values["slot"], inputs.read(values["files"]))
-        return ok(bind_s=(clocks.now() - start) / 1e9)
+        bound = instance.backend.bind(values["slot"], inputs.read(values["files"]))
+        bind_s = (clocks.now() - start) / 1e9
+        instance.bound[values["slot"]] = _agreed("bind", bound, Bound)  # type: ignore[type-abstract]
+        return ok(bind_s=bind_s)
 
     def on_block(self, values: Mapping[str, Any]) -> Message:
         """Run one block and return its raw stamps.
@@ -159,7 +180,7 @@ class Server:
         Either `slot` and `n` (that many launches of one slot) or `slots` (one launch of each, in order).
         """
         instance = self._instances[values["instance"]]
-        before, changes = counters.read(), dict(instance.backend.counters())
+        before, changes = counters.read(), _counts(instance.backend)
         if "slots" in values:
             n = len(values["slots"])
             launches = [instance.bound[slot].launch for slot in values["slots"]]
@@ -171,7 +192,7 @@ class Server:
             _check_length(n)
             collections = _quiet(lambda: loops.host_sync(launch, n, self._starts, self._ends))
         after = counters.read()
-        changes = {name: value - changes.get(name, 0) for name, value in instance.backend.counters().items()}
+        changes = {name: value - changes.get(name, 0) for name, value in _counts(instance.backend).items()}
         return Message(
             "ok",
             {
@@ -188,12 +209,13 @@ class Server:
     def on_outputs(self, values: Mapping[str, Any]) -> Message:
         """Return the outputs of the last launch of a slot."""
         outputs = self._instances[values["instance"]].bound[values["slot"]].outputs()
-        arrays: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in outputs.items()}
-        return Message("ok", {}, arrays)
+        return Message(
+            "ok", {}, {str(name): _array(name, array) for name, array in _mapping("outputs", outputs).items()}
+        )
 
     def on_facts(self, values: Mapping[str, Any]) -> Message:
         instance = self._instances[values["instance"]]
-        return ok(facts=dict(instance.backend.facts()), peak_rss_bytes=counters.rss_bytes())
+        return ok(facts=_facts(instance.backend), peak_rss_bytes=counters.rss_bytes())
 
     def on_close(self, values: Mapping[str, Any]) -> Message:
         """Close one instance, or all of them before the process ends."""
@@ -210,6 +232,83 @@ class Server:
 
 def ok(**values: Any) -> Message:
     return Message("ok", values)
+
+
+def _explain(instance: Instance | None, error: Exception) -> BackendError | None:
+    """Ask a backend what an exception means; if that fails, it means nothing and stays what it was."""
+    try:
+        meaning = instance.backend.explain(error) if instance else None
+    except Exception:
+        traceback.print_exc()
+        return None
+    return meaning if isinstance(meaning, BackendError) else None
+
+
+def _agreed(method: str, value: Any, kind: type[_T]) -> _T:
+    """Return what a method of a backend returned.
+
+    Raises:
+        Invalid: It is of another type than the contract says.
+    """
+    if not isinstance(value, kind):
+        raise Invalid(f"{method}() returned {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
+def _mapping(method: str, value: Any) -> dict[Any, Any]:
+    return dict(_agreed(method, value, Mapping))  # type: ignore[type-abstract]
+
+
+def _facts(backend: Backend) -> dict[str, Any]:
+    """Return the facts of a backend.
+
+    Raises:
+        Invalid: JSON cannot hold them.
+    """
+    facts = _mapping("facts", backend.facts())
+    try:
+        json.dumps(facts)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"facts() returned what JSON cannot hold: {error}") from error
+    return facts
+
+
+def _counts(backend: Backend) -> dict[str, int]:
+    """Return the counters of a backend.
+
+    Raises:
+        Invalid: One is no integer.
+    """
+    counts = {str(name): value for name, value in _mapping("counters", backend.counters()).items()}
+    try:
+        numbers = {name: operator.index(value) for name, value in counts.items()}
+    except TypeError:
+        raise Invalid(f"counters() returned {counts!r:.200}, not integers") from None
+    if not all(0 <= number < _MAX_COUNT for number in numbers.values()):
+        raise Invalid(f"counters() returned {numbers!r:.200}: no process gets that far")
+    return numbers
+
+
+def _array(name: Any, value: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise Invalid(f"output {name!r} is no array: {error}") from error
+
+
+def _check_spec(spec: Any) -> None:
+    """Refuse a description of an input or output that the parent could not compare with anything.
+
+    Raises:
+        Invalid: Its dtype is none, or a dimension is neither an int nor the name of an axis.
+    """
+    _agreed("load", spec, TensorSpec)
+    try:
+        np.dtype(spec.dtype)
+    except TypeError as error:
+        raise Invalid(f"load() announced {spec.name!r} with the dtype {spec.dtype!r}, which is none") from error
+    if not all(isinstance(dim, (int, str)) for dim in spec.shape):
+        raise Invalid(f"load() announced {spec.name!r} with the shape {list(spec.shape)}")
 
 
 def _nothing() -> None:
@@ -249,6 +348,8 @@ def _load_class(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         raise MissingDependency(f"{module} needs the package {error.name!r}, which is not installed") from error
+    except ImportError as error:  # a shared library of the framework, or another version of it
+        raise MissingDependency(f"{module} cannot be imported: {error}") from error
 
 
 def _version(distribution: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What workers do wrong becomes the status of a row, and everything else goes on."""
+"""What one case of a session does to the others, beyond the table of tests/faults."""
 
 from __future__ import annotations
 
@@ -49,45 +49,6 @@ def run(project: Any, *overrides: str) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize(
-    ("fault", "stage", "status", "words"),
-    [
-        ("crash", "launch", "CRASH", "SIGSEGV"),
-        ("crash", "prepare", "CRASH", "SIGSEGV"),
-        ("exit", "load", "CRASH", "exited with 7"),
-        ("hang", "prepare", "TIMEOUT", "within 3 s"),
-        ("memory", "bind", "OOM", "memory"),
-        ("raise", "load", "BUILD_FAILED", "ValueError: asked for"),
-        ("raise", "launch", "CRASH", "ValueError: asked for"),
-        ("Unsupported", "load", "UNSUPPORTED", "asked for"),
-        ("MissingDependency", "load", "SKIPPED", "asked for"),
-        ("BuildFailed", "prepare", "BUILD_FAILED", "asked for"),
-        ("OutOfMemory", "launch", "OOM", "asked for"),
-        ("FellBack", "load", "FALLBACK", "asked for"),
-        ("Invalid", "bind", "INVALID", "asked for"),
-    ],
-)
-def test_a_fault_is_the_status_of_its_row(project: Any, fault: str, stage: str, status: str, words: str) -> None:
-    rows = run(project, f"backend.bad.options.fault={fault}", f"backend.bad.options.at={stage}")
-    assert statuses(rows, "bad") == [status, status]
-    assert all(words in row["status_reason"] for row in rows if row["name"] == "bad")
-    assert statuses(rows, "good") == ["OK", "OK"]
-
-
-def test_another_provider_than_the_one_asked_for_is_a_fallback(project: Any) -> None:
-    rows = run(project, "backend.bad.options.provider=CPU")
-    assert statuses(rows, "bad") == ["FALLBACK", "FALLBACK"]
-    assert all("asked for the provider fake, CPU is in effect" in row["status_reason"] for row in rows[1::2])
-
-
-@pytest.mark.parametrize(("fact", "status"), [("text", "INVALID"), ("numpy", "BUILD_FAILED")])
-def test_facts_that_the_results_cannot_hold_cost_one_case_and_no_worker(project: Any, fact: str, status: str) -> None:
-    rows = run(project, f"backend.bad.options.fact={fact}")
-    assert statuses(rows, "bad") == [status, status]
-    assert {row["invocation"] for row in rows} == {0}
-    assert statuses(rows, "good") == ["OK", "OK"]
-
-
 def test_every_case_of_a_session_without_its_packages_is_skipped(project: Any) -> None:
     info = project.registry.backends["fake-special"]
     lacking = replace(info, requires=("no-such-distribution>=1",), install="pip install it")
@@ -109,12 +70,6 @@ def test_samples_that_fit_one_shape_only_cost_the_others(project: Any) -> None:
     text = text.replace("[shapes]", "[shapes]\nwords = { min = 4, opt = 4, max = 5 }")
     outcome, _ = project.run(text)
     assert statuses(outcome.rows, "good") == ["OK", "INVALID"]
-
-
-def test_a_hang_in_a_block_is_ended_at_its_deadline(project: Any) -> None:
-    rows = run(project, "backend.bad.options.fault=hang", "backend.bad.options.at=launch")
-    assert statuses(rows, "bad") == ["TIMEOUT", "TIMEOUT"]
-    assert statuses(rows, "good") == ["OK", "OK"]
 
 
 def test_other_cases_of_a_crashed_session_go_on_in_a_new_worker(project: Any) -> None:
@@ -150,11 +105,27 @@ def test_a_case_that_loses_its_worker_is_measured_again(project: Any) -> None:
     assert bad["static/batch4"]["invocation"] >= 1
 
 
-def test_an_interpreter_that_does_not_exist_is_skipped(project: Any) -> None:
-    text = SCENARIO + 'environment = "gone"\n[environments.gone]\npython = "/nonexistent/python"\n'
-    outcome, _ = project.run(text)
-    assert statuses(outcome.rows, "bad") == ["SKIPPED", "SKIPPED"]
-    assert statuses(outcome.rows, "good") == ["OK", "OK"]
+def test_larger_cases_of_a_session_that_ran_out_of_memory_are_spared(project: Any) -> None:
+    """The backend explains the exception of its framework; smaller and equal cases are measured all the same."""
+    text = SCENARIO.replace("batch = [2, 3]", "batch = [4]").replace(
+        "[measure]", '[[sweep]]\nkind = "min-opt-max"\n[measure]'
+    )
+    outcome, _ = project.run(
+        text,
+        "backend.bad.options.fault=framework_memory",
+        "backend.bad.options.at_batch=4",
+        "backend.bad.options.at_profile=static",
+    )
+    bad = {row["case_id"].split("/", 3)[3]: row for row in outcome.rows if row["name"] == "bad"}
+    assert {key: row["status"] for key, row in bad.items()} == {
+        "static/batch4": "OOM",
+        "dynamic/batch1": "OK",
+        "dynamic/batch4": "OK",
+        "dynamic/batch8": "SKIPPED",
+    }
+    assert bad["static/batch4"]["status_reason"] == "out of fake memory"
+    assert bad["dynamic/batch8"]["status_reason"] == "batch 4 ran out of memory, and this is larger"
+    assert set(statuses(outcome.rows, "good")) == {"OK"}
 
 
 ORPHAN = """

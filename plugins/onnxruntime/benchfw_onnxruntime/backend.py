@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from benchfw.errors import BuildFailed, FellBack, Invalid
+from benchfw.errors import BackendError, BuildFailed, FellBack, Invalid, OutOfMemory
 from benchfw.spec import Artifact, Backend, Bound, IoSpec, TensorSpec
 from benchfw.spec.backend import check_inputs
 
@@ -31,6 +33,16 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }
+_FAILURES = (RuntimeError, states.Fail, states.RuntimeException, states.EPFail)
+"""What an allocation that failed is raised as: RuntimeError by I/O bindings, the others by the status of a session."""
+_ALLOCATION = re.compile(
+    r"Failed to allocate memory for requested buffer of size \d+"
+    r"|Failed to find a free memory block despite calling Extend"
+    r"|Available memory of \d+ is smaller than requested bytes of \d+"  # an arena with a limit
+    r"|\bstd::bad_alloc$"
+    r"|CUDA failure 2: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED"
+)
+"""What ONNX Runtime says when memory has run out. A missing allocator ("Failed to get allocator") is another matter."""
 
 
 class OrtBound(Bound):
@@ -69,7 +81,11 @@ class OrtCpu(Backend):
             self._session = ort.InferenceSession(
                 artifact.path, sess_options=self._session_options(), providers=[self.provider]
             )
+        except MemoryError:
+            raise
         except Exception as error:  # ONNX Runtime raises a class of its own per status code
+            if meaning := self.explain(error):
+                raise meaning from error
             raise BuildFailed(f"onnxruntime: {type(error).__name__}: {error}") from error
         self._precision = artifact.precision
         providers = self._session.get_providers()
@@ -98,6 +114,13 @@ class OrtCpu(Backend):
             "threads_effective": options.intra_op_num_threads,
             "nodes": nodes,
         }
+
+    def explain(self, error: Exception) -> BackendError | None:
+        if not isinstance(error, _FAILURES):
+            return None
+        lines = (line.strip() for line in str(error).splitlines())
+        words = next((line for line in lines if _ALLOCATION.search(line)), None)
+        return OutOfMemory(f"onnxruntime: {words}") if words else None
 
     def close(self) -> None:
         self._session = None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+import re
+import weakref
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +13,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from benchfw.errors import BuildFailed, Invalid
+from benchfw.errors import BackendError, BuildFailed, Invalid, OutOfMemory
 from benchfw.spec import Artifact, Backend, Bound, IoSpec, Profile, TensorSpec
 from benchfw.spec.backend import check_inputs
 
@@ -27,13 +30,26 @@ _DTYPES = {
     "u8": "uint8",
     "boolean": "bool",
 }
+_ALLOCATION = re.compile(
+    r"^Failed to allocate \d+ bytes of memory$|^(Caught exception: )?std::bad_alloc$|^can't alloc$"
+)
+"""What a line of an error says when memory has run out: the CPU plugin's memory blocks, C++, the code generator."""
 
 
 class OpenVinoBound(Bound):
-    """An infer request with input tensors of its own; outputs are read in place."""
+    """An infer request with input tensors of its own; outputs are read in place.
 
-    def __init__(self, compiled: ov.CompiledModel, io: IoSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
+    OpenVINO's `infer()` keeps silent about an inference that failed (seen with 2026.4: a dynamic model whose
+    intermediate tensors cannot be allocated): it returns at once and leaves the outputs as they were, empty or stale.
+    The asynchronous call reports it. It takes another way through threads, so that it cannot be what is timed; instead
+    outputs are vouched for by one more inference, which no block contains.
+    """
+
+    def __init__(
+        self, compiled: ov.CompiledModel, io: IoSpec, inputs: Mapping[str, NDArray[Any]], failed: Callable[[], None]
+    ) -> None:
         self._request = compiled.create_infer_request()
+        self._failed = failed
         self._names = [spec.name for spec in io.outputs]
         for spec in io.inputs:
             tensor = ov.Tensor(np.array(inputs[spec.name]), shared_memory=False)
@@ -41,6 +57,12 @@ class OpenVinoBound(Bound):
         self.launch = partial(self._request.infer, share_inputs=True, share_outputs=True)
 
     def outputs(self) -> Mapping[str, NDArray[Any]]:
+        try:
+            self._request.start_async(share_inputs=True)
+            self._request.wait()
+        except Exception:
+            self._failed()
+            raise
         return {name: self._request.get_output_tensor(place).data for place, name in enumerate(self._names)}
 
 
@@ -52,8 +74,12 @@ class OpenVino(Backend):
 
     _compiled: ov.CompiledModel | None = None
     _io: IoSpec | None = None
+    _made_of: tuple[Artifact, Profile] | None = None
+    _broken = False
 
     def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
+        self._made_of = artifact, profile
+        self._bounds: weakref.WeakSet[OpenVinoBound] = weakref.WeakSet()
         core = ov.Core()
         try:
             model = core.read_model(artifact.path)
@@ -69,6 +95,8 @@ class OpenVino(Backend):
                 },
             )
         except RuntimeError as error:
+            if meaning := self.explain(error):
+                raise meaning from error
             raise BuildFailed(f"openvino: {str(error).strip().splitlines()[-1]}") from error
         return artifact
 
@@ -84,7 +112,12 @@ class OpenVino(Backend):
         if self._compiled is None or self._io is None:
             raise Invalid("bind before load")
         check_inputs(self._io, inputs)
-        return OpenVinoBound(self._compiled, self._io, inputs)
+        if self._broken and self._made_of is not None:
+            self.prepare(*self._made_of)
+            self._broken = False
+        bound = OpenVinoBound(self._compiled, self._io, inputs, self._abandon)
+        self._bounds.add(bound)
+        return bound
 
     def facts(self) -> Mapping[str, Any]:
         if self._compiled is None:
@@ -97,8 +130,26 @@ class OpenVino(Backend):
             "streams": int(self._compiled.get_property("NUM_STREAMS")),
         }
 
+    def explain(self, error: Exception) -> BackendError | None:
+        if not isinstance(error, RuntimeError):
+            return None
+        lines = (line.strip() for line in str(error).splitlines())
+        words = next((line for line in lines if _ALLOCATION.search(line)), None)
+        return OutOfMemory(f"openvino: {words}") if words else None
+
     def close(self) -> None:
         self._compiled = None
+
+    def _abandon(self) -> None:
+        """Keep a model that has failed, and all that belongs to it, for ever; the next `bind` compiles it anew.
+
+        All later inferences of its graph fail as well, whatever their size, and to destroy it ends the process
+        ("pure virtual method called", SIGSEGV). One more reference than there is keeps it past the interpreter's end.
+        """
+        if not self._broken:
+            for kept in (self._compiled, *self._bounds):
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        self._broken = True
 
     def _shapes(self, profile: Profile) -> dict[str, ov.PartialShape]:
         """Return the shape of each input, with the profile's range where an axis has one."""

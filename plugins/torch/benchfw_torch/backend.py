@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,11 +14,12 @@ import torch
 import torch._dynamo
 import torch._inductor
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch._dynamo.utils import counters as dynamo_counters
 from torch._inductor.compile_fx import compile_fx
 
-from benchfw.errors import BuildFailed, Invalid, MissingDependency, OutOfMemory
+from benchfw.errors import BackendError, BuildFailed, Invalid, MissingDependency, OutOfMemory
 from benchfw.spec import Artifact, Backend, Bound, Context, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
 from benchfw_torch.sources import build
@@ -58,10 +61,7 @@ class TorchEager(Backend):
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
-        try:
-            return TorchBound(self._function(), {name: self._tensor(array) for name, array in inputs.items()})
-        except RuntimeError as error:
-            raise _mapped(error) from error
+        return TorchBound(self._function(), {name: self._tensor(array) for name, array in inputs.items()})
 
     def facts(self) -> Mapping[str, Any]:
         return {
@@ -70,6 +70,10 @@ class TorchEager(Backend):
             "threads_effective": torch.get_num_threads(),
             "mkldnn": torch.backends.mkldnn.is_available(),
         }
+
+    def explain(self, error: Exception) -> BackendError | None:
+        words = _out_of_memory(error)
+        return OutOfMemory(words) if words else None
 
     def close(self) -> None:
         self._model = None
@@ -107,7 +111,11 @@ class TorchCompile(TorchEager):
         self._compilations = 0
 
     def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
-        """Compile for every point of the profile, from inductor's cache where it has it."""
+        """Compile for every point of the profile, from inductor's cache where it has it.
+
+        Compiling runs the model. A point that does not fit into memory costs the cases of its size, which will say so
+        themselves; only if the smallest does not fit is there nothing that this artifact could serve.
+        """
         if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++")):
             raise MissingDependency("torch-compile needs a C++ compiler", hint="apt-get install g++")
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(self.context.cache_dir / "inductor")
@@ -126,6 +134,11 @@ class TorchCompile(TorchEager):
             try:
                 self._compiled(**inputs)
             except Exception as error:
+                words = _out_of_memory(error)
+                if words and profile.sizes(point) != profile.sizes("min"):
+                    continue
+                if words:
+                    raise OutOfMemory(f"torch.compile at {point}: {words}") from error
                 raise BuildFailed(f"torch.compile at {point}: {type(error).__name__}: {_first_line(error)}") from error
         return artifact
 
@@ -208,12 +221,26 @@ def _precision(model: nn.Module | None) -> str:
     return "+".join(sorted(_PRECISIONS.get(dtype, str(dtype)) for dtype in dtypes)) or "fp32"
 
 
-def _mapped(error: RuntimeError) -> Exception:
-    """Tell allocation failures from other errors by PyTorch's words for them."""
-    text = str(error)
-    if "DefaultCPUAllocator" in text or "out of memory" in text:
-        return OutOfMemory(_first_line(error))
-    return error
+_ALLOCATION = re.compile(
+    r"DefaultCPUAllocator: (can't allocate|not enough) memory"
+    r"|^(\w+: )?std::bad_alloc$"  # alone, or after the name of the class where dynamo quotes an error
+    r"|CUDA out of memory|CUDA error: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED"
+    r"|: out of memory allocating \d+ bytes|^virtual memory exhausted: "  # GCC, which compiles inductor's code
+    r"|Cannot allocate memory \((os error )?12\)"  # a mapped file of weights: safetensors, torch.load
+)
+"""What PyTorch says, in one line, when memory has run out. Nearly all of its errors are plain RuntimeErrors, and many
+mention memory in another sense (formats, overlap, pinning)."""
+
+
+def _out_of_memory(error: Exception) -> str | None:
+    """Return the line of an error that says that memory has run out; None if none does."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return _first_line(error)
+    if isinstance(error, OSError):  # a compiler that could not be started
+        return str(error) if error.errno == errno.ENOMEM else None
+    if not isinstance(error, (RuntimeError, SafetensorError)):
+        return None
+    return next((line.strip() for line in str(error).splitlines() if _ALLOCATION.search(line.strip())), None)
 
 
 def _first_line(error: Exception) -> str:

@@ -19,6 +19,8 @@ from benchfw.errors import BuildFailed
 from benchfw.spec import Artifact, IoSpec, ModelSource, TensorSpec
 from benchfw_torch.resnet import ResNet18
 
+_WEIGHTS_HINT = "model.weights takes a state dict saved by torch.save(model.state_dict(), …), or a .safetensors file"
+
 BUILTIN: dict[str, tuple[Callable[[], nn.Module], IoSpec]] = {
     "resnet18": (
         ResNet18,
@@ -73,7 +75,7 @@ def _resolve(
     draft = destination / f".{os.getpid()}.safetensors"
     try:
         save_model(model, str(draft))
-        digest = hashlib.sha256(draft.read_bytes()).hexdigest()
+        digest = _sha256_of(draft)
         path = destination / f"{digest}.safetensors"
         os.replace(draft, path)
     finally:
@@ -109,18 +111,40 @@ def _import(target: str, root: Path) -> Callable[[], nn.Module]:
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
-    """Load a state dict; files of other formats and pickles of code are refused."""
+    """Load a state dict; files of other formats and pickles of code are refused, and nothing in them runs.
+
+    Raises:
+        BuildFailed: It is none, or not one of this model.
+    """
     try:
-        state: Mapping[str, Any]
-        if path.suffix == ".safetensors":
-            state = load_file(str(path))
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    except Exception as error:  # torch, zip, pickle and safetensors each have their own
+        model.load_state_dict(_read_weights(path))
+    except BuildFailed:
+        raise
+    except Exception as error:  # torch, zip and safetensors each have their own
+        raise BuildFailed(f"weights {path.name}: {error}", hint=_WEIGHTS_HINT) from error
+
+
+def _read_weights(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".safetensors":
+        return dict(load_file(str(path)))
+    try:
+        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # its message tells how to let code run, which is not on offer
         raise BuildFailed(
-            f"weights {path.name}: {error}", hint="model.weights takes a state dict saved by torch.save, or safetensors"
+            f"weights {path.name}: no state dict, or one that holds more than tensors and would have to run code",
+            hint=_WEIGHTS_HINT,
         ) from error
+    return state
+
+
+def _sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _sources_below(root: Path) -> list[str]:

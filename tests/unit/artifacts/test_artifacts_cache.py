@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchfw.artifacts import Cache
+from benchfw.artifacts import cache as cache_module
 from benchfw.artifacts.builder import check_requirements, distributions
 from benchfw.artifacts.cache import sha256_of
-from benchfw.errors import MissingDependency
+from benchfw.errors import BuildFailed, MissingDependency
 from benchfw.spec.artifact import Artifact
 
 RECIPE: dict[str, Any] = {
@@ -187,3 +190,64 @@ def test_missing_and_old_packages_are_named_with_the_remedy(packages: dict[str, 
         check_requirements("it", ["onnx>=1.19"], packages, "pip install onnx")
     assert "it needs onnx>=1.19" in caught.value.message
     assert caught.value.hint == "pip install onnx"
+
+
+# --- where there is no folder for it ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A user without a home, in a folder of their own; the temporary folder is `tmp`."""
+    for name in ("BENCHFW_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(atexit, "register", lambda *call, **options: None)
+    cache_module._temporary_root.cache_clear()
+    yield tmp_path
+    cache_module._temporary_root.cache_clear()
+
+
+def _folder_of(path: str) -> Callable[[str], str]:
+    return lambda name: f"{path}/{name}"
+
+
+def test_without_a_folder_it_is_temporary_private_and_says_so(no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", _folder_of("~/.cache"))  # as earlier versions of it answer
+    cache = Cache.default()
+    assert cache.root.parent == no_cache / "tmp" and cache.root.stat().st_mode & 0o777 == 0o700
+    assert str(cache.root) in cache.notice and "BENCHFW_CACHE" in cache.notice
+    assert Cache.default() == cache, "one for the whole process"
+    assert cache.models.is_dir()
+    assert [path.name for path in no_cache.iterdir()] == ["tmp"]
+
+
+def test_a_home_that_cannot_be_found_or_written(no_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(name: str) -> str:
+        raise RuntimeError("no home")
+
+    (no_cache / "file").touch()
+    for answer in (homeless, _folder_of(f"{no_cache}/none/.cache"), _folder_of(f"{no_cache}/file/.cache")):
+        monkeypatch.setattr("platformdirs.user_cache_dir", answer)
+        assert Cache.default().notice
+    assert not (no_cache / "none").exists(), "a home that is not there is not made"
+    monkeypatch.setattr("platformdirs.user_cache_dir", _folder_of(f"{no_cache}/.cache"))
+    assert Cache.default() == Cache(no_cache / ".cache/benchfw")
+
+
+def test_where_nothing_can_be_written_the_message_says_what_to_set(
+    no_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", _folder_of("~/.cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(no_cache / "none"))
+    with pytest.raises(BuildFailed, match="no folder to write to") as caught:
+        Cache.default()
+    assert "BENCHFW_CACHE" in str(caught.value.hint) and "TMPDIR" in str(caught.value.hint)
+    (no_cache / "file").touch()
+    monkeypatch.setenv("BENCHFW_CACHE", "file")
+    chosen = Cache.default()
+    assert chosen.root == no_cache / "file", "absolute: workers may have another folder"
+    with pytest.raises(BuildFailed, match="cannot be made"):
+        _ = chosen.models

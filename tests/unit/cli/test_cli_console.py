@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from benchfw.cli import console, main
 from benchfw.cli.session import exit_code
+from benchfw.executors.local import Outcome
 
 ROW: dict[str, Any] = {
     "scenario": "s",
@@ -146,7 +148,7 @@ def test_a_report_has_a_table_per_sweep_and_says_what_is_next(
     assert out.count("SKIPPED absent: no plugin") == 1, "a backend is skipped once, not once per case"
     assert "CRASH net/bad/c: signal 11, see logs/bad.log" in out
     assert "NOT_CONVERGED 1 cases" in out
-    assert "benchfw show run-id" in out
+    assert f"benchfw show {tmp_path}" in out
     assert str(tmp_path) in out
 
 
@@ -183,9 +185,10 @@ def test_a_report_without_rows(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     ],
 )
 def test_exit_codes_of_a_run(statuses: list[str], code: int, strict: int) -> None:
-    rows = [{"status": status} for status in statuses]
-    assert exit_code(rows, strict=False) == code
-    assert exit_code(rows, strict=True) == strict
+    outcome = Outcome(run_id="r", folder=Path(), rows=[{"status": status} for status in statuses])
+    assert exit_code(outcome, strict=False) == code
+    assert exit_code(outcome, strict=True) == strict
+    assert exit_code(replace(outcome, interrupted="by a test"), strict=False) == 130
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:

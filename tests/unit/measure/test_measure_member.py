@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchfw.artifacts import Made
 from benchfw.errors import BuildFailed, OutOfMemory
 from benchfw.measure.judge import add_speedup, add_warnings
-from benchfw.measure.member import KEEP_MIN, REWARM_MAX, REWARM_NS, Block, Member, _rewarm
+from benchfw.measure.member import KEEP_MIN, REWARM_MAX, REWARM_NS, Block, Failure, Member, _rewarm
 from benchfw.measure.rows import block_rows, case_row, iteration_columns, planned_row, shape_rows
 from benchfw.measure.session import Instance, LiveSession
 from benchfw.measure.settings import Settings
@@ -230,7 +230,7 @@ def test_the_first_failure_stays() -> None:
     member = _member(FIXED)
     member.fail(OutOfMemory("too large", hint="a smaller batch"))
     member.fail(BuildFailed("later"))
-    assert member.failure == ("OOM", "too large (a smaller batch)")
+    assert member.failure == Failure(status="OOM", status_reason="too large (a smaller batch)")
     assert not member.alive and not member.ready
 
 

@@ -58,7 +58,7 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=10,
 )
-_KEYS = st.text(max_size=8).filter(lambda key: key not in ("type", "arrays"))
+_KEYS = st.text(max_size=8).filter(lambda key: key not in ("type", "number", "arrays"))
 
 
 @modest
@@ -113,13 +113,13 @@ def test_layouts(pair: tuple[Channel, Channel], array: NDArray[Any]) -> None:
 def test_messages_arrive_in_order_both_ways(pair: tuple[Channel, Channel]) -> None:
     one, other = pair
     for number in range(3):
-        one.send(Message("ask", {"number": number}))
+        one.send(Message("ask", {"value": number}))
     for number in range(3):
         message = other.receive(timeout=5)
-        assert message is not None and message.values == {"number": number}
-        other.send(Message("ok", {"number": number}), timeout=5)
+        assert message is not None and message.values == {"value": number}
+        other.send(Message("ok", {"value": number}), timeout=5)
         answer = one.receive(timeout=5)
-        assert answer is not None and answer.values == {"number": number}
+        assert answer is not None and answer.values == {"value": number}
 
 
 def test_messages_larger_than_the_pipe(pair: tuple[Channel, Channel]) -> None:
@@ -134,7 +134,7 @@ def test_messages_larger_than_the_pipe(pair: tuple[Channel, Channel]) -> None:
     np.testing.assert_array_equal(received.arrays["a"], array)
 
 
-@pytest.mark.parametrize("name", ["type", "arrays"])
+@pytest.mark.parametrize("name", ["type", "number", "arrays"])
 def test_values_cannot_replace_what_the_protocol_needs(pair: tuple[Channel, Channel], name: str) -> None:
     with pytest.raises(ProtocolError):
         pair[0].send(Message("ok", {name: "other"}))
@@ -156,22 +156,27 @@ def test_arrays_of_objects_are_refused(pair: tuple[Channel, Channel]) -> None:
         b"[1, 2]",
         b'"text"',
         b"{}",
-        b'{"type": "ok"}',
+        b'{"type": "ok", "number": 1}',
+        b'{"type": "ok", "arrays": []}',
+        b'{"type": "ok", "number": 2, "arrays": []}',
+        b'{"type": "ok", "number": "1", "arrays": []}',
         b'{"arrays": []}',
-        b'{"type": "ok", "arrays": 5}',
-        b'{"type": "ok", "arrays": [5]}',
-        b'{"type": "ok", "arrays": [{"name": "a"}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "nonsense", "shape": []}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "(", "shape": []}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "O", "shape": [1]}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "<M8[s]", "shape": [1]}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "f4,f4", "shape": [1]}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": ">f4", "shape": [1]}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "<f4", "shape": [-1]}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "<f4", "shape": [-1, -1]}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "<f4", "shape": ["x"]}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "<f4", "shape": 3}]}',
-        b'{"type": "ok", "arrays": [{"name": "a", "dtype": "<f8", "shape": [10000000000]}]}',
+        b'{"type": "ok", "number": 1, "arrays": 5}',
+        b'{"type": "ok", "number": 1, "arrays": [5]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a"}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "nonsense", "shape": []}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "(", "shape": []}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "O", "shape": [1]}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "<M8[s]", "shape": [1]}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "f4,f4", "shape": [1]}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": ">f4", "shape": [1]}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "<f4", "shape": [-1]}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "<f4", "shape": [-1, -1]}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "<f4", "shape": ["x"]}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "<f4", "shape": 3}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "<f8", "shape": [10000000000]}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "<f8", "shape": [1e400]}]}',
+        b'{"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "<f8", "shape": [' + b"1," * 64 + b"1]}]}",
         b"[" * 50_000,
     ],
     ids=lambda header: header[:70].decode(errors="replace"),
@@ -211,7 +216,7 @@ def test_the_end_between_messages_is_none(pair: tuple[Channel, Channel]) -> None
     assert other.receive(timeout=5) is None
 
 
-_WHOLE = _frame({"type": "ok", "arrays": [{"name": "a", "dtype": "<f4", "shape": [2]}]}, bytes(8))
+_WHOLE = _frame({"type": "ok", "number": 1, "arrays": [{"name": "a", "dtype": "<f4", "shape": [2]}]}, bytes(8))
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 10, len(_WHOLE) - 8, len(_WHOLE) - 1])
@@ -256,3 +261,27 @@ def test_closing_twice_is_harmless() -> None:
     channel.close()
     channel.close()
     assert (channel.read_fd, channel.write_fd) == (-1, -1)
+
+
+def test_an_answer_that_somebody_else_wrote_is_found_by_the_next_one(pair: tuple[Channel, Channel]) -> None:
+    one, other = pair
+    os.write(other.write_fd, _frame({"type": "ok", "number": 1, "arrays": []}))
+    other.send(Message("ok"))
+    assert one.receive(timeout=5) == Message("ok")
+    with pytest.raises(ProtocolError, match="number 1 arrived, 2 was due"):
+        one.receive(timeout=5)
+
+
+def test_waiting_looks_whether_it_still_makes_sense() -> None:
+    read, write = os.pipe()
+    looks: list[None] = []
+
+    def idle() -> None:
+        looks.append(None)
+        if len(looks) == 3:
+            raise WorkerCrashed("gone")
+
+    channel = Channel(read, write, idle=idle)
+    with pytest.raises(WorkerCrashed, match="gone"):
+        channel.receive(timeout=60)
+    channel.close()
