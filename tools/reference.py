@@ -33,9 +33,9 @@ RUN_LAYOUT = """\
       cases/part-*.parquet   one folder per table below, one part per cohort; a table without rows has no folder
       logs/<session>.log     stdout and stderr of the workers; `artifacts.log` is that of resolving and converting
 
-A part that the journal does not name is not read, nor one of a cohort that a later line replaces. `state` in the manifest
-is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `show --list` calls it
-`killed`. Files are Parquet with zstd and a checksum per page.
+A part that the journal does not name is not read, nor one of a cohort that a later line replaces. `state` in the
+manifest is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `show --list`
+calls it `killed`. Files are Parquet with zstd and a checksum per page.
 """
 EXIT_CODES = """\
 Exit codes: 0 done; 2 wrong usage or scenario; 3 a case failed, or another error of benchfw; 5 an accuracy check failed;

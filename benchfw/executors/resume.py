@@ -64,7 +64,7 @@ def earlier_statuses(
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Name every field that differs, with both values; a plugin or package that was not there before is no difference."""
+    """Name every field that differs, with both values. A plugin or package that has come since is no difference."""
     old, new = dict(_flat(then)), dict(_flat(json.loads(json.dumps(now, default=str))))
     return [
         f"{key}: {old.get(key, _NOTHING)} then, {new.get(key, _NOTHING)} now"
