@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -22,6 +24,7 @@ from benchfw.errors import (
     OutOfMemory,
     PluginError,
     ProtocolError,
+    ResultError,
     WorkerCrashed,
     WorkerTimeout,
 )
@@ -130,13 +133,15 @@ class Worker:
         distributions: Packages whose versions `hello` shall tell.
         timeout: Seconds that it may take to answer `hello`.
         stop: Ends every wait for an answer, unless it is deferred.
+        mark: Begins the mark of the worker and its descendants: that of the run.
 
     Attributes:
         hello: What the worker says of itself.
         dropped_bytes: What the log has lost because there was too much of it.
 
     Raises:
-        MissingDependency: The interpreter does not start, or lacks numpy.
+        MissingDependency: The interpreter cannot be started, or lacks numpy.
+        ResultError: The log cannot be written.
         WorkerCrashed, WorkerTimeout, ProtocolError: It did not answer `hello`, or speaks another protocol.
     """
 
@@ -151,14 +156,16 @@ class Worker:
         distributions: Iterable[str] = (),
         timeout: float = HELLO_TIMEOUT_S,
         stop: Stop | None = None,
+        mark: str = "",
     ) -> None:
         self.log = log
         self.dropped_bytes = 0
         self._python = python
         self._stop = stop or Stop()
         self._held = False
-        self._stage = "hello"
-        self._mark = secrets.token_hex(8)
+        self._stage: str | None = "hello"
+        self._death: CaseError | None = None
+        self._mark = f"{mark}/{secrets.token_hex(8)}"
         self._memory = cgroups.memory_groups()
         self._oom_kills = cgroups.oom_kills(groups=self._memory)
         environ = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", MARK: self._mark}
@@ -171,7 +178,14 @@ class Worker:
         os.set_blocking(from_parent, False)
         self._channel = Channel(from_worker, from_parent, idle=self._look)
         try:
-            with log.open("ab") as output:
+            output = log.open("ab")
+        except OSError as error:
+            self._channel.close()
+            os.close(to_worker)
+            os.close(to_parent)
+            raise ResultError(f"{log} cannot be written: {error.strerror}") from error
+        try:
+            with output:
                 self._process = subprocess.Popen(
                     [python, str(code), str(to_worker), str(to_parent)],
                     stdin=subprocess.DEVNULL,
@@ -183,7 +197,9 @@ class Worker:
                 )
         except OSError as error:
             self._channel.close()
-            raise MissingDependency(f"the interpreter {python} does not start: {error.strerror or error}") from error
+            text = f"the interpreter {python} does not start: {error.strerror or error}"
+            lacking = isinstance(error, FileNotFoundError | PermissionError) or error.errno == errno.ENOEXEC
+            raise (MissingDependency if lacking else WorkerCrashed)(text) from error
         finally:
             os.close(to_worker)
             os.close(to_parent)
@@ -192,7 +208,6 @@ class Worker:
                 "hello", timeout, protocol=protocol.VERSION, distributions=sorted(distributions)
             ).values
             self._memory = cgroups.memory_groups(self.pid)  # what starts it may have put it into another group
-            self._oom_kills = cgroups.oom_kills(groups=self._memory)
             if self.hello.get("protocol") != protocol.VERSION:
                 raise ProtocolError(
                     f"the worker speaks protocol {self.hello.get('protocol')!r}, this benchfw {protocol.VERSION}"
@@ -224,21 +239,24 @@ class Worker:
             WorkerCrashed, WorkerTimeout, ProtocolError: The worker is killed and cannot be asked again.
             Interrupted: The run is to end. A worker that has been asked already is killed: nobody waits for its answer.
         """
-        self._stage = kind
+        if self._channel.write_fd < 0:
+            raise WorkerCrashed(f"the worker is gone, {kind!r} cannot be asked")
+        self._stop.check()
+        if self.alive:  # what killed it before now was counted before now
+            self._stage = kind
+            self._oom_kills = cgroups.oom_kills(groups=self._memory)
         try:
             answer = self._exchange(kind, timeout, values)
+            self._stage = None
             if answer.type == "error":
                 known = BACKEND_ERRORS.get(str(answer.values.get("error")), BackendError)
                 raise known(str(answer.values.get("message")), hint=answer.values.get("hint"))
         except CaseError as error:
-            error.stage, error.log = kind, str(self.log)
+            error.stage, error.log = self._stage or kind, str(self.log)
             raise
         return answer
 
     def _exchange(self, kind: str, timeout: float, values: Mapping[str, Any]) -> Message:
-        if self._channel.write_fd < 0:
-            raise WorkerCrashed(f"the worker is gone, {kind!r} cannot be asked")
-        self._stop.check()
         try:
             self._channel.send(Message(kind, values), timeout=timeout)
             answer = self._channel.receive(timeout)
@@ -247,13 +265,13 @@ class Worker:
             self.kill()
             text = f"no answer to {kind!r} within {timeout:.0f} s{stopped}"
             raise WorkerTimeout(text, hint=self._last_words()) from None
-        except (ProtocolError, Interrupted):
-            self.kill()
-            raise
         except WorkerCrashed:
             answer = None
+        except BaseException:  # whatever it was, the next answer would be the one to this question
+            self.kill()
+            raise
         if answer is None:
-            raise self._epitaph()
+            raise self.death()
         return answer
 
     def hold(self) -> None:
@@ -329,25 +347,32 @@ class Worker:
             with self.log.open("ab") as file:
                 file.write(b"\n[benchfw: %d bytes were dropped here]\n" % dropped + end)
 
+    def death(self) -> CaseError:
+        """Say how the process ended; a worker that has closed its pipe ends now or is made to."""
+        if self._death is None:
+            self._death = self._epitaph()
+            self._death.stage, self._death.log = self._stage, str(self.log)
+        return self._death
+
     def _epitaph(self) -> CaseError:
-        """Say how the process ended; it has closed its pipe, so that it ends now or is made to."""
+        where = f"in {self._stage!r}" if self._stage else "while it was not asked for anything"
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(EXIT_TIMEOUT_S)
         code = self._process.poll()
         self.kill()
         error: CaseError
         if code is None:
-            error = WorkerCrashed(f"the worker closed its pipe in {self._stage!r}", hint=self._last_words())
+            error = WorkerCrashed(f"the worker closed its pipe {where}", hint=self._last_words())
         elif code == _NO_NUMPY and self._stage == "hello":
             error = MissingDependency(f"the interpreter {self._python} has no numpy", hint="install numpy there")
         elif code >= 0:
-            error = WorkerCrashed(f"the worker exited with {code} in {self._stage!r}", hint=self._last_words())
+            error = WorkerCrashed(f"the worker exited with {code} {where}", hint=self._last_words())
         else:
             name = _signal_name(-code)
             if -code == signal.SIGKILL and cgroups.oom_kills(groups=self._memory) > self._oom_kills:
-                error = OutOfMemory(f"the kernel killed the worker for memory in {self._stage!r}")
+                error = OutOfMemory(f"the kernel killed the worker for memory {where}")
             else:
-                error = WorkerCrashed(f"the worker was ended by {name} in {self._stage!r}", hint=self._last_words())
+                error = WorkerCrashed(f"the worker was ended by {name} {where}", hint=self._last_words())
             error.signal = name
         return error
 
@@ -368,15 +393,15 @@ def log_tail(log: Path) -> str:
 
 
 def kill_marked(mark: str) -> list[int]:
-    """Kill every process whose environment carries a worker's mark, and return their pids.
+    """Kill every process whose environment carries a mark, or one that begins with it and `/`; return their pids.
 
     A process that a worker forked stays in its group unless it leaves it; its environment goes with it. One that
     leaves the group and also gives itself another environment is not found.
     """
-    wanted = f"{MARK}={mark}".encode()
+    wanted = re.compile(rb"(?:^|\0)" + re.escape(f"{MARK}={mark}".encode()) + rb"(?:/[^\0]*)?(?:\0|$)")
     killed: list[int] = []
     for _ in range(3):  # one that forks while it is being looked for is found the next time
-        found = [pid for pid in _pids() if wanted in _environ(pid) and _state(pid) != "Z"]
+        found = [pid for pid in _pids() if wanted.search(_environ(pid)) and _state(pid) != "Z"]
         if not found:
             break
         for pid in found:
@@ -393,11 +418,11 @@ def _pids() -> list[int]:
         return []
 
 
-def _environ(pid: int) -> list[bytes]:
+def _environ(pid: int) -> bytes:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
-        return []
+        return b""
 
 
 def _state(pid: int) -> str:

@@ -6,6 +6,7 @@ import codecs
 import json
 import math
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchfw.cli.text import json_printable, printable
+from benchfw.store.files import run_argument
 
 Row = Mapping[str, Any]
 _SWEEPS = {
@@ -28,6 +30,8 @@ _SWEEPS = {
 }
 _WIDTH = 140
 _UNITS = {"ms": 1e6, "µs": 1e3}
+_LARGE = 1e15
+"""Numbers beyond that nobody measures; they are shown so that they take no more room than others."""
 
 
 class _Console(Console):
@@ -63,32 +67,39 @@ def print_table(console: Console, table: Table) -> None:
 
 
 def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> None:
-    """Print the results of one run: one table per sweep, skips, failures, and what to type next."""
+    """Print the results of one run: one table per sweep, skips, failures, and what to type next.
+
+    Results may come from a stranger: in a cell that says nothing or makes no sense is a `-`.
+    """
     if as_json:
         print_json({"run_id": run_id, "folder": str(folder), "cases": list(rows)})
         return
     console = make_console()
     first = rows[0] if rows else {}
+    scenario, model, device, threads, effort = (
+        _text(first, column) for column in ("scenario", "model", "device", "threads", "effort")
+    )
     console.print(
         literal(
-            f"{first.get('scenario')}: {first.get('model')} on {first.get('device')}, {first.get('threads')} threads, "
-            f"effort {first.get('effort')}; latency of one inference at a time, [95 % interval of the median]",
+            f"{scenario}: {model} on {device}, {threads} threads, effort {effort}; "
+            "latency of one inference at a time, [95 % interval of the median]",
             style="bold",
         ),
         soft_wrap=True,
     )
     for kind, title in _SWEEPS.items():
-        chosen = [row for row in rows if kind in str(row["sweep"]).split("+") and row["status"] == "OK"]
+        chosen = [row for row in rows if kind in _text(row, "sweep").split("+") and row.get("status") == "OK"]
         if chosen:
             console.print()
             print_table(console, _sweep_table(title, chosen))
     _print_reasons(console, rows)
     console.print()
     code = f"import benchfw; print(benchfw.load({str(folder)!r}).cases)"
+    code = f'"{code}"' if shlex.quote(str(folder)) == str(folder) else shlex.quote(code)
     for line in (
         f"results: {folder}",
-        f"next:    {_program('benchfw')} show {run_id if folder.parent == Path('results') else folder}",
-        f'         {_program("python")} -c "{code}"',
+        f"next:    {_program('benchfw')} show {run_argument(folder)}",
+        f"         {_program('python')} -c {code}",
     ):
         console.print(literal(line), soft_wrap=True)
 
@@ -99,11 +110,11 @@ def _program(name: str) -> str:
     found = shutil.which(name)
     if not path.is_file() or (found and Path(found).absolute() == path.absolute()):
         return name
-    return os.path.relpath(path)
+    return shlex.quote(os.path.relpath(path))
 
 
 def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
-    unit = "ms" if max(row["latency_p50_ns"] for row in rows) >= _UNITS["ms"] else "µs"
+    unit = "ms" if max(_finite(row.get("latency_p50_ns")) or 0 for row in rows) >= _UNITS["ms"] else "µs"
     table = Table(title=literal(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
     for name, justify in (
         ("shape" if any("=" in _shape(row) for row in rows) else "batch", "right"),
@@ -119,50 +130,57 @@ def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
     ):
         table.add_column(name, justify=justify, no_wrap=True, header_style="underline")  # type: ignore[arg-type]
     last = None
-    for row in sorted(rows, key=lambda row: (row["batch"] or 0, row["shape"])):
-        place = (row["batch"], row["shape"])
+    for row in sorted(rows, key=lambda row: (row.get("batch") or 0, _text(row, "shape"))):
+        place = (row.get("batch"), row.get("shape"))
         if last is not None and place != last:
             table.add_section()
             table.add_row()
         last = place
-        table.add_row(*(literal(cell) for cell in _cells(row, unit)), style="" if row["verdict"] == "VALID" else "dim")
+        style = "" if row.get("verdict") == "VALID" else "dim"
+        table.add_row(*(literal(cell) for cell in _cells(row, unit)), style=style)
     return table
 
 
 def _cells(row: Row, unit: str) -> Iterable[str]:
-    speedup, median = row.get("speedup"), row["latency_p50_ns"]
-    low, high = row.get("latency_p50_low_ns"), row.get("latency_p50_high_ns")
+    speedup, median = _finite(row.get("speedup")), row.get("latency_p50_ns")
+    low, high = _finite(row.get("latency_p50_low_ns")), _finite(row.get("latency_p50_high_ns"))
     yield _shape(row)
-    yield str(row["name"]) + ("" if row["precision"] == "fp32" else f" {row['precision']}")
-    yield str(row["profile"])
+    yield _text(row, "name") + ("" if row.get("precision") in ("fp32", None) else f" {row['precision']}")
+    yield _text(row, "profile")
     yield _number(row.get("throughput_samples_s"))
     yield _scaled(median, unit)
     yield "" if low is None or high is None else f"[{_scaled(low, unit, median)}, {_scaled(high, unit, median)}]"
     yield _scaled(row.get("latency_p99_ns"), unit, median)
-    yield "-" if speedup is None else f"{speedup:.2f}x"
+    yield "-" if speedup is None else f"{speedup:.2f}x" if abs(speedup) < _LARGE else f"{speedup:.3e}x"
     yield _error(row)
-    yield str(row["verdict"])
+    yield _text(row, "verdict")
 
 
 def _error(row: Row) -> str:
     """Return the distance to the reference, or that this is the reference."""
-    error = row.get("rel_l2")
+    error = _finite(row.get("rel_l2"))
     if error is None:
         return "-"
     if error == 0:
-        return "reference" if row.get("reference") == row["name"] else "0"
+        return "reference" if row.get("reference") == row.get("name") else "0"
     return f"{error:.0e}"
 
 
 def _shape(row: Row) -> str:
     """Return the batch, or all axes if there are others: `8`, `1-8` for a mixture, `batch=4 words=16-19`."""
-    sizes = {
-        axis: f"{size[0]}-{size[1]}" if isinstance(size, list) else str(size)
-        for axis, size in json.loads(row["shape"]).items()
-    }
+    try:
+        shape = json.loads(_text(row, "shape"))
+    except (ValueError, RecursionError):
+        return "-"
+    sizes = {axis: _size(size) for axis, size in shape.items()} if isinstance(shape, dict) else {}
     if set(sizes) == {"batch"}:
         return sizes["batch"]
     return " ".join(f"{axis}={size}" for axis, size in sorted(sizes.items())) or "-"
+
+
+def _size(size: Any) -> str:
+    ends = size if isinstance(size, list) and len(size) == 2 else [size]
+    return "-".join(map(str, ends)) if all(type(end) is int for end in ends) else "-"
 
 
 def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
@@ -170,30 +188,31 @@ def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
     seen = set()
     lines = []
     for row in rows:
-        key = (row["name"], row["status"], row["status_reason"])
-        if row["status"] in ("SKIPPED", "UNSUPPORTED"):
+        status, name, reason = key = (_text(row, "status"), _text(row, "name"), _text(row, "status_reason"))
+        if status in ("SKIPPED", "UNSUPPORTED"):
             if key not in seen:
-                lines.append(f"{row['status']} {row['name']}: {row['status_reason']}")
-        elif row["status"] == "INTERRUPTED":
+                lines.append(f"{status} {name}: {reason}")
+        elif status == "INTERRUPTED":
             continue
-        elif row["status"] != "OK":
+        elif status != "OK":
             log = f", see {row['log']}" if row.get("log") else ""
-            lines.append(f"{row['status']} {row['case_id']}: {row['status_reason']}{log}")
+            lines.append(f"{status} {_text(row, 'case_id')}: {reason}{log}")
         seen.add(key)
-    stopped = [row for row in rows if row["status"] == "INTERRUPTED"]
+    stopped = [row for row in rows if row.get("status") == "INTERRUPTED"]
     if stopped:
-        lines.append(f"INTERRUPTED {len(stopped)} cases: {stopped[-1]['status_reason']}")
-    contended = [row for row in rows if row["status"] == "OK" and row["verdict"] == "CONTENDED"]
+        lines.append(f"INTERRUPTED {len(stopped)} cases: {_text(stopped[-1], 'status_reason')}")
+    measured = [row for row in rows if row.get("status") == "OK"]
+    contended = [row for row in measured if row.get("verdict") == "CONTENDED"]
     if contended:
         lines.append(
-            f"CONTENDED {len(contended)} cases: {contended[0]['verdict_reason']}; "
+            f"CONTENDED {len(contended)} cases: {_text(contended[0], 'verdict_reason')}; "
             "these numbers are those of two runs that share a machine: measure them again alone"
         )
-    loose = [row for row in rows if row["status"] == "OK" and row["verdict"] == "NOT_CONVERGED"]
+    loose = [row for row in measured if row.get("verdict") == "NOT_CONVERGED"]
     if loose:
         lines.append(
             f"NOT_CONVERGED {len(loose)} cases: in the time given they did not get as precise as effort "
-            f"{loose[0]['effort']} wants (column verdict_reason); read their intervals, not their medians; "
+            f"{_text(loose[0], 'effort')} wants (column verdict_reason); read their intervals, not their medians; "
             "for more time: --set measure.budget=10min"
         )
     if lines:
@@ -221,17 +240,30 @@ def _clean(value: Any) -> Any:
 
 def _scaled(value: float | None, unit: str, like: float | None = None) -> str:
     """Write nanoseconds in a unit, with the decimals of another value so that an interval lines up with it."""
-    if value is None or not math.isfinite(value):
+    value, like = _finite(value), _finite(like)
+    if value is None:
         return "-"
     scale = _UNITS[unit]
-    return _number(value / scale) if like is None else f"{value / scale:.{_decimals(like / scale)}f}"
+    if like is None or abs(value / scale) >= _LARGE:
+        return _number(value / scale)
+    return f"{value / scale:.{_decimals(like / scale)}f}"
 
 
 def _number(value: float | None) -> str:
     """Write a number with four significant digits."""
-    if value is None or not math.isfinite(value):
+    value = _finite(value)
+    if value is None:
         return "-"
-    return f"{value:.{_decimals(value)}f}"
+    return f"{value:.{_decimals(value)}f}" if abs(value) < _LARGE else f"{value:.3e}"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _text(row: Row, column: str) -> str:
+    value = row.get(column)
+    return "-" if value is None else str(value)
 
 
 def _decimals(value: float) -> int:

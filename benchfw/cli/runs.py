@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchfw.cli.text import say
 from benchfw.errors import ResultError
+from benchfw.store import reader
 from benchfw.store.journal import is_being_written
-from benchfw.store.reader import PREFIX, Results, ResultWarning, find_runs
+from benchfw.store.reader import PREFIX, find_runs
 
 
 def find_run(run: str, results: Path) -> Path:
@@ -28,7 +28,8 @@ def find_run(run: str, results: Path) -> Path:
     runs = find_runs(results)
     if run == "latest":
         return runs[-1]
-    found = [folder for folder in runs if folder.name.removeprefix(PREFIX).startswith(run)]
+    ids = {folder.name.removeprefix(PREFIX): folder for folder in runs}
+    found = [ids[run]] if run in ids else [folder for run_id, folder in ids.items() if run_id.startswith(run)]
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs"
         raise ResultError(f"{what} in {results} begin with {run!r}", hint="`benchfw show --list` lists them")
@@ -43,10 +44,7 @@ def state_of(folder: Path, manifest: Mapping[str, Any]) -> str:
 
 def read_cases(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of the table `cases` of one run; what cannot be read is told on stderr."""
-    results = Results([folder])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResultWarning)
-        rows: list[dict[str, Any]] = results.table("cases").to_pylist()
-    for problem in results.problems:
+    rows, problems = reader.read_cases(folder)
+    for problem in problems:
         say(f"warning: {problem}")
     return rows

@@ -19,6 +19,7 @@ from benchfw.measure import Event
 from benchfw.measure.events import RunStarted
 from benchfw.plugins import Registry, discover
 from benchfw.scenario import Loaded, from_document, load
+from benchfw.store.files import PREFIX, resume_command
 from benchfw.store.reader import read_manifest
 from benchfw.supervisor import Stop
 
@@ -96,7 +97,8 @@ def run(
     wanted = frozenset(sweeps)
     if wanted and not wanted & kinds:
         raise UsageError(f"--sweep {', '.join(sorted(wanted))}: the scenario has only {', '.join(sorted(kinds))}")
-    with stoppable(quiet=quiet) as stop, progress(quiet=quiet) as notify, _resumable(notify, out) as show:
+    resumed = resume.folder if resume else None
+    with stoppable(quiet=quiet) as stop, progress(quiet=quiet) as notify, _resumable(notify, out, resumed) as show:
         return run_scenario(
             loaded,
             registry,
@@ -145,33 +147,28 @@ def stoppable(*, quiet: bool) -> Iterator[Stop]:
 
 
 @contextlib.contextmanager
-def _resumable(notify: Callable[[Event], None], out: Path) -> Iterator[Callable[[Event], None]]:
+def _resumable(notify: Callable[[Event], None], out: Path, resumed: Path | None) -> Iterator[Callable[[Event], None]]:
     """Show events as long as there is somebody to show them to, and tell how to go on with a run that failed."""
-    started: list[str] = []
+    started: list[Path] = []
 
     def show(event: Event) -> None:
         if isinstance(event, RunStarted):
-            started.append(event.run_id)
+            started.append(resumed or out / f"{PREFIX}{event.run_id}")
         with contextlib.suppress(OSError, ValueError):  # the terminal has gone: that is no reason to lose a run
             notify(event)
 
     try:
         yield show
     except (BenchfwError, KeyboardInterrupt) as error:
-        if started and not isinstance(error, UsageError) and (out / f"run={started[0]}").is_dir():
-            say(f"what is finished is stored; to go on: {resume_command(started[0], out)}")
+        if started and not isinstance(error, UsageError) and started[0].is_dir():
+            say(f"what is finished is stored; to go on: {resume_command(started[0])}")
         raise
 
 
-def resume_command(run_id: str, out: Path) -> str:
-    """Return what to type to go on with a run."""
-    return f"benchfw run --resume {run_id}" + ("" if out == Path("results") else f" --out {out}")
-
-
-def tell_how_to_resume(outcome: Outcome, out: Path) -> None:
+def tell_how_to_resume(outcome: Outcome, out: Path | None = None) -> None:
     """Print the command that goes on with an interrupted run."""
     if outcome.interrupted:
-        say(f"{outcome.interrupted}; to go on: {resume_command(outcome.run_id, out)}")
+        say(f"{outcome.interrupted}; to go on: {resume_command(outcome.folder)}")
 
 
 def exit_code(outcome: Outcome, *, strict: bool) -> int:

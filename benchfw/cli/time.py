@@ -88,7 +88,7 @@ def command(
         quiet=as_json,
     )
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
-    session.tell_how_to_resume(outcome, out)
+    session.tell_how_to_resume(outcome)
     return session.exit_code(outcome, strict=True)
 
 

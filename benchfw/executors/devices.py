@@ -90,8 +90,8 @@ class Devices:
 
     def _take(self, wait: bool, notify: Callable[[str], None], stop: Stop) -> None:
         told = None
-        while not self._try():
-            owner = self.others() or "another run"
+        while (owner := self.others()) or not self._try():
+            owner = owner or "another run"
             if not wait:
                 raise DeviceBusy(
                     f"{owner} measures on the same CPUs", hint="wait for it, or --allow-shared (rows say CONTENDED)"
@@ -129,7 +129,7 @@ class Devices:
         for path in sorted(self._folder.glob("run-*.json")):
             if self._presence and path == self._presence[0]:
                 continue
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, RecursionError):  # anybody may write here
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
                     if _is_free(descriptor):
@@ -138,7 +138,8 @@ class Devices:
                     owner = json.loads(os.read(descriptor, _MAX_BYTES))
                 finally:
                     os.close(descriptor)
-                if isinstance(owner, dict) and isinstance(owner.get("devices"), list):
+                devices = owner.get("devices") if isinstance(owner, dict) else None
+                if isinstance(devices, list) and all(isinstance(name, str) for name in devices):
                     yield owner
 
     def _release(self) -> None:

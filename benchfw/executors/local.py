@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 from benchfw.artifacts import Builder, Cache
 from benchfw.artifacts.builder import distributions
 from benchfw.environments import DEFAULT, Environment, thread_variables, usable_cpus
-from benchfw.errors import BenchfwError, CaseError, Interrupted, OutOfMemory, UsageError
+from benchfw.errors import BenchfwError, CaseError, Interrupted, Invalid, OutOfMemory, UsageError
 from benchfw.executors.devices import Devices, cpus
 from benchfw.executors.manifest import Manifest
-from benchfw.executors.resume import Resume, earlier_statuses
+from benchfw.executors.resume import Resume, earlier_statuses, refuse
 from benchfw.executors.scratch import scratch
 from benchfw.measure import Conductor, Event, Settings
 from benchfw.measure.events import RunStarted, Stage
@@ -27,7 +27,7 @@ from benchfw.scenario import Cohort, Loaded, Plan, Session, make_plan
 from benchfw.scenario.resolved import model_inputs
 from benchfw.spec.tensors import IoSpec
 from benchfw.store import provenance
-from benchfw.store.reader import Results, read_manifest
+from benchfw.store.reader import read_cases, read_manifest
 from benchfw.store.writer import RunWriter
 from benchfw.supervisor import HELLO_TIMEOUT_S, Stop, Worker, hand_over
 
@@ -229,7 +229,8 @@ class _Run:
             folder=folder / "inputs",
             data=loaded.root / spec.data if spec.data else None,
         )
-        context = self._context(model.model_hash)
+        self.manifest.state({"samples_sha256": inputs.samples_sha256})
+        context = {**self._context(model.model_hash), "samples_sha256": inputs.samples_sha256}
         left, before = self._left(plan, context)
         if self.resume:
             self._compare_workers(left)
@@ -280,7 +281,7 @@ class _Run:
         if self.resume is None:
             return plan, {}
         hashes = {case.case_id: case_hash(case, context) for case in plan.cases}
-        finished = earlier_statuses(self.resume, plan, hashes, lambda text: self.notify(Stage(text)))
+        finished, self.writer.keep = earlier_statuses(self.resume, plan, hashes, lambda text: self.notify(Stage(text)))
         left = tuple(
             cohort for cohort in plan.cohorts if cohort.cohort_id not in finished or _may_be_there_now(cohort, finished)
         )
@@ -296,10 +297,21 @@ class _Run:
         return replace(self.settings, budget_s=self.settings.budget_s * todo / max(1, total))
 
     def _compare_workers(self, plan: Plan) -> None:
-        """Start the worker of every session once, for what it says of its packages."""
+        """Start the worker of every session once, for what it says of its packages.
+
+        Raises:
+            UsageError: They are not those of before, and nobody insists.
+        """
         for session_id in {case.session.session_id for case in plan.cases if case.status is None}:
             with contextlib.suppress(CaseError):  # told again when its case is loaded
-                self._start(plan.sessions[session_id], 0).close()
+                worker = self._session_worker(plan.sessions[session_id], 0)
+                worker.close()
+                self._state_worker(session_id, worker)
+
+    def _state_worker(self, session_id: str, worker: Worker) -> None:
+        changes = self.manifest.state_worker(session_id, worker.hello)
+        if changes:
+            raise refuse(self.writer.run_id, changes)
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -308,8 +320,18 @@ class _Run:
         steps = self.registry.steps
         names = {name for step in steps.values() for name in distributions(step.requires)}
         names |= set(distributions(self.source.requires))
+
+        def start() -> Worker:
+            worker = self._worker("artifacts", self.environments[DEFAULT], names)
+            try:
+                self._state_worker("artifacts", worker)
+            except BaseException:
+                worker.close()
+                raise
+            return worker
+
         return Builder(
-            start=lambda: self._worker("artifacts", self.environments[DEFAULT], names),
+            start=start,
             cache=self.cache,
             steps=steps,
             step_options=_filled_in(step_options(self.registry), scenario.steps),
@@ -318,16 +340,17 @@ class _Run:
         )
 
     def _start(self, session: Session, invocation: int) -> Worker:
-        suffix = f".{invocation}" if invocation else ""
-        requires = session.info.requires if session.info else ()
-        names = set(distributions(requires))
-        worker = self._worker(session.session_id + suffix, self.environments[session.environment], names)
-        try:
-            self.manifest.state_worker(session.session_id, worker.hello)
-        except BaseException:
+        worker = self._session_worker(session, invocation)
+        changes = self.manifest.state_worker(session.session_id, worker.hello)
+        if changes:
             worker.close()
-            raise
+            raise Invalid(f"what it runs on has changed since the run began: {'; '.join(changes)}")
         return worker
+
+    def _session_worker(self, session: Session, invocation: int) -> Worker:
+        suffix = f".{invocation}" if invocation else ""
+        names = set(distributions(session.info.requires)) if session.info else set()
+        return self._worker(session.session_id + suffix, self.environments[session.environment], names)
 
     def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
         suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
@@ -340,6 +363,7 @@ class _Run:
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
             stop=self.stop,
+            mark=self.code.parent.name,
         )
 
     def _factories(self) -> set[str]:
@@ -374,7 +398,6 @@ class _Run:
             "threads": self.settings.threads,
             "seed": self.settings.seed,
             "inputs": {name: item.model_dump(mode="json") for name, item in scenario.model.inputs.items()},
-            "data": scenario.model.data,
             "steps": scenario.steps,
             "environments": {name: asdict(item) for name, item in self.environments.items()},
         }
@@ -399,9 +422,8 @@ def _may_be_there_now(cohort: Cohort, finished: Mapping[str, Mapping[str, str]])
 
 def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     """Read back what was written: what a user will see is what is there."""
-    rows: Sequence[dict[str, Any]] = Results([folder]).table("cases").to_pylist()
-    place = {case.case_id: number for number, case in enumerate(plan.cases)}
-    return sorted(rows, key=lambda row: place.get(str(row["case_id"]), len(place)))
+    rows = {row["case_id"]: row for row in read_cases(folder)[0]}
+    return [rows[case.case_id] for case in plan.cases if case.case_id in rows]
 
 
 def _interpreter(python: str, root: Path) -> str:

@@ -52,21 +52,24 @@ class Manifest:
             UsageError: It differs, and nobody insists.
         """
         known = [key for key in now if key in self.before]  # the run may have been killed before it wrote them all
-        self._compare({key: self.before[key] for key in known}, {key: now[key] for key in known})
+        changes = differences({key: self.before[key] for key in known}, {key: now[key] for key in known})
+        if changes and self._resume is not None and not self._resume.force:
+            raise refuse(self._writer.run_id, changes)
+        self.changes += changes
         self._write(**{key: value for key, value in now.items() if key not in self.before})
 
-    def state_worker(self, session_id: str, hello: Mapping[str, Any]) -> None:
-        """Do the same for what a session runs on.
-
-        Raises:
-            UsageError: It differs, and nobody insists.
-        """
+    def state_worker(self, session_id: str, hello: Mapping[str, Any]) -> list[str]:
+        """Write what a session runs on; if that is known already, return what differs, unless it is passed over."""
         key, workers = f"workers.{session_id}", self._data.get("workers", {})
         runs_on = {name: hello.get(name) for name in ("python", "numpy", "packages")}
-        if session_id in workers:
-            self._compare({key: workers[session_id]}, {key: runs_on})
-        else:
+        if session_id not in workers:
             self._write(workers={**workers, session_id: runs_on})
+            return []
+        changes = differences({key: workers[session_id]}, {key: runs_on})
+        if self._resume is None or not self._resume.force:
+            return changes
+        self.changes += [change for change in changes if change not in self.changes]
+        return []
 
     def finish(self, state: str, **more: Any) -> None:
         """End the attempt."""
@@ -79,14 +82,6 @@ class Manifest:
     def withdraw(self) -> None:
         """Leave the manifest of a run that is not gone on with as it was."""
         self._writer.write_manifest(self.before)
-
-    def _compare(self, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        if self._resume is None:
-            return
-        changes = differences(then, now)
-        if changes and not self._resume.force:
-            raise refuse(self._writer.run_id, changes)
-        self.changes += [change for change in changes if change not in self.changes]
 
     def _write(self, **more: Any) -> None:
         self._data |= more

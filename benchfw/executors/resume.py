@@ -36,8 +36,10 @@ class Resume:
 
 def earlier_statuses(
     resume: Resume, plan: Plan, hashes: Mapping[str, str], tell: Callable[[str], None]
-) -> dict[str, dict[str, str]]:
-    """Return the statuses of the cases of each cohort that is done; tell what of the run is damaged.
+) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """Return the statuses of the cases of each cohort that is done, and all cohorts whose results are to be kept.
+
+    What of the run is damaged is told.
 
     A cohort is done if the journal says that it was finished, its files are intact, it has just the cases of the plan,
     and these have the same hashes. Cases of one cohort are compared with each other, so that they are measured again
@@ -46,7 +48,7 @@ def earlier_statuses(
     intact, problems = intact_cohorts(resume.folder)
     for problem in problems:
         tell(problem)
-    done = {}
+    done, kept = {}, set()
     for cohort in plan.cohorts:
         entry = intact.get(cohort.cohort_id)
         if entry is None or entry.state != "finished":
@@ -55,12 +57,13 @@ def earlier_statuses(
             case.case_id: hashes[case.case_id] for case in cohort.cases
         }:
             continue
+        kept.add(cohort.cohort_id)
         statuses = {case_id: str(case["status"]) for case_id, case in entry.cases.items()}
         failed = set(statuses.values()) - _NOT_TRIED
         if "INTERRUPTED" in failed or (failed and resume.retry_failed):
             continue
         done[cohort.cohort_id] = statuses
-    return done
+    return done, kept
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

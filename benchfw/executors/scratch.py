@@ -1,4 +1,7 @@
-"""A folder for what a run needs while it lasts; those of runs that were killed are taken away by the next one."""
+"""A folder for what a run needs while it lasts.
+
+What a killed run has left, folders and processes, the next one removes.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,15 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchfw.supervisor import kill_marked
+
 _PREFIX = "benchfw-scratch-"
 _UNBORN = "benchfw-unborn-"
+_UNBORN_S = 3600.0
 
 
 @contextlib.contextmanager
@@ -22,6 +29,9 @@ def scratch(fallback: Path) -> Iterator[Path]:
 
     Args:
         fallback: Where to make it if there is no temporary folder that can be written.
+
+    Yields:
+        The folder; workers get its name as the beginning of their mark.
     """
     try:
         root = Path(tempfile.gettempdir())
@@ -49,13 +59,22 @@ def _make(root: Path) -> tuple[Path, int]:
 
 
 def _sweep(root: Path) -> None:
-    """Remove the folders of this user's runs that are no more."""
-    for folder in root.glob(_PREFIX + "*"):
+    """Remove the folders of this user's runs that are no more, and what their workers had started."""
+    for folder in (*root.glob(_PREFIX + "*"), *_stillborn(root)):
         with contextlib.suppress(OSError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 if os.fstat(lock).st_uid == os.getuid():
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    kill_marked(folder.name)
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)
+
+
+def _stillborn(root: Path) -> Iterator[Path]:
+    """Yield the folders of runs that were killed before they had locked theirs."""
+    for folder in root.glob(_UNBORN + "*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _UNBORN_S:
+                yield folder

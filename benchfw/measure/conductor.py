@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 import traceback
 from collections import Counter
@@ -20,6 +21,7 @@ from benchfw.errors import (
     Invalid,
     OutOfMemory,
     ProtocolError,
+    ResultError,
     ScenarioError,
     WorkerCrashed,
 )
@@ -173,7 +175,8 @@ class Conductor:
                 self._notify(CohortStarted(index + 1, total, cohort.cohort_id, len(cohort.runnable)))
                 if self._is_worth_it(cohort):
                     reference = self._measure(cohort, index, members)
-                    self._release(index, members)
+                    with self._stop.deferred():  # all is measured: a wish to stop does not take it away
+                        self._release(index, members)
                     yield Measured(
                         cohort_id=cohort.cohort_id, state="finished", tables=self._tables(cohort, members, reference)
                     )
@@ -200,11 +203,11 @@ class Conductor:
             if self._before.get(case.case_id, "SKIPPED") == "SKIPPED":
                 session = self._sessions[case.session.session_id]
                 try:
-                    self._spare(case)
-                    session.instance(case, lambda case=case: self._make(case))  # type: ignore[misc]
-                except CaseError as error:
-                    if error.status == "SKIPPED":
-                        continue
+                    with _told_later(but="SKIPPED"):
+                        self._spare(case)
+                        session.instance(case, lambda case=case: self._make(case))  # type: ignore[misc]
+                except CaseError:
+                    continue
                 return True
         return False
 
@@ -212,7 +215,7 @@ class Conductor:
         """Make every artifact before anything is measured; what fails is told again when its case is loaded."""
         for case in self._plan.cases:
             if case.status is None:
-                with contextlib.suppress(CaseError):
+                with _told_later():
                     self._make(case)
         self._builder.close()
 
@@ -251,7 +254,8 @@ class Conductor:
                 waiting.append(([member.case for member in again], interleave))
             for member in lost:
                 if member not in again:
-                    member.fail(WorkerCrashed("its worker was lost again"))
+                    member.session.close()
+                    member.fail(member.session.death or WorkerCrashed("its worker was lost again"))
         asleep = suspended_s() - suspended
         if asleep > _SUSPENDED_S:
             for member in members.values():
@@ -417,6 +421,10 @@ class Conductor:
         except MemoryError as error:
             member.fail(OutOfMemory(f"out of memory in the parent: {error}"))
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # every later case would fail alike
+                raise ResultError(
+                    f"inputs cannot be written: {error}", hint="free space in the temporary folder, or set TMPDIR"
+                ) from error
             member.fail(BackendError(f"{type(error).__name__}: {error}"))
         except Exception as error:  # a fault of ours shall cost a case of a long run, not the run
             text = f"benchfw itself failed, please report it: {type(error).__name__}: {error}"
@@ -485,10 +493,8 @@ class Conductor:
             judge.add_speedup(cases, reference or self._reference)
         else:
             cases = [rows.interrupted_row(row, interrupted) for row in cases]
-        for row in cases:
-            self._notify(CaseDone(row))
         measured = list(members.values())
-        return {
+        tables: Tables = {
             "cases": cases,
             "blocks": [row for member in measured for row in rows.block_rows(member)],
             "iterations": rows.iteration_columns(measured),
@@ -496,6 +502,10 @@ class Conductor:
             "accuracy": [row for member in measured for row in member.accuracy],
             "warnings": [row for member in measured for row in member.warnings],
         }
+        rows.expel_misfits(tables)
+        for row in tables["cases"]:
+            self._notify(CaseDone(row))
+        return tables
 
     def _release(self, index: int, members: Mapping[str, Member]) -> None:
         """Close what no later cohort needs; a worker that cannot even close is started anew for the next one."""
@@ -515,6 +525,24 @@ class Conductor:
                 for member in mine:
                     member.warn("R03", None, None, f"closing it failed, its worker was ended: {error.message}")
                 session.close()
+
+
+@contextlib.contextmanager
+def _told_later(but: str = "") -> Iterator[None]:
+    """Pass over what goes wrong with one case: it will go wrong again, and be told, when the case is loaded.
+
+    Raises:
+        CaseError: Its status is `but`.
+    """
+    try:
+        yield
+    except CaseError as error:
+        if error.status == but:
+            raise
+    except BenchfwError:
+        raise
+    except Exception:
+        pass
 
 
 def _largest(case: Case) -> dict[str, int]:

@@ -40,6 +40,7 @@ class InputMaker:
         self._seed = seed
         self._folder = folder
         self._samples = _read_samples(data, [spec.name for spec in inputs]) if data else None
+        self.samples_sha256 = _hash(self._samples) if self._samples else None
         self._made: dict[tuple[tuple[str, int], ...], dict[str, str]] = {}
         self.hashes: dict[str, str] = {}
 
@@ -114,6 +115,15 @@ def _read_samples(folder: Path, names: Sequence[str]) -> dict[str, list[tuple[st
         kinds = ".npz files with one array per input" if len(names) > 1 else ".npy or .npz files"
         raise _fault(f"{folder} has no samples: it needs {kinds}")
     return samples
+
+
+def _hash(samples: Mapping[str, list[tuple[str, NDArray[Any]]]]) -> str:
+    digest = hashlib.sha256()
+    for name, arrays in samples.items():
+        for file, array in arrays:
+            digest.update(f"{name} {file} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _fault(reason: str) -> ScenarioError:

@@ -17,7 +17,13 @@ from benchfw.measure.member import Block, Member
 from benchfw.scenario import Case
 from benchfw.stats import min_samples, quantile, summarize
 from benchfw.store.schema import SCHEMA_VERSION
+from benchfw.store.writer import row_faults
 
+_LABELS = (
+    *("case_id", "case_hash", "session_id", "cohort", "scenario", "model", "model_hash", "backend", "name", "provider"),
+    *("precision", "environment", "python", "device", "sweep", "profile", "profile_point", "batch", "shape", "depth"),
+    *("sequence_sha256", "interleave", "invocation", "log", "seed", "effort", "forced", "schema_version"),
+)
 _STATISTICS = ("latency_", "throughput_", "speedup", "effective_n")
 
 
@@ -124,6 +130,29 @@ def interrupted_row(row: Mapping[str, Any], reason: str) -> dict[str, Any]:
         return dict(row)
     kept = {key: value for key, value in row.items() if not key.startswith(_STATISTICS)}
     return kept | {"status": "INTERRUPTED", "status_reason": reason, "verdict": None, "verdict_reason": None}
+
+
+def expel_misfits(tables: dict[str, Any]) -> None:
+    """Make a case INVALID whose rows the tables cannot hold: it shall not take its cohort, and the run, with it."""
+    reasons: dict[str, str] = {}
+    for name, rows in tables.items():
+        if name != "iterations":  # columns, of stamps that were checked when they came
+            for place, reason in row_faults(name, rows).items():
+                reasons.setdefault(rows[place]["case_id"], reason)
+    for name, rows in tables.items() if reasons else ():
+        if name == "cases":
+            tables[name] = [_misfit(row, reasons.get(row["case_id"])) for row in rows]
+        elif name != "iterations":
+            tables[name] = [row for row in rows if row["case_id"] not in reasons]
+
+
+def _misfit(row: dict[str, Any], reason: str | None) -> dict[str, Any]:
+    if reason is None:
+        return row
+    kept = {
+        key: row[key] for key in _LABELS if key in row and not row_faults("cases", [{"case_id": "", key: row[key]}])
+    }
+    return kept | {"status": "INVALID", "status_reason": f"what it gave does not fit the results: {reason}"}
 
 
 def _relative(log: Path | None, run_folder: Path) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchfw.artifacts import Made
 from benchfw.artifacts.builder import check_requirements, distributions
-from benchfw.errors import CaseError, FellBack, Invalid
+from benchfw.errors import CaseError, FellBack, Invalid, MissingDependency, WorkerCrashed
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Case, Session
 from benchfw.spec.tensors import IoSpec, TensorSpec
@@ -20,6 +20,9 @@ from benchfw.worker.protocol import Message
 _OVERHEAD_N = 2000
 _OVERHEAD_ROUNDS = 7
 _MAX_THREADS = 1 << 20
+
+MAX_FAILED_STARTS = 2
+"""After so many in a row the other cases of a session are not tried: each may take as long as a deadline."""
 
 StartWorker = Callable[[Session, int], Worker]
 """Starts the worker of a session; the number counts its invocations from 0."""
@@ -64,6 +67,7 @@ class LiveSession:
         session: Its part of the plan.
         peak_rss_bytes: Largest peak that a case of it has reached.
         invocation: Number of the current worker, from 0.
+        death: How the last worker that was found dead had ended.
     """
 
     session: Session
@@ -75,29 +79,34 @@ class LiveSession:
     peak_rss_bytes: int = 0
     invocation: int = 0
     overhead: Mapping[str, float] = field(default_factory=dict)
+    death: CaseError | None = None
     _worker: Worker | None = None
     _instances: dict[str, Instance] = field(default_factory=dict)
     _opened: int = 0
     _refusal: CaseError | None = None
+    _failed_starts: int = 0
 
-    @property
-    def worker(self) -> Worker:
-        """The worker, started if there is none; a dead one is followed by the next invocation.
+    def start_worker(self) -> None:
+        """Start the worker if there is none; a dead one is followed by the next invocation.
 
         Raises:
             MissingDependency: Its interpreter lacks what the backend needs.
+            WorkerError: It does not start.
         """
         if self._worker is not None and not self._worker.alive:
             self.close()
-        if self._worker is None:
-            if self._refusal is not None:  # it would be the same for every case of the session
-                raise self._refusal
-            try:
-                self._worker = self._started()
-            except CaseError as error:
-                self._refusal = error
-                raise
-        return self._worker
+        if self._worker is not None:
+            return
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            self._worker = self._started()
+            self._failed_starts = 0
+        except CaseError as error:
+            self._failed_starts += 1
+            if isinstance(error, MissingDependency) or self._failed_starts == MAX_FAILED_STARTS:
+                self._refusal = error  # it would be the same for every case of the session
+            raise
 
     def _started(self) -> Worker:
         worker = self.start(self.session, self.invocation)
@@ -138,8 +147,14 @@ class LiveSession:
         return dropped
 
     def ask(self, kind: str, timeout: float, /, **values: Any) -> Message:
-        """Resume the worker for one question; it is held again once it has answered."""
-        with self.worker.running() as worker:
+        """Resume the worker for one question; it is held again once it has answered.
+
+        Raises:
+            CaseError, Interrupted: See `Worker.ask`.
+        """
+        if self._worker is None:
+            raise WorkerCrashed(f"the worker is gone, {kind!r} cannot be asked")
+        with self._worker.running() as worker:
             return worker.ask(kind, timeout, **values)
 
     def instance(self, case: Case, make: Callable[[], Made]) -> Instance:
@@ -155,6 +170,7 @@ class LiveSession:
         info = self.session.info
         assert info is not None
         settings = self.settings
+        self.start_worker()
         self._opened += 1
         name = f"{key}#{self._opened}"
         self.ask(
@@ -219,6 +235,8 @@ class LiveSession:
     def close(self) -> None:
         """End the worker; another one would be the next invocation. Idempotent."""
         if self._worker is not None:
+            if not self._worker.alive:
+                self.death = self._worker.death()
             self._worker.close()
             self.invocation += 1
             self.overhead = {}
@@ -237,7 +255,7 @@ def _check_types(facts: Mapping[str, Any]) -> None:
         Invalid: A known key has a value of another type.
     """
     for key, kind in (("provider_effective", str), ("precision_effective", str), ("threads_effective", int)):
-        if not isinstance(facts.get(key, kind()), kind):
+        if type(facts.get(key, kind())) is not kind:  # True is an int
             raise Invalid(f"the backend's fact {key!r} is {facts[key]!r}, not of type {kind.__name__}")
     if not 0 <= facts.get("threads_effective", 0) <= _MAX_THREADS:
         raise Invalid(f"the backend's fact 'threads_effective' is {facts['threads_effective']}, which no machine has")

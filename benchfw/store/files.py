@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import BinaryIO
 from benchfw.errors import ResultError
 
 PREFIX = "run="
+RESULTS = Path("results")
+"""Where commands look for runs unless told."""
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free space, then `{resume}`",
@@ -26,8 +30,28 @@ _REMEDIES = {
 
 
 def resume_command(run: Path) -> str:
-    """Return the command that continues a run."""
-    return f"benchfw run --resume {run.name.removeprefix(PREFIX)}"
+    """Return the command that continues a run, to be pasted into a shell; a terminal can take it as it is."""
+    return f"benchfw run --resume {run_argument(run)}"
+
+
+def run_argument(run: Path) -> str:
+    """Return what a command calls a run, for a shell: its id if it is where commands look for ids, else its folder."""
+    run_id, folder = run.name.removeprefix(PREFIX), str(run)
+    try:
+        near = os.path.realpath(run.parent) == os.path.realpath(RESULTS)
+    except (OSError, ValueError):  # the working folder is gone
+        near = False
+    if near and run_id != "latest" and re.fullmatch(r"\w[\w.-]*", run_id, re.ASCII):
+        return run_id
+    return _quoted(f"./{folder}" if folder.startswith("-") else folder)
+
+
+def _quoted(text: str) -> str:
+    if text.isprintable():
+        return shlex.quote(text)
+    # bash, zsh and ksh know this one
+    chars = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(text))
+    return f"$'{''.join(chars)}'"
 
 
 def printable(text: str, limit: int = 1000) -> str:
@@ -41,16 +65,20 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def is_inside(run: Path, path: Path) -> bool:
+    """Say whether a path of a run still is in its folder once all links are followed."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(run))
+
+
 def open_inside(run: Path, name: str) -> BinaryIO:
     """Open a file of a run for reading.
 
     Raises:
         OSError: It is not there, or not a regular file (a pipe is never waited for), or a link out of the folder.
     """
-    path = os.path.realpath(run / name)
-    if not Path(path).is_relative_to(os.path.realpath(run)):
+    if not is_inside(run, run / name):
         raise OSError(errno.EPERM, "it leads out of the run's folder", str(run / name))
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = os.open(os.path.realpath(run / name), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EPERM, "it is not a regular file", str(run / name))
@@ -82,7 +110,7 @@ def make_folder(run: Path, name: str) -> Path:
         if not path.is_dir():
             path.mkdir(exist_ok=True)
             sync_folder(run)
-        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(run)):
+        if not is_inside(run, path):
             raise OSError(errno.EPERM, "it leads out of the run's folder")
     return path
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import stat
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ PART = re.compile(r"part-([0-9]{5,9})\.parquet")
 _MAX_BYTES = 64 << 20
 _MAX_LINE = 8 << 20  # parsed JSON takes some fifty times its text
 _MAX_PROBLEMS = 20
+_PATIENCE_S = 1.0  # `is_being_written` of another process holds the lock too, for an instant
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -90,13 +92,8 @@ def read_journal(run: Path) -> tuple[list[Entry], list[str]]:
 
 
 def current(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Return per cohort the entry that counts: the last finished one, or else the last interrupted one."""
-    found: dict[str, Entry] = {}
-    for entry in entries:
-        before = found.get(entry.cohort)
-        if before is None or entry.state == "finished" or before.state == "interrupted":
-            found[entry.cohort] = entry
-    return found
+    """Return per cohort the entry that counts: the last one. What may replace what is for the writer to decide."""
+    return {entry.cohort: entry for entry in entries}
 
 
 def is_being_written(run: Path) -> bool:
@@ -175,15 +172,22 @@ class Journal:
     def _lock(self) -> None:
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             raise OSError(errno.EPERM, "it is not a regular file")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ResultError(
-                f"another process is writing to {self.run}", hint="wait until it ends, or end it"
-            ) from error
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:  # file systems without locks: nothing keeps a second writer out
-                raise
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise ResultError(
+                        f"another process is writing to {self.run}", hint="wait until it ends, or end it"
+                    ) from error
+                time.sleep(0.02)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:  # file systems without locks: nothing keeps a second writer out
+                    raise
+                return
+            else:
+                return
 
     def _cut(self, length: int) -> None:
         if os.fstat(self._file).st_size > length:
@@ -205,7 +209,7 @@ def _end_of_lines(file: int) -> int:
 
 
 def _problem(run: Path, what: str) -> str:
-    return printable(f"{run / NAME} {what} (`{resume_command(run)}` measures again what is missing)")
+    return printable(f"{run / NAME} {what}") + f" (`{resume_command(run)}` measures again what is missing)"
 
 
 def _entry(line: bytes) -> Entry:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from benchfw.store.files import PREFIX, encodable, open_inside
 from benchfw.store.footer import decompressed, read_footer
 from benchfw.store.journal import Entry
-from benchfw.store.schema import TABLES
+from benchfw.store.schema import TABLES, kind_of
 
 _MIB = 1 << 20
 _MAX_COLUMNS = 1000
@@ -60,9 +60,9 @@ def _read(file: BinaryIO, name: str, rows: int, run_id: str, shown_id: str) -> p
     footer = pq.read_metadata(file)
     stored = footer.schema.to_arrow_schema()
     for column in columns:
-        if _kind(stored.field(column).type) not in (_kind(schema.field(column).type), "null"):
+        if kind_of(stored.field(column).type) not in (kind_of(schema.field(column).type), "null"):
             raise Untrusted(f"column {column!r} is {stored.field(column).type}")
-    texts = [column for column in columns if _kind(schema.field(column).type) == "text"]
+    texts = [column for column in columns if kind_of(schema.field(column).type) == "text"]
     file.seek(0)
     part = pq.ParquetFile(
         file, metadata=footer, read_dictionary=texts, pre_buffer=False, page_checksum_verification=True
@@ -115,17 +115,6 @@ def _announced(file: BinaryIO, schema: pa.Schema, name: str, rows: int) -> tuple
         raise Untrusted(f"it lacks {sorted(set(schema.names) - set(columns))}, and has columns that are not known")
     decompressed(file, [chunk for chunk in footer.chunks if chunk.column in columns], limit)
     return columns, limit
-
-
-def _kind(kind: pa.DataType) -> str:
-    """Return what a column holds, however it is stored."""
-    if pa.types.is_dictionary(kind):
-        return _kind(kind.value_type)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "text"
-    if pa.types.is_integer(kind):
-        return "integer"
-    return "real" if pa.types.is_floating(kind) else str(kind)
 
 
 def _text_length(column: Any) -> int:

@@ -6,7 +6,7 @@ import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from warnings import warn
+from warnings import catch_warnings, simplefilter, warn
 
 import pyarrow as pa
 
@@ -144,6 +144,19 @@ class Results:
         return frame
 
 
+def read_cases(run: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the rows of `cases` of one run, and what could not be read; for a program that tells this by itself.
+
+    Raises:
+        ResultError: The manifest cannot be read.
+    """
+    results = Results([run])
+    with catch_warnings():
+        simplefilter("ignore", ResultWarning)
+        rows: list[dict[str, Any]] = results.table("cases").to_pylist()
+    return rows, results.problems
+
+
 def read_manifest(run: Path) -> dict[str, Any]:
     """Return the manifest of a run.
 
@@ -203,4 +216,4 @@ def _read(run: Path, name: str, entry: Entry, run_id: str) -> tuple[list[pa.Tabl
     except Untrusted as error:
         path = run / name / entry.part
         lost = f"cohort {entry.cohort!r:.80} is read without its {name}"
-        return [], [printable(f"{path}: {error}; {lost}, `{resume_command(run)}` measures it again")]
+        return [], [printable(f"{path}: {error}; {lost}") + f", `{resume_command(run)}` measures it again"]

@@ -16,7 +16,17 @@ _WORD = pa.dictionary(pa.int32(), pa.string())
 _INT = pa.int64()
 _SMALL = pa.int32()
 _REAL = pa.float64()
-_FLAG = pa.bool_()
+
+
+def kind_of(kind: pa.DataType) -> str:
+    """Return what a column holds, however it is stored: `text`, `integer`, `real`, or the name of another type."""
+    if pa.types.is_dictionary(kind):
+        return kind_of(kind.value_type)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    if pa.types.is_integer(kind):
+        return "integer"
+    return "real" if pa.types.is_floating(kind) else str(kind)
 
 
 def _schema(table: str, columns: Iterable[tuple[str, pa.DataType, str]]) -> pa.Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -11,17 +12,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchfw.errors import ResultError
-from benchfw.store.files import PREFIX, encodable, make_folder, replace, sync_folder, writing
-from benchfw.store.journal import PART, Entry, Journal, State, read_journal
+from benchfw.store.files import PREFIX, encodable, is_inside, make_folder, replace, sync_folder, writing
+from benchfw.store.journal import PART, Entry, Journal, State, current, read_journal
 from benchfw.store.reader import read_manifest, stored_id
-from benchfw.store.schema import SCHEMA_VERSION, TABLES
+from benchfw.store.schema import SCHEMA_VERSION, TABLES, kind_of
 
 Rows = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 _DELTA = {"iterations": {"start_ns": "DELTA_BINARY_PACKED", "host_latency_ns": "DELTA_BINARY_PACKED"}}
+_FIELDS = {
+    name: {
+        field.name: (kind_of(field.type), field.type.bit_width if kind_of(field.type) == "integer" else 0)
+        for field in schema
+    }
+    for name, schema in TABLES.items()
+}
+"""Per table and column what it holds, and the size of an integer."""
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -37,6 +47,9 @@ class RunWriter:
     Attributes:
         run_id: Id of the run, in every row.
         folder: Its folder.
+        keep: Cohorts that an interrupted one must not replace: those that the journal calls finished, and those that
+            are finished from now on. Who goes on with a run may set it, as a finished cohort may be damaged or
+            outdated.
 
     Raises:
         ResultError: The folder cannot be made.
@@ -59,7 +72,8 @@ class RunWriter:
         """Return a writer that continues the run in `folder`.
 
         Raises:
-            ResultError: There is no run, or one of another schema version, or another process writes to it.
+            ResultError: There is no run, or one of another schema version, or another process writes to it, or it
+                cannot be written.
         """
         version = read_manifest(folder)["schema_version"]
         if version != SCHEMA_VERSION:
@@ -68,6 +82,11 @@ class RunWriter:
             )
         writer = cls.__new__(cls)
         writer._open(folder, stored_id(folder))
+        try:
+            make_folder(folder, "logs")  # a copy of the results may lack it
+        except BaseException:
+            writer.close()
+            raise
         return writer
 
     def _open(self, folder: Path, run_id: str) -> None:
@@ -75,10 +94,13 @@ class RunWriter:
         self.run_id = run_id
         self._journal = Journal(folder)  # from here on no other process writes
         entries, _ = read_journal(folder)
-        self._finished = {entry.cohort for entry in entries if entry.state == "finished"}
+        self.keep = {cohort for cohort, entry in current(entries).items() if entry.state == "finished"}
         parts = [entry.part for entry in entries]
         for place in (folder, *(folder / name for name in TABLES)):
-            names = [path.name for path in place.iterdir()] if place.is_dir() else []
+            with writing(folder, place):
+                if not place.is_dir() or not is_inside(folder, place):
+                    continue
+                names = [path.name for path in place.iterdir()]
             parts += names
             for draft in names:
                 if draft.startswith(".") and draft.endswith(".tmp"):
@@ -115,7 +137,7 @@ class RunWriter:
         Args:
             cohort: Its id.
             tables: Per table its rows, or its columns; `run_id` is filled in.
-            state: `interrupted` if not all of it was measured. Such a cohort never takes the place of a finished one.
+            state: `interrupted` if not all of it was measured. Such a cohort is not written if it is in `keep`.
 
         Returns:
             Whether it was written.
@@ -123,7 +145,7 @@ class RunWriter:
         Raises:
             ResultError: It cannot be written, or a value does not fit its column; the run is as it was.
         """
-        if state == "interrupted" and cohort in self._finished:
+        if state == "interrupted" and cohort in self.keep:
             return False
         part = f"part-{self._parts:05d}.parquet"
         self._parts += 1
@@ -142,7 +164,7 @@ class RunWriter:
         )
         self._journal.append(entry)
         if state == "finished":
-            self._finished.add(cohort)
+            self.keep.add(cohort)
         return True
 
 
@@ -150,10 +172,10 @@ def to_arrow(name: str, rows: Rows, run_id: str) -> pa.Table:
     """Return rows or columns as a table of the schema; missing columns are null.
 
     Raises:
-        ResultError: A column is unknown, or a value does not fit its column.
+        ResultError: A column is unknown, or a value does not fit its column; see `row_faults`.
     """
     schema = TABLES[name]
-    columns = dict(rows) if isinstance(rows, Mapping) else _columns(rows, schema)
+    columns = dict(rows) if isinstance(rows, Mapping) else _columns(name, rows)
     length = len(next(iter(columns.values()), ()))
     unknown = set(columns) - set(schema.names)
     if unknown:
@@ -169,6 +191,62 @@ def to_arrow(name: str, rows: Rows, run_id: str) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def row_faults(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+    """Return the place of each row that does not fit its table, and why: the column and the type of the value.
+
+    Rows that are not among them can be written, together or each by itself.
+    """
+    faults = {}
+    for place, row in enumerate(rows):
+        try:
+            _fitted(name, row)
+        except ResultError as error:
+            faults[place] = error.message
+    return faults
+
+
+def _fitted(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with its values as plain Python of the types that their columns hold.
+
+    Raises:
+        ResultError: A column is unknown, or a value does not fit its column.
+    """
+    fields = _FIELDS[name]
+    fitted = {}
+    for column, value in row.items():
+        if column not in fields:
+            raise ResultError(f"table {name!r} has no column {column!r:.80}")
+        try:
+            fitted[column] = _plain(value, *fields[column])
+        except (TypeError, ValueError, OverflowError) as error:
+            kind, bits = fields[column]
+            raise ResultError(
+                f"column {column!r} of table {name!r} holds {kind}{f' of {bits} bits' if bits else ''}, "
+                f"not this {type(value).__name__}"
+            ) from error
+    return fitted
+
+
+def _plain(value: Any, kind: str, bits: int) -> Any:
+    """Return None, text, an integer or a real.
+
+    Raises:
+        TypeError, ValueError, OverflowError: The value does not fit.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if kind == "text" and isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if kind == "real":
+            return float(value)
+        if kind == "integer" and int(value) == value and -(1 << (bits - 1)) <= value < 1 << (bits - 1):
+            return int(value)
+    raise TypeError
+
+
 def _array(name: str, field: pa.Field, values: Any) -> pa.Array:
     try:
         try:
@@ -182,11 +260,9 @@ def _array(name: str, field: pa.Field, values: Any) -> pa.Array:
         raise ResultError(f"column {field.name!r} of table {name!r} cannot hold this: {error}") from error
 
 
-def _columns(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> dict[str, list[Any]]:
-    unknown = {key for row in rows for key in row} - set(schema.names)
-    if unknown:
-        raise ResultError(f"unknown columns {sorted(unknown)}")
-    return {name: [row.get(name) for row in rows] for name in schema.names if name != "run_id"} if rows else {}
+def _columns(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    fitted = [_fitted(name, row) for row in rows]
+    return {column: [row.get(column) for row in fitted] for column in _FIELDS[name]} if rows else {}
 
 
 def _write(file: BinaryIO, name: str, table: pa.Table) -> None:

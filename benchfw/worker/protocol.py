@@ -102,13 +102,13 @@ class Channel:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         prefix = self._read(_LENGTH.size, deadline, eof_ok=True)
-        if prefix is None:
+        if not prefix.size:
             return None
-        (length,) = _LENGTH.unpack(prefix)
+        (length,) = _LENGTH.unpack(prefix.tobytes())
         if length > MAX_HEADER_BYTES:
             raise ProtocolError(f"a header of {length} bytes was announced, at most {MAX_HEADER_BYTES} are allowed")
         try:
-            header = json.loads(self._read(length, deadline) or b"")
+            header = json.loads(self._read(length, deadline).tobytes())
             table = [(str(a["name"]), _dtype(a["dtype"]), _shape(a["shape"])) for a in header.pop("arrays")]
             kind, number = str(header.pop("type")), header.pop("number")
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -120,8 +120,11 @@ class Channel:
             raise ProtocolError(f"arrays of more than {MAX_ARRAYS_BYTES} bytes were announced")
         arrays: dict[str, NDArray[Any]] = {}
         for name, dtype, shape in table:
-            data = self._read(math.prod(shape) * dtype.itemsize, deadline) or b""
-            arrays[name] = np.frombuffer(data, dtype).reshape(shape)
+            data = self._read(math.prod(shape) * dtype.itemsize, deadline)
+            try:
+                arrays[name] = data.view(dtype).reshape(shape)
+            except ValueError as error:  # empty, with other sizes that no array can have
+                raise ProtocolError(f"an array of shape {shape} was announced") from error
         return Message(kind, header, arrays)
 
     def close(self) -> None:
@@ -130,15 +133,16 @@ class Channel:
             os.close(descriptor)
         self.read_fd = self.write_fd = -1
 
-    def _read(self, count: int, deadline: float | None, *, eof_ok: bool = False) -> bytearray | None:
-        data = bytearray(count)
-        view = memoryview(data)
+    def _read(self, count: int, deadline: float | None, *, eof_ok: bool = False) -> NDArray[np.uint8]:
+        """Return so many bytes; none if the pipe is at its end and that is `eof_ok`."""
+        data = np.empty(count, np.uint8)  # not touched before it is filled: what is announced need not come
+        view = data.data
         while view.nbytes:
             self._wait(deadline, reading=True)
             got = os.readv(self.read_fd, [view])
             if not got:
                 if eof_ok and view.nbytes == count:
-                    return None
+                    return data[:0]
                 raise WorkerCrashed("the pipe closed in the middle of a message")
             view = view[got:]
         return data
@@ -184,6 +188,6 @@ def _dtype(text: Any) -> np.dtype[Any]:
 
 def _shape(sizes: Any) -> tuple[int, ...]:
     shape = tuple(map(int, sizes))
-    if len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0:
+    if len(shape) > MAX_DIMENSIONS or min(shape, default=0) < 0 or max(shape, default=0) > MAX_ARRAYS_BYTES:
         raise ProtocolError(f"an array of shape {shape[:MAX_DIMENSIONS]} was announced")
     return shape

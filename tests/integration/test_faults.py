@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchfw.measure import Event
+from benchfw.measure.events import RoundDone
+from benchfw.supervisor import Worker
+
 SCENARIO = """
 name = "faults"
 [model]
@@ -126,6 +130,35 @@ def test_larger_cases_of_a_session_that_ran_out_of_memory_are_spared(project: An
     assert bad["static/batch4"]["status_reason"] == "out of fake memory"
     assert bad["dynamic/batch8"]["status_reason"] == "batch 4 ran out of memory, and this is larger"
     assert set(statuses(outcome.rows, "good")) == {"OK"}
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_worker_that_is_killed_while_it_is_held_is_started_again_once(
+    project: Any, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Nobody waits for it then; what it died of is found out when it is asked next."""
+    hold, held, left = Worker.hold, {}, [times]
+
+    def noted(self: Worker) -> None:
+        hold(self)
+        held[self.log.name.split("-")[0]] = self
+
+    def kill(event: Event) -> None:
+        if isinstance(event, RoundDone) and left[0] and held["good"].alive:
+            left[0] -= 1
+            os.kill(held["good"].pid, signal.SIGKILL)
+            os.waitid(os.P_PID, held["good"].pid, os.WEXITED | os.WNOWAIT)
+
+    monkeypatch.setattr(Worker, "hold", noted)
+    outcome, _ = project.run(SCENARIO.replace("batch = [2, 3]", "batch = [2]"), notify=kill)
+    (row,) = (row for row in outcome.rows if row["name"] == "good")
+    if times == 1:
+        assert (row["status"], row["invocation"]) == ("OK", 1), row["status_reason"]
+    else:
+        assert (row["status"], row["signal"]) == ("CRASH", "SIGKILL"), row["status_reason"]
+        assert "was ended by SIGKILL" in row["status_reason"]
+        assert row["log"] == "logs/good-fp32.1.log"
+    assert statuses(outcome.rows, "bad") == ["OK"]
 
 
 ORPHAN = """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -202,6 +204,36 @@ def test_a_changed_package_device_or_model_is_refused_unless_forced(
     assert all(key in text for text in forced[2:])
 
 
+def test_other_samples_are_another_experiment(project: Any) -> None:
+    (project.folder / "data").mkdir()
+    sample = project.folder / "data/a.npy"
+    np.save(sample, np.ones(4, np.float32))
+    text = SCENARIO.replace('ref = "null:model"', 'ref = "null:model"\ndata = "data"')
+    outcome, _ = project.run(text)
+    np.save(sample, np.zeros(4, np.float32))
+    with pytest.raises(UsageError, match="samples_sha256"):
+        project.run(text, resume=Resume(folder=outcome.folder))
+
+
+def test_a_package_that_came_later_is_no_change(project: Any, interrupted: Path) -> None:
+    path = interrupted / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["plugins"]["backend fake"]
+    path.write_text(json.dumps(manifest))
+    outcome, _ = project.run(SCENARIO, resume=Resume(folder=interrupted))
+    assert statuses(outcome.rows) == ["OK"] * 6
+
+
+def test_what_ran_out_of_memory_spares_larger_shapes_when_resumed_too(project: Any) -> None:
+    stop, notify = stop_when(lambda event: isinstance(event, CohortStarted) and event.index == 3)
+    faulty = ("backend.other.options.fault=memory", "backend.other.options.at_batch=3")
+    outcome, _ = project.run(SCENARIO, *faulty, stop=stop, notify=notify)
+    assert statuses(outcome.rows) == ["OK", "OK", "OK", "OOM", "INTERRUPTED", "INTERRUPTED"]
+    resumed, _ = project.run(SCENARIO, *faulty, resume=Resume(folder=outcome.folder))
+    assert statuses(resumed.rows) == ["OK", "OK", "OK", "OOM", "OK", "SKIPPED"]
+    assert resumed.rows[-1]["status_reason"] == "batch 3 ran out of memory, and this is larger"
+
+
 def test_a_damaged_part_is_measured_again(project: Any) -> None:
     outcome, _ = project.run(SCENARIO)
     part = sorted((outcome.folder / "blocks").iterdir())[1]
@@ -384,9 +416,36 @@ seen: list[str | None] = []
 def test_the_holder_is_contended_by_one_that_comes_later(project: Any, busy: Path) -> None:
     from benchfw.executors.devices import cpus
 
-    with Devices(cpus()).taken(wait=False, shared=True, notify=quiet):
-        outcome, _ = project.run(SCENARIO)  # a sharer holds no lock
-    assert {row["verdict"] for row in outcome.rows} == {"CONTENDED"}
+    with contextlib.ExitStack() as stack:
+
+        def join(event: Event) -> None:
+            if isinstance(event, CohortStarted) and event.index == 2:
+                stack.enter_context(Devices(cpus()).taken(wait=False, shared=True, notify=quiet))
+
+        outcome, _ = project.run(SCENARIO, notify=join)
+    verdicts = [row["verdict"] for row in outcome.rows]
+    assert "CONTENDED" not in verdicts[:2]
+    assert set(verdicts[2:]) == {"CONTENDED"}
+
+
+def test_a_run_does_not_begin_beside_one_that_shares(busy: Path) -> None:
+    with (
+        Devices(["cpu-0"]).taken(wait=False, shared=True, notify=quiet),
+        pytest.raises(DeviceBusy),
+        Devices(["cpu-0"]).taken(wait=False, shared=False, notify=quiet),
+    ):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("text", ["[" * 60_000, '{"devices": [["cpu-0"]]}', '{"devices": 1}', "null", "\x00", ""])
+def test_what_strangers_write_beside_the_locks_is_ignored(busy: Path, text: str) -> None:
+    busy.mkdir()
+    path = busy / "run-x.json"
+    path.write_text(text)
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with Devices(["cpu-0"]).taken(wait=False, shared=False, notify=quiet) as devices:
+            assert devices.others() is None
 
 
 def test_a_waiting_run_goes_on_when_the_other_ends_and_can_be_stopped(tmp_path: Path, busy: Path) -> None:
@@ -439,6 +498,41 @@ def test_a_machine_without_a_place_for_locks_says_so_and_measures(
     outcome, _ = project.run(SCENARIO, notify=lambda event: told.append(str(event)))
     assert set(statuses(outcome.rows)) == {"OK"}
     assert any("two runs at once would not be noticed" in text for text in told)
+
+
+# --- what killed runs leave -------------------------------------------------------------------------------------
+
+
+def test_the_next_run_ends_what_the_workers_of_a_killed_one_had_started(project: Any, tmp_path: Path) -> None:
+    text = SCENARIO.replace("latency_us = 5", 'latency_us = 5, fault = "fork_session", at = "load"')
+    text = text.replace("300ms", "60s")
+    (tmp_path / "s.toml").write_text(text)
+    with start(tmp_path, "run", "s.toml") as process:
+        wait_for(process, "other (static): warming up")
+        process.kill()
+        process.communicate()
+    assert wait_until(lambda: len(marked()) == 2), marked()
+    project.run(SCENARIO)
+    assert wait_until(lambda: not marked()), marked()
+
+
+def marked() -> list[int]:
+    """Return the processes that this session's workers have started."""
+    own = f"BENCHFW_CACHE={os.environ['BENCHFW_CACHE']}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            variables = path.read_bytes().split(b"\0")
+            if own in variables and any(item.startswith(b"BENCHFW_WORKER=") for item in variables):
+                found.append(int(path.parent.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
 
 
 # --- clocks -----------------------------------------------------------------------------------------------------

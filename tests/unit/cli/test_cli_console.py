@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import math
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from benchfw.cli import console, main
+from benchfw.cli import console, main, session
+from benchfw.cli.runs import find_run
 from benchfw.cli.session import exit_code
+from benchfw.errors import ResultError, UsageError
 from benchfw.executors.local import Outcome
+from benchfw.measure.events import RunStarted
+from benchfw.store.schema import CASES, kind_of
+from benchfw.store.writer import RunWriter
 
 ROW: dict[str, Any] = {
     "scenario": "s",
@@ -41,6 +52,8 @@ ROW: dict[str, Any] = {
     "rel_l2": 2.5e-7,
     "reference": "other",
 }
+
+NAN = math.nan
 
 
 @pytest.mark.parametrize(
@@ -167,6 +180,148 @@ def test_a_report_as_json_is_json_alone(capsys: pytest.CaptureFixture[str], tmp_
 def test_a_report_without_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     console.report([], "r", tmp_path, as_json=False)
     assert str(tmp_path) in capsys.readouterr().out
+
+
+# --- odd rows ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"latency_p50_ns": None}, "4 fake any 1235 - [3230, 3250] - 1.50x 2e-07 VALID"),
+        ({"latency_p50_ns": NAN, "latency_p99_ns": 2.0}, "4 fake any 1235 - [3230, 3250] 0.002000 1.50x 2e-07 VALID"),
+        ({"latency_p50_ns": math.inf}, "4 fake any 1235 - [3230, 3250] - 1.50x 2e-07 VALID"),
+        ({"latency_p50_ns": -4e6}, "4 fake any 1235 -4000 [3230, 3250] - 1.50x 2e-07 VALID"),
+        ({"latency_p50_ns": 1e300}, "4 fake any 1235 1.000e+294 [3, 3] - 1.50x 2e-07 VALID"),
+        ({"latency_p50_low_ns": NAN, "speedup": NAN, "rel_l2": NAN}, "4 fake any 1235 3.240 - - - VALID"),
+        ({"name": None, "profile": None}, "4 - - 1235 3.240 [3.230, 3.250] - 1.50x 2e-07 VALID"),
+        ({"precision": None, "verdict": None}, "4 fake any 1235 3.240 [3.230, 3.250] - 1.50x 2e-07 -"),
+    ],
+)
+def test_what_a_row_does_not_say_is_a_dash(
+    changes: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _shown(capsys, ROW | changes) == line
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [None, "", "nonsense", '"nonsense"', "5", "[]", "null", '{"a": []}', '{"a": [1]}', '{"a": {}}', "[" * 100_000,
+     '{"batch": null}', '{"batch": 1e999}', '{"batch": [1, "x"]}', '{"batch": true}', '{"batch": ' + "9" * 5000 + "}"],
+)  # fmt: skip
+def test_a_shape_that_is_none_is_a_dash(shape: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = _shown(capsys, ROW | {"shape": shape})
+    assert shown.startswith(("- fake ", "a=- fake "))
+
+
+def _values(column: str) -> st.SearchStrategy[Any]:
+    sizes = st.integers() | st.lists(st.integers() | st.none(), max_size=3) | st.none() | st.floats()
+    shapes = st.dictionaries(st.sampled_from(["batch", "words"]) | st.text(max_size=3), sizes, max_size=3)
+    kind = CASES.field(column).type
+    return (
+        st.none()
+        | {
+            "text": st.text(max_size=5)
+            | st.sampled_from(["OK", "SKIPPED", "INTERRUPTED", "VALID", "CONTENDED", "NOT_CONVERGED", "fixed", "fp32"])
+            | (shapes.map(json.dumps) if column == "shape" else st.nothing()),
+            "real": st.floats() | st.sampled_from([0.0, -1.0, 5e-324, 1.7e308]),
+            "integer": st.integers(-(2**31), 2**31 - 1),
+        }[kind_of(kind)]
+    )
+
+
+_ROWS = st.lists(
+    st.tuples(
+        st.sampled_from([dict.fromkeys(CASES.names), dict.fromkeys(CASES.names) | ROW]),
+        st.lists(
+            st.sampled_from([*CASES.names, *ROW, *ROW]).flatmap(lambda name: st.tuples(st.just(name), _values(name))),
+            max_size=8,
+        ),
+    ).map(lambda pair: pair[0] | dict(pair[1])),
+    max_size=4,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(_ROWS, st.booleans())
+@example([dict.fromkeys(CASES.names)], False)
+@example([ROW | {"batch": None}, ROW, ROW | {"shape": None}], False)
+@example([{}, {"status": "OK"}, {"status": "OK", "sweep": "fixed"}], False)
+def test_no_rows_break_a_report(rows: list[dict[str, Any]], as_json: bool) -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        console.report(rows, "r", Path("folder"), as_json=as_json)
+    assert "folder" in out.getvalue()
+
+
+def test_a_run_with_odd_rows_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    odd = [ROW | {"latency_p50_ns": None}, ROW | {"shape": None}, ROW | {"shape": '"nonsense"', "name": None}, {}]
+    with RunWriter(tmp_path / "results") as writer:
+        writer.write_manifest({"state": "finished"})
+        writer.write_cohort("batch4", {"cases": odd})
+    monkeypatch.chdir(tmp_path)
+    for options in ((), ("--json",), ("--list",)):
+        assert _main(monkeypatch, "show", *options) == 0
+        assert writer.run_id in capsys.readouterr().out
+
+
+# --- what to type -----------------------------------------------------------------------------------------------
+
+
+def test_the_next_command_names_the_run_as_a_shell_takes_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, named in (
+        (Path("results/run=a"), "a"),
+        (tmp_path / "results/run=a", "a"),
+        (Path("run=a"), "run=a"),
+        (Path("my runs/run=a"), "'my runs/run=a'"),
+    ):
+        console.report([], "a", folder, as_json=False)
+        out = capsys.readouterr().out
+        assert f"benchfw show {named}\n" in out
+    code = shlex.split(out.splitlines()[-1])[2]
+    assert code == "import benchfw; print(benchfw.load('my runs/run=a').cases)"
+
+
+def _fail(error: Exception, out: Path, resumed: Path | None) -> None:
+    with session._resumable(lambda event: None, out, resumed) as show:
+        show(RunStarted("a"))
+        raise error
+
+
+def test_how_to_resume_is_told_for_the_folder_of_the_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, resumed, command in (
+        ("results/run=a", None, "a"),
+        ("my runs/run=a", None, "'my runs/run=a'"),
+        ("old/run=renamed", Path("old/run=renamed"), "old/run=renamed"),
+    ):
+        Path(folder).mkdir(parents=True)
+        out = Path(folder).parent if resumed is None else Path("results")
+        with pytest.raises(ResultError):
+            _fail(ResultError("full"), out, resumed)
+        assert capsys.readouterr().err == f"what is finished is stored; to go on: benchfw run --resume {command}\n"
+        outcome = Outcome(run_id="a", folder=Path(folder), rows=[], interrupted="stopped")
+        session.tell_how_to_resume(outcome)
+        assert capsys.readouterr().err == f"stopped; to go on: benchfw run --resume {command}\n"
+    with pytest.raises(UsageError):
+        _fail(UsageError("something else"), Path("results"), None)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_id_that_begins_another_one_is_found(tmp_path: Path) -> None:
+    for name in ("run=base", "run=base2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").touch()
+    assert find_run("base", tmp_path) == tmp_path / "run=base"
+    with pytest.raises(ResultError, match="2 runs"):
+        find_run("bas", tmp_path)
 
 
 # --- exit codes -------------------------------------------------------------------------------------------------

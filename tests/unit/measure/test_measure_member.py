@@ -15,7 +15,7 @@ from benchfw.artifacts import Made
 from benchfw.errors import BuildFailed, OutOfMemory
 from benchfw.measure.judge import add_speedup, add_warnings
 from benchfw.measure.member import KEEP_MIN, REWARM_MAX, REWARM_NS, Block, Failure, Member, _rewarm
-from benchfw.measure.rows import block_rows, case_row, iteration_columns, planned_row, shape_rows
+from benchfw.measure.rows import block_rows, case_row, expel_misfits, iteration_columns, planned_row, shape_rows
 from benchfw.measure.session import Instance, LiveSession
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Case, Scenario, make_plan
@@ -402,3 +402,24 @@ def test_warnings_follow_from_the_counters() -> None:
     assert overhead["value"] == pytest.approx(500 / member.samples.mean())
     assert all(warning["case_id"] == member.case.case_id for warning in member.warnings)
     assert to_arrow("warnings", member.warnings, "r").num_rows == 4
+
+
+def test_a_case_whose_rows_do_not_fit_is_invalid_and_takes_nobody_with_it() -> None:
+    tables: dict[str, Any] = {
+        "cases": [
+            {"case_id": "a", "batch": 1, "status": "OK", "threads": True, "n": 3},
+            {"case_id": "b", "status": "OK"},
+            {"case_id": "c", "status": "OK", "batch": 2},
+        ],
+        "blocks": [{"case_id": "a", "block": 1}, {"case_id": "b", "block": 0}, {"case_id": "c", "block": 1 << 40}],
+        "iterations": {},
+    }
+    expel_misfits(tables)
+    a, b, c = tables["cases"]
+    assert (a["status"], a["batch"], "n" in a, "threads" in a) == ("INVALID", 1, False, False)
+    assert "'threads'" in a["status_reason"]
+    assert b == {"case_id": "b", "status": "OK"}
+    assert (c["status"], c["batch"]) == ("INVALID", 2)
+    assert tables["blocks"] == [{"case_id": "b", "block": 0}]
+    for name in ("cases", "blocks"):
+        to_arrow(name, tables[name], "r")

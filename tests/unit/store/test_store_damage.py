@@ -47,7 +47,7 @@ def test_a_part_that_is_damaged_costs_its_own_rows(damage: str, tmp_path: Path, 
         assert results.cases["cohort"].tolist() == ["batch2"]
     (problem,) = results.problems
     assert [str(warning.message) for warning in caught] == [problem]
-    assert str(part) in problem and f"benchfw run --resume {folder.name[4:]}" in problem
+    assert str(part) in problem and f"benchfw run --resume {folder}`" in problem
     assert len(results.iterations) == 10, "the other tables can still be read"
     _ = results.table("cases")
     assert len(results.problems) == 1, "told once"

@@ -261,13 +261,16 @@ def test_links_within_a_run_are_followed(tmp_path: Path, make: Maker) -> None:
 def test_nothing_is_written_out_of_the_run(tmp_path: Path, make: Maker) -> None:
     folder = make.run(tmp_path / "results", "batch1")
     (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / ".notes.tmp").touch()
     (folder / "warnings").symlink_to(tmp_path / "outside")
     (folder / ".manifest.json.tmp").symlink_to(tmp_path / "victim")
     with RunWriter.reopen(folder) as writer:
         writer.write_manifest({})
         with pytest.raises(ResultError, match="leads out"):
             writer.write_cohort("batch2", {"warnings": [{"case_id": "a"}]})
-    assert not list((tmp_path / "outside").iterdir()) and not (tmp_path / "victim").exists()
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == [".notes.tmp"] and not (
+        tmp_path / "victim"
+    ).exists()
 
 
 def test_a_name_of_a_stranger_does_not_reach_the_terminal_as_it_is(tmp_path: Path, make: Maker) -> None:

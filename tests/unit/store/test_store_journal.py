@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 
 import benchfw
 from benchfw.errors import ResultError
-from benchfw.store.journal import Entry, Journal, current, read_journal
+from benchfw.store.journal import Entry, Journal, current, is_being_written, read_journal
 from benchfw.store.reader import ResultWarning, intact_cohorts
 from benchfw.store.schema import SCHEMA_VERSION
 from benchfw.store.writer import RunWriter
@@ -61,7 +63,7 @@ def test_lines_of_the_first_benchfw_are_read(tmp_path: Path) -> None:
     assert (entry.state, entry.cases, problems) == ("finished", {}, [])
 
 
-def test_the_last_finished_entry_of_a_cohort_counts() -> None:
+def test_the_last_entry_of_a_cohort_counts() -> None:
     entries = [
         _entry("a", 0, "interrupted"),
         _entry("b", 1),
@@ -72,7 +74,7 @@ def test_the_last_finished_entry_of_a_cohort_counts() -> None:
     ]
     assert [(cohort, entry.part[5:10]) for cohort, entry in current(entries).items()] == [
         ("a", "00002"),
-        ("b", "00001"),
+        ("b", "00004"),
         ("c", "00005"),
     ]
 
@@ -229,6 +231,49 @@ def test_an_interrupted_cohort_never_replaces_a_finished_one(tmp_path: Path, mak
     assert _models(folder) == [None, "whole"]
 
 
+def test_a_finished_cohort_that_is_not_kept_gives_way_to_an_interrupted_one(tmp_path: Path, make: Maker) -> None:
+    folder = make.run(tmp_path, "damaged", "intact")
+    (folder / "cases" / "part-00000.parquet").unlink()
+    with RunWriter.reopen(folder) as writer:
+        assert writer.keep == {"damaged", "intact"}
+        writer.keep = {"intact"}
+        assert writer.write_cohort("damaged", make.tables("damaged", model="half"), state="interrupted")
+        assert not writer.write_cohort("intact", make.tables("intact", model="half"), state="interrupted")
+    assert _models(folder) == ["half", None]
+    assert intact_cohorts(folder)[1] == []
+    with RunWriter.reopen(folder) as writer:
+        assert writer.keep == {"intact"}, "what was given up stays given up"
+
+
+def test_logs_that_were_not_copied_are_made_again(tmp_path: Path, make: Maker) -> None:
+    folder = make.run(tmp_path, "batch1")
+    shutil.rmtree(folder / "logs")
+    RunWriter.reopen(folder).close()
+    assert (folder / "logs").is_dir()
+
+
+def test_logs_are_not_written_out_of_the_run(tmp_path: Path, make: Maker) -> None:
+    folder = make.run(tmp_path / "results", "batch1")
+    (folder / "logs").rmdir()
+    (folder / "logs").symlink_to(tmp_path)
+    with pytest.raises(ResultError, match="leads out"):
+        RunWriter.reopen(folder)
+    (folder / "logs").unlink()
+    RunWriter.reopen(folder).close()
+
+
+def test_a_glance_at_the_lock_is_not_taken_for_a_writer(tmp_path: Path, make: Maker) -> None:
+    folder = make.run(tmp_path, "batch1")
+    with (folder / JOURNAL).open() as other:  # as `is_being_written` of another process
+        fcntl.flock(other, fcntl.LOCK_SH)
+        timer = threading.Timer(0.2, fcntl.flock, (other, fcntl.LOCK_UN))
+        timer.start()
+        with RunWriter.reopen(folder):
+            assert is_being_written(folder)
+        timer.join()
+    assert not is_being_written(folder)
+
+
 def test_one_writer_at_a_time(tmp_path: Path, make: Maker) -> None:
     writer = RunWriter(tmp_path)
     writer.write_manifest({})
@@ -316,7 +361,7 @@ def test_a_full_disk_costs_only_the_cohort_that_did_not_fit(small_disk: Path, ma
                 writer.write_cohort(f"batch{number}", make.tables(f"batch{number}"))
                 fits.append(f"batch{number}")
         assert caught.value.hint and "free space" in caught.value.hint
-        assert f"benchfw run --resume {writer.run_id}" in caught.value.hint
+        assert f"benchfw run --resume {writer.folder}`" in caught.value.hint
         assert len(fits) > 1
         assert benchfw.load(small_disk).cases["cohort"].tolist() == fits
         # every byte of the disk taken: not even the journal's line fits
@@ -367,7 +412,7 @@ def test_every_failure_of_the_disk_is_an_error_with_a_remedy(
             with pytest.raises(ResultError, match=os.strerror(code)) as caught:
                 writer.write_cohort("batch2", make.tables("batch2"))
         assert str(writer.folder) in caught.value.message
-        assert caught.value.hint and f"benchfw run --resume {writer.run_id}" in caught.value.hint
+        assert caught.value.hint and f"benchfw run --resume {writer.folder}`" in caught.value.hint
         assert (writer.folder / JOURNAL).read_bytes() == whole
         assert not list(writer.folder.rglob(".*.tmp"))
         assert writer.write_cohort("batch2", make.tables("batch2")), "the next one is written"

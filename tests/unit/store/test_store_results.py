@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import benchfw
+from benchfw.cli.runs import find_run
 from benchfw.errors import ResultError
-from benchfw.store.reader import Results, find_runs
+from benchfw.store.files import resume_command, run_argument
+from benchfw.store.reader import Results, find_runs, read_cases
 from benchfw.store.schema import SCHEMA_VERSION, TABLES
-from benchfw.store.writer import RunWriter, to_arrow
+from benchfw.store.writer import RunWriter, row_faults, to_arrow
 
 if TYPE_CHECKING:
     from tests.unit.store.conftest import Maker
@@ -213,9 +216,114 @@ def test_a_value_that_does_not_fit_names_its_column(column: str, value: object, 
         to_arrow("cases", [make.case("batch1") | {column: value}], "r")
 
 
+def test_rows_that_do_not_fit_are_told_apart(make: Maker) -> None:
+    good = make.case("batch1", n=np.int64(5), threads=4.0, measured_s=1, rel_l2=np.float32("nan"), model="\udc80")
+    bad = {
+        "threads": True,
+        "n": np.bool_(True),
+        "batch": 2**31,
+        "blocks": 1.5,
+        "seed": float("inf"),
+        "latency_p50_ns": "fast",
+        "speedup": 10**400,
+        "status": 5,
+        "facts": {"a": 1},
+        "model": b"x",
+        "nonsense": None,
+    }
+    rows = [good, *(good | {column: value} for column, value in bad.items()), good]
+    faults = row_faults("cases", rows)
+    assert list(faults) == list(range(1, len(bad) + 1))
+    for reason, (column, value) in zip(faults.values(), bad.items()):
+        assert f"'{column}'" in reason and (column == "nonsense" or type(value).__name__ in reason)
+    assert faults[1] == "column 'threads' of table 'cases' holds integer of 32 bits, not this bool"
+    for place, row in enumerate(rows):
+        if place in faults:
+            with pytest.raises(ResultError):
+                to_arrow("cases", [good, row], "r")
+    table = to_arrow("cases", [good, good], "r")
+    assert table.column("threads").to_pylist() == [4, 4] and table.column("model").to_pylist() == ["\\udc80"] * 2
+
+
+_ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(2**64), 2**64),
+    st.floats(),
+    st.text(max_size=3),
+    st.binary(max_size=2),
+    st.lists(st.integers(), max_size=2),
+    st.sampled_from(
+        [np.int8(1), np.uint64(2**64 - 1), np.float32("nan"), np.float16(2), np.bool_(False), np.str_("a")]
+    ),
+    st.builds(object),
+)
+_COLUMNS = st.sampled_from(["case_id", "facts", "status", "n", "threads", "latency_p50_ns"])
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.dictionaries(_COLUMNS, _ODD, max_size=3), min_size=1, max_size=5))
+def test_rows_without_faults_can_be_written_together(rows: list[dict[str, Any]]) -> None:
+    faults = row_faults("cases", rows)
+    fit = [row for place, row in enumerate(rows) if place not in faults]
+    assert to_arrow("cases", fit, "r").num_rows == len(fit)
+    for place in faults:
+        with pytest.raises(ResultError):
+            to_arrow("cases", [rows[place]], "r")
+
+
 def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(ResultError, match="'code'"):
         to_arrow("warnings", {"case_id": ["a", "b"], "code": ["W01"]}, "r")
+
+
+def test_rows_of_cases_come_with_the_problems(tmp_path: Path, make: Maker, recwarn: pytest.WarningsRecorder) -> None:
+    folder = make.run(tmp_path, "batch1", "batch2")
+    rows, problems = read_cases(folder)
+    assert [row["cohort"] for row in rows] == ["batch1", "batch2"] and not problems
+    (folder / "cases" / "part-00000.parquet").unlink()
+    rows, (problem,) = read_cases(folder)
+    assert [row["cohort"] for row in rows] == ["batch2"] and "batch1" in problem
+    assert not recwarn.list
+
+
+# --- what to type -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("out", ["results", "other", "-o", 'it\'s $HOME "`x`"', "\n\x1b\\é\udcff'", "ABSOLUTE"])
+@pytest.mark.parametrize("name", ["", "baseline", "latest", "-v", "two words", "\x1b[2Jé\udcff", "run=x", "a*"])
+def test_commands_for_a_run_work_when_they_are_pasted(
+    out: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "results" if out == "ABSOLUTE" else Path(out)
+    for other in ("run=baseline2", "run=zzz"):
+        (place / other).mkdir(parents=True)
+        (place / other / "manifest.json").touch()
+    with RunWriter(place) as writer:
+        writer.write_manifest({})
+    folder = writer.folder.rename(place / f"run={name}") if name else writer.folder
+    command = resume_command(folder)
+    assert command.isprintable()
+    shown = subprocess.run(
+        ["bash", "-c", f"benchfw() {{ printf '%s\\0' \"$@\"; }}; {command}"], capture_output=True, check=True
+    )
+    program, option, argument = shown.stdout.decode(errors="surrogateescape").rstrip("\0").split("\0")
+    assert (program, option) == ("run", "--resume")
+    assert find_run(argument, Path("results")).samefile(folder)
+    assert not run_argument(folder).startswith("-")
+    if out in ("results", "ABSOLUTE") and name in ("", "baseline"):
+        assert argument == folder.name.removeprefix("run=")
+
+
+def test_a_command_can_be_told_where_the_working_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert resume_command(Path("results/run=x")) == "benchfw run --resume results/run=x"
 
 
 # --- ids of runs --------------------------------------------------------------------------------------------------
