@@ -135,7 +135,7 @@ class Channel:
 
     def _read(self, count: int, deadline: float | None, *, eof_ok: bool = False) -> NDArray[np.uint8]:
         """Return so many bytes; none if the pipe is at its end and that is `eof_ok`."""
-        data = np.empty(count, np.uint8)  # not touched before it is filled: what is announced need not come
+        data: NDArray[np.uint8] = np.empty(count, np.uint8)  # its pages are not touched before something comes
         view = data.data
         while view.nbytes:
             self._wait(deadline, reading=True)
