@@ -13,7 +13,7 @@ run: $(STAMP)
 	$(BIN)/benchfw run scenarios/res18.toml
 
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

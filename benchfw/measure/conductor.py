@@ -8,7 +8,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ from benchfw.errors import (
     ScenarioError,
     WorkerCrashed,
 )
-from benchfw.measure import accuracy, judge, rows, warmup
+from benchfw.measure import judge, rows, warmup
 from benchfw.measure.budget import Budget
 from benchfw.measure.events import CaseDone, CohortStarted, Event, RoundDone, Stage
+from benchfw.measure.exhausted import Exhausted
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.member import Member
+from benchfw.measure.references import References
 from benchfw.measure.rounds import orders
 from benchfw.measure.session import LiveSession, StartWorker
 from benchfw.measure.settings import Settings
@@ -48,31 +50,6 @@ _STEADY_NS = 50_000_000
 
 Tables = dict[str, Any]
 """Rows, or columns, by the name of the table."""
-
-
-class _AccuracyFailed(BackendError):
-    """Outputs are too far from the reference's: the timing is worth nothing."""
-
-    status = "ACCURACY_FAIL"
-
-
-class _SparedMemory(BackendError):
-    """A smaller shape ran out of memory: this one was not tried."""
-
-    status = "SKIPPED"
-
-
-@dataclass
-class _References:
-    """Outputs that the cases of a cohort are compared with, and whose they are, by the size of the varying axis."""
-
-    names: dict[int, str] = field(default_factory=dict)
-    outputs: dict[int, accuracy.Outputs] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str | None:
-        """The backend that gave the first ones."""
-        return next(iter(self.names.values()), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,9 +122,9 @@ class Conductor:
         self._before = before or {}
         self._others = others
         self._stop = stop or Stop()
-        self._exhausted: dict[str, list[Mapping[str, int]]] = {}
+        self._exhausted = Exhausted()
         for case in exhausted:
-            self._note_exhausted(case)
+            self._exhausted.note(case)
         self._reference = reference
         self._run_folder = run_folder
         self._notify = notify
@@ -204,7 +181,7 @@ class Conductor:
                 session = self._sessions[case.session.session_id]
                 try:
                     with _told_later(but="SKIPPED"):
-                        self._spare(case)
+                        self._exhausted.spare(case)
                         session.instance(case, lambda case=case: self._make(case))  # type: ignore[misc]
                 except CaseError:
                     continue
@@ -232,7 +209,7 @@ class Conductor:
         Returns:
             Name of the backend that was the reference.
         """
-        references = _References()
+        references = References()
         suspended = suspended_s()
         after = [case for later in self._plan.cohorts[index + 1 :] for case in later.runnable]
         waiting = [(group, self._settings.interleave) for group in self._groups(cohort)]
@@ -275,7 +252,7 @@ class Conductor:
         return list(groups.values())
 
     def _open(
-        self, cases: Sequence[Case], interleave: str, references: _References, members: dict[str, Member]
+        self, cases: Sequence[Case], interleave: str, references: References, members: dict[str, Member]
     ) -> tuple[list[Member], list[Case]]:
         """Load, bind and check cases one by one while there is memory; return them and those to be deferred."""
         group: list[Member] = []
@@ -289,7 +266,7 @@ class Conductor:
             group.append(member)
             members[case.case_id] = member
             with self._failures(member):
-                self._spare(case)
+                self._exhausted.spare(case)
                 self._notify(Stage(f"{member.name}: loading"))
                 instance = session.instance(case, lambda case=case: self._make(case))  # type: ignore[misc]
                 for note in instance.made.notes:
@@ -392,19 +369,6 @@ class Conductor:
         member.read_facts()
         judge.add_warnings(member)
 
-    def _spare(self, case: Case) -> None:
-        """Leave a case alone if a smaller one of its session ran out of memory.
-
-        Raises:
-            _SparedMemory: It is larger in at least one axis and smaller in none.
-        """
-        sizes = _largest(case)
-        for exhausted in self._exhausted.get(case.session.session_id, []):
-            larger = sizes != exhausted or case.sequence is not None
-            if larger and all(sizes.get(axis, 0) >= size for axis, size in exhausted.items()):
-                shape = ", ".join(f"{axis} {size}" for axis, size in exhausted.items())
-                raise _SparedMemory(f"{shape} ran out of memory, and this is larger")
-
     @contextlib.contextmanager
     def _failures(self, member: Member) -> Iterator[None]:
         """Turn what a backend or worker raises into the status of the member's row."""
@@ -425,57 +389,19 @@ class Conductor:
                 raise ResultError(
                     f"inputs cannot be written: {error}", hint="free space in the temporary folder, or set TMPDIR"
                 ) from error
-            member.fail(BackendError(f"{type(error).__name__}: {error}"))
+            kind = OutOfMemory if error.errno == errno.ENOMEM else BackendError
+            member.fail(kind(f"{type(error).__name__}: {error}"))
         except Exception as error:  # a fault of ours shall cost a case of a long run, not the run
             text = f"benchfw itself failed, please report it: {type(error).__name__}: {error}"
             member.fail(CaseError(text), log_tail=traceback.format_exc())
         if member.failure is not None and member.failure.status == OutOfMemory.status:
-            self._note_exhausted(member.case)
+            self._exhausted.note(member.case)
 
-    def _note_exhausted(self, case: Case) -> None:
-        if case.sequence is None:  # of a mixture one does not know which of its sizes was too much
-            self._exhausted.setdefault(case.session.session_id, []).append(_largest(case))
-
-    # --- accuracy -----------------------------------------------------------------------------------------------
-
-    def _check(self, group: Sequence[Member], references: _References, moment: str) -> None:
-        """Compare outputs with the reference's; the first fp32 case of a cohort becomes it if there is none yet."""
+    def _check(self, group: Sequence[Member], references: References, moment: str) -> None:
         for member in group:
-            if not member.ready:
-                continue
-            with self._failures(member):
-                for slot, size in enumerate(member.sizes):
-                    outputs = dict(member.outputs(slot))
-                    if size not in references.outputs:
-                        if member.case.session.precision != "fp32":
-                            if moment == "before":
-                                member.warn("R02", None, None, "outputs were not checked: no fp32 case came before it")
-                            continue
-                        references.outputs[size] = outputs
-                        references.names[size] = member.case.session.entry.label
-                    self._compare(member, size, outputs, references, moment)
-                failed = [row for row in member.accuracy if row["verdict"] == "fail"]
-                if failed:
-                    raise _AccuracyFailed(
-                        f"{failed[0]['moment']} the timing, {failed[0]['output']}: {failed[0]['reason']}"
-                    )
-
-    def _compare(
-        self, member: Member, size: int, outputs: accuracy.Outputs, references: _References, moment: str
-    ) -> None:
-        for name, output, wanted in accuracy.match(outputs, references.outputs[size]):
-            metrics = accuracy.compare(output, wanted, member.case.session.precision)
-            member.accuracy.append(
-                {
-                    "case_id": member.case.case_id,
-                    "cohort": member.case.cohort_id,
-                    "moment": moment,
-                    "reference": references.names[size],
-                    "output": name,
-                    "batch": size if member.case.sequence else member.case.batch,
-                    **metrics,
-                }
-            )
+            if member.ready:
+                with self._failures(member):
+                    references.check(member, moment)
 
     # --- ends ---------------------------------------------------------------------------------------------------
 
@@ -543,12 +469,6 @@ def _told_later(but: str = "") -> Iterator[None]:
         raise
     except Exception:
         pass
-
-
-def _largest(case: Case) -> dict[str, int]:
-    """Return the size of every axis, the largest one of an axis that varies."""
-    varying = {case.sequence.axis: max(case.sequence.sizes)} if case.sequence else {}
-    return {**case.sizes, **varying}
 
 
 def _counted(changes: Mapping[str, int]) -> str:

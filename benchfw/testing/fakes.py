@@ -162,8 +162,8 @@ def _leak() -> None:
 
 def _reserve() -> None:
     """Take memory, but do not use it, until there is none left; a limit must be set from outside."""
-    kept = [bytearray(64 << 20) for _ in range(100)]
-    raise RuntimeError(f"nothing limits this process to less than {64 * len(kept)} MiB")
+    kept: list[NDArray[Any]] = [np.empty(256 << 20, np.uint8) for _ in range(100)]
+    raise RuntimeError(f"nothing limits this process to less than {256 * len(kept)} MiB")
 
 
 def _flood() -> None:

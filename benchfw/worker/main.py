@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -51,7 +52,7 @@ def _error(stage: str, error: Exception) -> Message:
         traceback.print_exc()  # into the log of the session
         sys.stderr.flush()
     name = type(error).__name__
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         name, text, hint = "OutOfMemory", f"out of host memory in {stage}: {_words(error)}".rstrip(": "), None
     elif isinstance(error, BenchfwError):
         text, hint = str(error.message)[:_MAX_TEXT], None if error.hint is None else str(error.hint)[:_MAX_TEXT]

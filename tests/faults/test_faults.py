@@ -65,7 +65,7 @@ batch = [2, 3]
 [measure]
 effort = "quick"
 budget = "100ms"
-deadlines = { block = 1.0, load = 3.0, build = 2.0 }
+deadlines = { block = 2.0, load = 6.0, build = 4.0 }
 """
 
 

@@ -1,6 +1,6 @@
 """Runs that are killed with SIGKILL at random instants, resumed, and compared with a run that nobody disturbed.
 
-`BENCHFW_STORM` is the number of kills of the fake backends (default 30), a tenth of it that of a real one.
+`BENCHFW_STORM` is the number of kills of the fake backends (default 20), a tenth of it that of a real one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pytest
 import benchfw
 from benchfw.supervisor import MARK
 
-KILLS = int(os.environ.get("BENCHFW_STORM", "30"))
+KILLS = int(os.environ.get("BENCHFW_STORM", "20"))
 LANES = 2
 
 FAKE = """

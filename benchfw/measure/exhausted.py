@@ -1,0 +1,45 @@
+"""Shapes that ran out of memory, so that larger ones are spared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchfw.errors import BackendError
+from benchfw.scenario import Case
+
+
+class SparedMemory(BackendError):
+    """A smaller shape ran out of memory: this one was not tried."""
+
+    status = "SKIPPED"
+
+
+class Exhausted:
+    """What ran out of memory, by session."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, list[Mapping[str, int]]] = {}
+
+    def note(self, case: Case) -> None:
+        """Note that a case ran out of memory. Of a mixture one does not know which of its sizes was too much."""
+        if case.sequence is None:
+            self._sizes.setdefault(case.session.session_id, []).append(_largest(case))
+
+    def spare(self, case: Case) -> None:
+        """Leave a case alone that is larger than one of its session that ran out of memory.
+
+        Raises:
+            SparedMemory: It is larger in at least one axis and smaller in none.
+        """
+        sizes = _largest(case)
+        for exhausted in self._sizes.get(case.session.session_id, []):
+            larger = sizes != exhausted or case.sequence is not None
+            if larger and all(sizes.get(axis, 0) >= size for axis, size in exhausted.items()):
+                shape = ", ".join(f"{axis} {size}" for axis, size in exhausted.items())
+                raise SparedMemory(f"{shape} ran out of memory, and this is larger")
+
+
+def _largest(case: Case) -> dict[str, int]:
+    """Return the size of every axis, the largest one of an axis that varies."""
+    varying = {case.sequence.axis: max(case.sequence.sizes)} if case.sequence else {}
+    return {**case.sizes, **varying}
