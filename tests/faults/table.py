@@ -211,7 +211,15 @@ FAULTS = [
         "exited with 3",
         "block",
     ),
-    Fault("launch-leave-group", "hangs in another process group", "launch", "leave_group", "TIMEOUT", "1 s", "block"),
+    Fault(
+        "launch-leave-group",
+        "hangs in another process group",
+        "launch",
+        "leave_group",
+        "TIMEOUT",
+        "within 2 s",
+        "block",
+    ),
     Fault("launch-garbage", "prints into the pipe", "launch", "garbage", "INVALID", "header", "block"),
     Fault(
         "launch-forge-old", "writes an old answer into the pipe", "launch", "forge_old", "INVALID", "number 1", "block"
