@@ -6,7 +6,6 @@ import contextlib
 import errno
 import importlib.util
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -28,6 +27,7 @@ from benchfw.errors import (
     WorkerCrashed,
     WorkerTimeout,
 )
+from benchfw.processes import MARK, kill_marked, signal_name, state_of
 from benchfw.worker import cgroups, protocol
 from benchfw.worker.protocol import Channel, Message
 
@@ -36,9 +36,6 @@ EXIT_TIMEOUT_S = 5.0
 LOG_TAIL_LINES = 40
 LOG_LIMIT_BYTES = 16 << 20
 """A log that grows beyond this loses its middle: a worker that floods its output must not fill the disk."""
-
-MARK = "BENCHFW_WORKER"
-"""Variable in the environment of a worker and of whatever it starts, by which its descendants are found."""
 
 _LOG_KEPT_BYTES = 256 << 10
 _CORE = ("__init__.py", "errors.py", "spec", "worker")
@@ -261,7 +258,7 @@ class Worker:
             self._channel.send(Message(kind, values), timeout=timeout)
             answer = self._channel.receive(timeout)
         except WorkerTimeout:
-            stopped = ", it is stopped" if _state(self.pid) == "T" else ""
+            stopped = ", it is stopped" if state_of(self.pid) == "T" else ""
             self.kill()
             text = f"no answer to {kind!r} within {timeout:.0f} s{stopped}"
             raise WorkerTimeout(text, hint=self._last_words()) from None
@@ -368,7 +365,7 @@ class Worker:
         elif code >= 0:
             error = WorkerCrashed(f"the worker exited with {code} {where}", hint=self._last_words())
         else:
-            name = _signal_name(-code)
+            name = signal_name(-code)
             if -code == signal.SIGKILL and cgroups.oom_kills(groups=self._memory) > self._oom_kills:
                 error = OutOfMemory(f"the kernel killed the worker for memory {where}")
             else:
@@ -390,54 +387,6 @@ def log_tail(log: Path) -> str:
     except OSError:
         return ""
     return "\n".join(lines[-LOG_TAIL_LINES:])
-
-
-def kill_marked(mark: str) -> list[int]:
-    """Kill every process whose environment carries a mark, or one that begins with it and `/`; return their pids.
-
-    A process that a worker forked stays in its group unless it leaves it; its environment goes with it. One that
-    leaves the group and also gives itself another environment is not found.
-    """
-    wanted = re.compile(rb"(?:^|\0)" + re.escape(f"{MARK}={mark}".encode()) + rb"(?:/[^\0]*)?(?:\0|$)")
-    killed: list[int] = []
-    for _ in range(3):  # one that forks while it is being looked for is found the next time
-        found = [pid for pid in _pids() if wanted.search(_environ(pid)) and _state(pid) != "Z"]
-        if not found:
-            break
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        killed += found
-    return killed
-
-
-def _pids() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    except OSError:
-        return []
-
-
-def _environ(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""
-
-
-def _state(pid: int) -> str:
-    """Return the letter of a process's state, `T` for a stopped one; empty where unknown."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _package(factory: str) -> str:

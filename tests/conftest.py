@@ -15,8 +15,8 @@ import benchfw
 from benchfw.executors.local import Outcome, backend_options, run_scenario
 from benchfw.measure import Event
 from benchfw.plugins import Registry, discover
+from benchfw.processes import MARK
 from benchfw.scenario import Loaded, parse
-from benchfw.supervisor import MARK
 
 REPOSITORY = Path(__file__).parents[1]
 FAKES = "benchfw.testing.plugin"

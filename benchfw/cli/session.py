@@ -165,7 +165,7 @@ def _resumable(notify: Callable[[Event], None], out: Path, resumed: Path | None)
         raise
 
 
-def tell_how_to_resume(outcome: Outcome, out: Path | None = None) -> None:
+def tell_how_to_resume(outcome: Outcome) -> None:
     """Print the command that goes on with an interrupted run."""
     if outcome.interrupted:
         say(f"{outcome.interrupted}; to go on: {resume_command(outcome.folder)}")

@@ -130,7 +130,7 @@ def _shapes(
 
 def _described(registry: Registry, model: str) -> dict[str, Any]:
     from benchfw.errors import UsageError
-    from benchfw.executors.local import describe_model
+    from benchfw.executors.describe import describe_model
     from benchfw.scenario.resolved import described_input
 
     if model.startswith("null:"):

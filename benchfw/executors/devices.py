@@ -23,6 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from benchfw.errors import DeviceBusy
+from benchfw.store.files import printable
 from benchfw.supervisor import Stop
 
 _DEFAULT = Path("/tmp/benchfw-locks")
@@ -178,4 +179,4 @@ def _me() -> dict[str, Any]:
 
 def _describe(owner: Mapping[str, Any]) -> str:
     text = f"a run of {owner.get('user')} on {owner.get('host')} (pid {owner.get('pid')}, since {owner.get('since')})"
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return printable(text)

@@ -25,7 +25,6 @@ from benchfw.measure.rows import case_hash
 from benchfw.plugins import Registry, options_model
 from benchfw.scenario import Cohort, Loaded, Plan, Session, make_plan
 from benchfw.scenario.resolved import model_inputs
-from benchfw.spec.tensors import IoSpec
 from benchfw.store import provenance
 from benchfw.store.reader import read_cases, read_manifest
 from benchfw.store.writer import RunWriter
@@ -59,35 +58,6 @@ def backend_options(registry: Registry, names: set[str]) -> dict[str, Any]:
 def step_options(registry: Registry) -> dict[str, Any]:
     """Return the pydantic model of the options of each step; None where it has none."""
     return {name: options_model(step) for name, step in registry.steps.items()}
-
-
-def describe_model(registry: Registry, ref: str, root: Path) -> IoSpec | None:
-    """Resolve a model for its inputs and outputs alone; None where its source does not know them.
-
-    Raises:
-        UnknownName: No plugin provides the scheme.
-        CaseError: The model cannot be resolved.
-    """
-    scheme, _, target = ref.partition(":")
-    source = registry.model_source(scheme)
-    with scratch(Path.cwd()) as folder:
-        code = hand_over(folder / "code", {source.factory})
-        builder = Builder(
-            start=lambda: Worker(
-                python=Environment().python,
-                code=code,
-                log=folder / "log",
-                distributions=distributions(source.requires),
-            ),
-            cache=Cache.default(),
-            steps={},
-            step_options={},
-            timeout=1200.0,
-        )
-        try:
-            return builder.resolve(source, target, root=root, seed=0, weights=None).io
-        finally:
-            builder.close()
 
 
 def run_scenario(

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchfw.supervisor import kill_marked
+from benchfw.processes import kill_marked
 
 _PREFIX = "benchfw-scratch-"
 _UNBORN = "benchfw-unborn-"

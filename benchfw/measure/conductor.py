@@ -325,9 +325,7 @@ class Conductor:
 
     def _rounds(self, members: list[Member], left: float | None, seed: int) -> None:
         start = time.monotonic()
-        others = self._others()
-        for member in members:
-            member.contended = others or member.contended
+        self._note_others(members)
         order = orders(len(members), self._settings.seed + seed)
         number = 0
         while any(member.ready and not member.stopping.done for member in members):
@@ -353,11 +351,15 @@ class Conductor:
                         lambda m=member: m.evidence,  # type: ignore[misc]
                     )
                 self._stop.check()
-            others = self._others()
-            for member in members:
-                member.contended = others or member.contended
+            self._note_others(members)
             number += 1
             self._notify(_round_event(number, members, None if left is None else left - (time.monotonic() - start)))
+
+    def _note_others(self, members: Sequence[Member]) -> None:
+        """Note the runs that measure on the same devices now; one that was there stays noted."""
+        others = self._others()
+        for member in members:
+            member.contended = others or member.contended
 
     def _finish(self, member: Member) -> None:
         """Take what belongs to a measured case: final intervals, constant runs, peak memory, warnings."""

@@ -177,7 +177,7 @@ def _statistics(member: Member) -> dict[str, Any]:
     summary = summarize(samples)
     blocks = member.measured
     if summary is None:
-        return {"status": "INTERRUPTED", "status_reason": "no block was measured"}  # there is another reason to come
+        return {"status": "INTERRUPTED", "status_reason": "no block was measured"}
     verdict, reason = _verdict(member)
     p50, p99 = summary.p50, summary.p99
     return {

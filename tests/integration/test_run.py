@@ -51,9 +51,9 @@ def test_a_run_measures_every_backend_side_by_side(project: Any) -> None:
     assert 2.0e6 <= slow["latency_p50_ns"] < 2.6e6  # a spin never ends early
     assert 1.0e6 <= fast["latency_p50_ns"] < 1.6e6
     assert slow["latency_p50_low_ns"] <= slow["latency_p50_ns"] <= slow["latency_p50_high_ns"]
-    assert 1.3 < fast["speedup"] < 3.0  # by throughput, which whatever else runs here disturbs
+    assert 1.5 < fast["speedup"] < 2.2
     assert slow["speedup"] == 1.0
-    assert slow["throughput_samples_s"] == pytest.approx(2 / 2e-3, rel=0.4)
+    assert slow["throughput_samples_s"] == pytest.approx(2 / 2e-3, rel=0.25)
     assert fast["accuracy"] == "pass"
     assert fast["rel_l2"] == 0.0
     assert (slow["profile"], fast["profile"]) == ("any", "static")

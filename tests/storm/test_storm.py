@@ -24,7 +24,7 @@ import pandas as pd
 import pytest
 
 import benchfw
-from benchfw.supervisor import MARK
+from benchfw.processes import MARK
 
 KILLS = int(os.environ.get("BENCHFW_STORM", "20"))
 LANES = 2
