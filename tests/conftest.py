@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import benchfw
-from benchfw.executors.local import Outcome, backend_options, run_scenario
-from benchfw.measure import Event
+from benchfw.executors.local import backend_options, run_scenario
 from benchfw.plugins import Registry, discover
 from benchfw.processes import MARK
 from benchfw.scenario import Loaded, parse
+from benchfw.spec.events import Event
+from benchfw.spec.executor import Outcome
 
 REPOSITORY = Path(__file__).parents[1]
 FAKES = "benchfw.testing.plugin"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, StepInfo
 from benchfw.spec.hooks import hookimpl
 
@@ -56,3 +60,11 @@ def benchfw_register_steps() -> list[StepInfo]:
             install=_INSTALL_ONNX,
         )
     ]
+
+
+@hookimpl
+def benchfw_add_metadata(root: Path) -> Mapping[str, Any] | None:
+    from benchfw.builtin.git import checkout
+
+    found = checkout(root)
+    return {"git": found} if found else None

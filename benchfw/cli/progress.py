@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from benchfw.cli.text import printable, say
-from benchfw.measure.events import CaseDone, CohortStarted, Event, RoundDone, Stage
+from benchfw.spec.events import CaseDone, CohortStarted, Event, RoundDone, Stage
 
 _REDRAW_S = 0.2
 _QUIET = frozenset({"OK", "SKIPPED", "INTERRUPTED"})

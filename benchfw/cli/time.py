@@ -52,13 +52,14 @@ def command(
 
     Inputs are read from the model where it says what they are; the leading named axis of the first one is the batch.
     """
+    from benchfw import plugins
     from benchfw.cli import session
     from benchfw.cli.console import report
     from benchfw.executors.local import backend_options, step_options
-    from benchfw.plugins import discover
     from benchfw.scenario import from_document
+    from benchfw.spec.executor import Job
 
-    registry = discover()
+    registry = plugins.registry()
     registry.backend(backend)
     document: dict[str, Any] = {
         "name": "time",
@@ -77,16 +78,16 @@ def command(
         options=backend_options(registry, {backend}),
         steps=step_options(registry),
     )
-    outcome = session.run(
-        loaded,
-        registry,
-        out=out,
-        effort=None,
+    job = Job(
+        document=loaded.document,
+        source=loaded.source,
+        root=str(loaded.root),
+        out=str(out),
         request={"file": None},
         wait=not no_wait,
         shared=allow_shared,
-        quiet=as_json,
     )
+    outcome = session.run(job, quiet=as_json)
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
     session.tell_how_to_resume(outcome)
     return session.exit_code(outcome, strict=True)

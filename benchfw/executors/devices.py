@@ -23,8 +23,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from benchfw.errors import DeviceBusy
+from benchfw.spec.stop import Stop
 from benchfw.store.files import printable
-from benchfw.supervisor import Stop
 
 _DEFAULT = Path("/tmp/benchfw-locks")
 _POLL_S = 0.5

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchfw import plugins
 from benchfw.artifacts import Builder, Cache
 from benchfw.artifacts.builder import distributions
 from benchfw.environments import DEFAULT, Environment, thread_variables, usable_cpus
@@ -19,35 +22,21 @@ from benchfw.executors.manifest import Manifest
 from benchfw.executors.resume import Resume, earlier_statuses, refuse
 from benchfw.executors.scratch import scratch
 from benchfw.measure import Conductor, Event, Settings
-from benchfw.measure.events import RunStarted, Stage
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.rows import case_hash
 from benchfw.plugins import Registry, options_model
-from benchfw.scenario import Cohort, Loaded, Plan, Session, make_plan
+from benchfw.scenario import Cohort, Loaded, Plan, Session, from_document, make_plan
+from benchfw.scenario.edits import edited, planned_cases
 from benchfw.scenario.resolved import model_inputs
+from benchfw.spec.events import RunFinished, RunStarted, Stage
+from benchfw.spec.executor import Executor, Job, Outcome
+from benchfw.spec.stop import Stop
 from benchfw.store import provenance
 from benchfw.store.reader import read_cases, read_manifest
 from benchfw.store.writer import RunWriter
-from benchfw.supervisor import HELLO_TIMEOUT_S, Stop, Worker, hand_over
+from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
 
 _CORE_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pydantic")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a run left behind.
-
-    Attributes:
-        run_id: Its id.
-        folder: Its folder.
-        rows: Rows of the table `cases`, in the order of the plan.
-        interrupted: Why the run ended early; None if it did not.
-    """
-
-    run_id: str
-    folder: Path
-    rows: list[dict[str, Any]]
-    interrupted: str | None = None
 
 
 def backend_options(registry: Registry, names: set[str]) -> dict[str, Any]:
@@ -58,6 +47,45 @@ def backend_options(registry: Registry, names: set[str]) -> dict[str, Any]:
 def step_options(registry: Registry) -> dict[str, Any]:
     """Return the pydantic model of the options of each step; None where it has none."""
     return {name: options_model(step) for name, step in registry.steps.items()}
+
+
+class LocalExecutor(Executor):
+    """Runs jobs on this machine."""
+
+    def run(self, job: Job, *, stop: Stop, notify: Callable[[Event], None]) -> Outcome:
+        return run_job(job, stop=stop, notify=notify)
+
+
+def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], None] = lambda event: None) -> Outcome:
+    """Run a job on this machine, with the plugins that are installed here.
+
+    Raises:
+        BenchfwError: As `run_scenario`; the scenario or a plugin does not fit this machine.
+    """
+    registry = plugins.registry()
+    loaded = from_document(
+        copy.deepcopy(dict(job.document)),
+        source=job.source,
+        root=Path(job.root),
+        backends=registry.backends,
+        options=backend_options(registry, set(registry.backends)),
+        steps=step_options(registry),
+    )
+    resume = Resume(folder=Path(job.resume), retry_failed=job.retry_failed, force=job.force) if job.resume else None
+    return run_scenario(
+        loaded,
+        registry,
+        out=Path(job.out),
+        effort=job.effort,
+        only_backends=frozenset(job.backends),
+        only_sweeps=frozenset(job.sweeps),
+        request=job.request,
+        resume=resume,
+        wait=job.wait,
+        shared=job.shared,
+        stop=stop,
+        notify=notify,
+    )
 
 
 def run_scenario(
@@ -99,6 +127,7 @@ def run_scenario(
         Interrupted: The run was stopped before it had a plan.
     """
     stop = stop or Stop()
+    notify = registry.teller(notify)
     devices = Devices(cpus())
     with devices.taken(wait=wait, shared=shared, notify=lambda text: notify(Stage(text)), stop=stop):
         run = _Run(loaded, registry, out, effort, resume, devices, stop, notify)
@@ -153,13 +182,21 @@ class _Run:
             self.code = folder / "code"
             builder = self._builder()
             try:
-                self.manifest.begin(scenario_file=self.loaded.source, root=str(self.loaded.root), request=dict(request))
+                self.manifest.begin(
+                    scenario_file=self.loaded.source,
+                    root=str(self.loaded.root),
+                    request=dict(request),
+                    metadata={} if self.resume else self.registry.metadata(self.loaded.document, self.loaded.root),
+                )
                 self.manifest.state(self._facts(only_backends, only_sweeps))
-                self.notify(RunStarted(self.writer.run_id))
+                name = self.loaded.scenario.name
+                self.notify(RunStarted(self.writer.run_id, str(self.writer.folder), name))
                 if self.cache.notice:
                     self.notify(Stage(self.cache.notice))
                 hand_over(self.code, self._factories())
-                return self._conduct(builder, folder, only_backends, only_sweeps)
+                outcome = self._conduct(builder, folder, only_backends, only_sweeps)
+                self._tell_end("interrupted" if outcome.interrupted else "finished", outcome.rows)
+                return outcome
             except UsageError:
                 if self.resume:  # a run that is not gone on with stays what it was
                     self.manifest.withdraw()
@@ -170,9 +207,15 @@ class _Run:
                 ended = isinstance(error, KeyboardInterrupt | Interrupted)
                 with contextlib.suppress(BenchfwError):  # what went wrong first is what counts
                     self.manifest.finish("interrupted" if ended else "failed", error=repr(error))
+                if isinstance(error, Exception):
+                    self._tell_end("interrupted" if ended else "failed", [])
                 raise
             finally:
                 builder.close()
+
+    def _tell_end(self, state: str, rows: list[dict[str, Any]]) -> None:
+        statuses = Counter(str(row["status"]) for row in rows)
+        self.notify(RunFinished(self.writer.run_id, str(self.writer.folder), state, dict(statuses)))
 
     def _conduct(
         self, builder: Builder, folder: Path, only_backends: frozenset[str], only_sweeps: frozenset[str]
@@ -191,6 +234,7 @@ class _Run:
             only_backends=only_backends,
             only_sweeps=only_sweeps,
         )
+        plan = edited(plan, self.registry.plan_edits(loaded.document, planned_cases(plan)))
         (folder / "inputs").mkdir()
         inputs = InputMaker(
             specs,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchfw.measure import Event
-from benchfw.measure.events import CaseDone, CohortStarted, RoundDone
+from benchfw.spec.events import CaseDone, CohortStarted, RoundDone
 
 SCENARIO = """
 name = "fakes"

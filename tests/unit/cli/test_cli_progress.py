@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchfw.cli.progress import progress
-from benchfw.measure.events import CaseDone, CohortStarted, RoundDone, Stage
+from benchfw.spec.events import CaseDone, CohortStarted, RoundDone, Stage
 
 EVENTS = (
     Stage("resolving null:net"),

@@ -1,0 +1,23 @@
+"""Registers benchfw's own commands, in the order in which the help lists them. Light: imported with every command."""
+
+from __future__ import annotations
+
+from benchfw.spec.command import CommandInfo
+from benchfw.spec.hooks import hookimpl
+
+_COMMANDS = {
+    "run": "Run a scenario and store its results.",
+    "plan": "Show what a run would do, without doing it.",
+    "time": "Time one model on one backend, without a scenario file.",
+    "show": "Show the results of a run.",
+    "backends": "List what plugins provide, and what it lacks here.",
+    "schema": "Print the JSON Schema of scenario files.",
+}
+
+
+@hookimpl
+def benchfw_register_commands() -> list[CommandInfo]:
+    return [
+        CommandInfo(name=name, summary=summary, factory=f"benchfw.cli.{name.replace('-', '_')}:command")
+        for name, summary in _COMMANDS.items()
+    ]
