@@ -71,6 +71,17 @@ def find_python(version: str) -> str | None:
     return None
 
 
+def pythons() -> list[tuple[str, tuple[int, int]]]:
+    """Return every CPython 3 that is found, this one first, then one per version: path and version."""
+    here = sys.version_info[:2]
+    found = [(sys.executable, here)]
+    for minor in range(10, 20):
+        path = find_python(f"3.{minor}") if (3, minor) != here else None
+        if path:
+            found.append((path, (3, minor)))
+    return found
+
+
 def _candidates(version: str) -> Iterator[str]:
     found = shutil.which(f"python{version}")
     if found:
