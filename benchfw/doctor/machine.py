@@ -170,7 +170,7 @@ def _load(root: Path) -> Iterator[Finding]:
     cpus = len(list((root / _CPUS).glob("cpu[0-9]*"))) or 1
     load, text = float(words[0]), f"{words[0]} processes wanted to run during the last minute, {cpus} CPUs"
     if load > max(_LOAD, _LOAD_SHARE * cpus):
-        yield _finding("load", "WARN", f"{text}: others are measured along", "end what runs beside it: top")
+        yield _finding("load", "WARN", f"{text}: they take time from what is measured", "end what runs beside it: top")
     else:
         yield _finding("load", "OK", text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import os
@@ -32,7 +33,7 @@ class Attempt:
     """What came of importing one backend.
 
     Attributes:
-        missing: The requirement that is not met; it was not imported then.
+        missing: That a requirement is not met; it was not imported then.
         error: Why the import failed although requirements are met.
         seconds: What the import took, in a worker that may have the framework already.
         versions: Of the packages that it requires.
@@ -82,7 +83,6 @@ def probe(environment: Environment, backends: Iterable[BackendInfo], folder: Pat
     """
     infos = sorted(backends, key=_module)
     place = folder / environment.name
-    place.mkdir(parents=True, exist_ok=True)
     start = functools.partial(
         Worker,
         python=environment.python,
@@ -93,6 +93,8 @@ def probe(environment: Environment, backends: Iterable[BackendInfo], folder: Pat
     )
     try:
         worker = start(code=hand_over(place / "code", []), log=place / "log")
+    except OSError as error:
+        return Probe(environment, error=str(error), remedy="TMPDIR names another folder for what workers are handed")
     except BenchfwError as error:
         return Probe(environment, error=error.message, remedy=error.hint or f"repair or remove {environment.python}")
     worker.close()
@@ -110,10 +112,11 @@ def installed(paths: list[str] | None = None) -> Files:
     """
     found: dict[str, dict[tuple[str, str], str]] = {}
     for distribution in metadata.distributions() if paths is None else metadata.distributions(path=paths):
-        record = distribution.read_text("RECORD") or ""
-        folder = str(distribution.locate_file(""))
-        rows = (row for row in csv.reader(record.splitlines()) if len(row) > 1)
-        found.setdefault(distribution.name, {}).update({(folder, row[0]): row[1] for row in rows})
+        with contextlib.suppress(Exception):  # what an installer that was killed has left
+            record = distribution.read_text("RECORD") or ""
+            folder = str(distribution.locate_file(""))
+            rows = [row for row in csv.reader(record.splitlines()) if len(row) > 1]
+            found.setdefault(distribution.name, {}).update({(folder, row[0]): row[1] for row in rows})
     return found
 
 
@@ -126,9 +129,9 @@ def _import(
         for info in infos:
             versions = {name: packages.get(name) for name in _needs(info)}
             try:
-                check_requirements("it", info.requires, packages, info.install)
+                check_requirements("", info.requires, packages, info.install)
             except MissingDependency as error:
-                yield info.name, Attempt(missing=error.message, versions=versions)
+                yield info.name, Attempt(missing=error.message.strip(), versions=versions)
                 continue
             except ValueError as error:
                 yield info.name, Attempt(error=f"its plugin states a requirement that is none: {error}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import platform
+import re
 import sys
 import sysconfig
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchfw.doctor.findings import Check, Finding
@@ -17,7 +18,10 @@ from benchfw.plugins import Registry
 from benchfw.spec.backend import BackendInfo
 
 _VERSIONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-_CODE = (".py", ".so", ".pyd")
+_CODE = re.compile(r"\.(py|pyd|so(\.\d+)*)$")
+_QUICK_S = 0.1
+"""Not worth telling; also what it takes if another backend has loaded the framework already."""
+
 _SLOPPY = {"test", "tests", "doc", "docs", "example", "examples", "scripts"}
 """Folders that packages install by mistake, and that nobody imports."""
 
@@ -117,13 +121,13 @@ def _environment(probe: Probe) -> Finding:
 
 
 def _overwritten(probe: Probe) -> Iterator[Finding]:
-    """Yield the groups of packages that have installed the same modules with different content."""
+    """Yield the groups of packages that have installed the same files with different content."""
     name = probe.environment.name
     groups = overwritten(probe.files)
-    for names, module in groups.items():
+    for names, path in groups.items():
         pip = "pip" if name == DEFAULT else f"{probe.environment.python} -m pip"
         remedy = f"{pip} uninstall -y {' '.join(names)}; then the one that you want: {pip} install {names[0]}"
-        text = f"{' and '.join(names)} overwrite each other's {module}: what is imported is a mixture"
+        text = f"{' and '.join(names)} overwrite each other, as in {path}: what is imported is a mixture"
         yield Finding("packages", name, "FAIL", text, remedy)
     if not groups and probe.files:
         text = f"{len(probe.files)} packages, none overwrites another"
@@ -131,7 +135,7 @@ def _overwritten(probe: Probe) -> Iterator[Finding]:
 
 
 def overwritten(files: Files) -> dict[tuple[str, ...], str]:
-    """Return the sets of distributions that have installed one file each in its own way, with the module it is of.
+    """Return the sets of distributions that have installed one file each in its own way, and the first such file.
 
     The same content twice, such as an empty `__init__.py`, harms nobody. A module `x.py` and a package `x` count as
     one file.
@@ -141,12 +145,12 @@ def overwritten(files: Files) -> dict[tuple[str, ...], str]:
         for (folder, path), digest in content.items():
             top, slash, _ = path.partition("/")
             module = top.partition(".")[0]
-            if digest and module and path.endswith(_CODE) and module not in _SLOPPY:
+            if digest and module and _CODE.search(path) and module not in _SLOPPY:
                 owners[folder, path if slash else f"{module}/__init__.py"][name] = digest
     found: dict[tuple[str, ...], str] = {}
     for (_, path), digests in sorted(owners.items()):
         if len(set(digests.values())) > 1:
-            found.setdefault(tuple(sorted(digests)), path.partition("/")[0])
+            found.setdefault(tuple(sorted(digests)), path)
     return found
 
 
@@ -165,8 +169,9 @@ def _backends(registry: Registry, probes: Sequence[Probe]) -> Iterator[Finding]:
                 yield Finding("backends", name, "FAIL", f"does not import{where}: {attempt.error}", _install(info))
                 continue
             useful = useful or registry.owners[f"backend {name}"] != "benchfw"
-            versions = _versions(attempt.versions)
-            yield Finding("backends", name, "OK", f"imports{where} in {attempt.seconds:.1f} s{versions}")
+            seconds = f" in {attempt.seconds:.1f} s" if attempt.seconds >= _QUICK_S else ""
+            versions = "".join(f", {package} {version}" for package, version in attempt.versions.items())
+            yield Finding("backends", name, "OK", f"imports{where}{seconds}{versions}")
         missing = [attempt.missing for probe in probes if (attempt := probe.attempts.get(name)) and attempt.missing]
         if not told and missing:
             yield Finding("backends", name, "WARN", missing[0], _install(info))
@@ -179,7 +184,3 @@ def _backends(registry: Registry, probes: Sequence[Probe]) -> Iterator[Finding]:
 
 def _install(info: BackendInfo) -> str:
     return info.install or "ask the author of its plugin"
-
-
-def _versions(versions: Mapping[str, str | None]) -> str:
-    return "".join(f", {name} {version}" for name, version in versions.items())
