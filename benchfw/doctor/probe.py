@@ -79,14 +79,14 @@ def probe(environment: Environment, backends: Iterable[BackendInfo], folder: Pat
     Args:
         environment: The environment.
         backends: What to import there.
-        folder: A folder for code and logs; its name begins the mark of the workers.
+        folder: A folder for code, logs and temporary files of workers; its name begins the mark of the workers.
     """
     infos = sorted(backends, key=_module)
     place = folder / environment.name
     start = functools.partial(
         Worker,
         python=environment.python,
-        env=environment.env,
+        env={"TMPDIR": str(folder), **environment.env},  # frameworks leave things there when they are imported
         foreign=environment.foreign,
         distributions={name for info in infos for name in _needs(info)},
         mark=folder.name,

@@ -166,7 +166,7 @@ def _backends(registry: Registry, probes: Sequence[Probe]) -> Iterator[Finding]:
             told = True
             where = "" if probe.environment.name == DEFAULT else f" in {probe.environment.name}"
             if attempt.error:
-                yield Finding("backends", name, "FAIL", f"does not import{where}: {attempt.error}", _install(info))
+                yield Finding("backends", name, "FAIL", f"does not import{where}: {attempt.error}", _again(info))
                 continue
             useful = useful or registry.owners[f"backend {name}"] != "benchfw"
             seconds = f" in {attempt.seconds:.1f} s" if attempt.seconds >= _QUICK_S else ""
@@ -180,6 +180,10 @@ def _backends(registry: Registry, probes: Sequence[Probe]) -> Iterator[Finding]:
         yield Finding(
             "backends", "all", "FAIL", text, "install a framework and its plugin: benchfw backends lists them"
         )
+
+
+def _again(info: BackendInfo) -> str:
+    return f"if that does not help you, install it anew: {_install(info)}"
 
 
 def _install(info: BackendInfo) -> str:

@@ -86,7 +86,12 @@ def test_what_is_met_but_does_not_import_fails() -> None:
     broken = Attempt(error="libx.so: cannot open shared object file", versions={"x": "1.0"})
     found = look(registry("a", "b"), environment(a=broken, b=Attempt(seconds=1.23, versions={"y": "2.0"})))
     assert found == [
-        ("a", "FAIL", "does not import: libx.so: cannot open shared object file", "pip install a"),
+        (
+            "a",
+            "FAIL",
+            "does not import: libx.so: cannot open shared object file",
+            "if that does not help you, install it anew: pip install a",
+        ),
         ("b", "OK", "imports in 1.2 s, y 2.0", ""),
     ]
 
@@ -173,7 +178,7 @@ def test_importing_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "doctor_dies": "import os; os._exit(7)\n",
         "doctor_lacks": "import no_such_package\n",
         "doctor_raises": "raise RuntimeError('on purpose')\n",
-        "doctor_two": "class First: pass\n",
+        "doctor_two": "import tempfile; tempfile.mkdtemp()\nclass First: pass\n",
     }
     for name, text in modules.items():
         (tmp_path / f"{name}.py").write_text(text)
@@ -203,6 +208,7 @@ def test_importing_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "requirement" in errors["nonsense"]
     assert "not to be found" in errors["nowhere"]
     assert found.attempts["raises"].versions.keys() == {"numpy"}
+    assert len(list((tmp_path / "work").glob("tmp*"))) == 1  # goes when the folder goes
 
 
 def test_another_interpreter(tmp_path: Path) -> None:
