@@ -39,6 +39,7 @@ calls it `killed`. Files are Parquet with zstd and a checksum per page.
 EXIT_CODES = """\
 Exit codes: 0 done; 2 wrong usage or scenario; 3 a case failed, or another error of benchfw; 5 an accuracy check failed;
 130 interrupted. `time`, and `run` with `--strict`, also exit with 3 for a case that was skipped or is unsupported.
+`doctor` exits with 3 if a finding is `FAIL`.
 """
 
 

@@ -97,6 +97,11 @@ class Server:
             period_ns.append(float(np.median(np.diff(np.array(self._starts[:n], np.int64)))))
         return ok(harness_overhead_ns=float(np.median(period_ns)), bare_loop_ns=float(np.median(bare_ns)))
 
+    def on_import(self, values: Mapping[str, Any]) -> Message:
+        """Import what a factory names, and nothing else."""
+        _load_class(values["factory"])
+        return ok()
+
     # --- models and artifacts -----------------------------------------------------------------------------------
 
     def on_resolve(self, values: Mapping[str, Any]) -> Message:
