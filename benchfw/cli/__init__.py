@@ -21,6 +21,7 @@ _COMMANDS = {
     "time": "Time one model on one backend, without a scenario file.",
     "show": "Show the results of a run.",
     "backends": "List backends, model sources and steps, and what they lack.",
+    "env": "Make, list, check and remove environments: interpreters that workers run on.",
     "schema": "Print the JSON Schema of scenario files.",
 }
 

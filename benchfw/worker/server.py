@@ -82,6 +82,11 @@ class Server:
             packages={name: _version(name) for name in values.get("distributions", [])},
         )
 
+    def on_import(self, values: Mapping[str, Any]) -> Message:
+        """Import a class and make no instance of it: does it load here?"""
+        _load_class(values["factory"])
+        return ok()
+
     def on_canary(self, values: Mapping[str, Any]) -> Message:
         """Run the canary once."""
         return ok(canary_ns=self._canary.look())
