@@ -52,7 +52,7 @@ def create(name: str, python: str | None, requirements: tuple[str, ...], only_pi
 @command.command()
 @options.json_output
 def ls(as_json: bool) -> int:
-    """List the environments that were made, and the Pythons that more can be made of."""
+    """List environments, and the Pythons that more can be made of."""
     from benchfw.cli.console import print_json
     from benchfw.environments import managed, pythons
 
@@ -75,9 +75,9 @@ def ls(as_json: bool) -> int:
 )
 @options.json_output
 def check(name: str, scenario: Path | None, as_json: bool) -> int:
-    """Start workers in the environment NAME and say what loads there; `default` is benchfw's own interpreter.
+    """Say what loads in the environment NAME, by starting workers there.
 
-    Exits with 3 if no worker starts there.
+    `default` is benchfw's own interpreter. Exits with 3 if no worker starts.
     """
     from benchfw.cli.console import print_json
     from benchfw.environments.check import check as look
