@@ -16,13 +16,14 @@ from benchfw.processes import MARK
 from benchfw.testing.project import FAKES, Project
 
 REPOSITORY = Path(__file__).parents[1]
+OTHERS = ("BENCHFW_ENVIRONMENTS", "BENCHFW_LOCKS", "TMPDIR")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One cache for the whole session, so that exports and compilations are made once."""
     path = tmp_path_factory.mktemp("cache")
-    folders = {"BENCHFW_CACHE": path, **{key: tmp_path_factory.mktemp(key) for key in ("BENCHFW_LOCKS", "TMPDIR")}}
+    folders = {"BENCHFW_CACHE": path, **{key: tmp_path_factory.mktemp(key) for key in OTHERS}}
     with pytest.MonkeyPatch.context() as patch:
         for key, folder in folders.items():
             patch.setenv(key, str(folder))

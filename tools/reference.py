@@ -166,12 +166,19 @@ def _code(items: Iterable[str]) -> str:
 
 
 def _cli() -> str:
-    contexts = [click.Context(cli, info_name="benchfw", terminal_width=HELP_WIDTH, **cli.context_settings)]
-    for name in cli.list_commands(contexts[0]):
-        if command := cli.get_command(contexts[0], name):
-            contexts.append(click.Context(command, contexts[0], name, terminal_width=HELP_WIDTH))
-    helps = (f"\n## {context.command_path}\n\n```text\n{context.get_help()}\n```\n" for context in contexts)
+    top = click.Context(cli, info_name="benchfw", terminal_width=HELP_WIDTH, **cli.context_settings)
+    helps = (f"\n## {context.command_path}\n\n```text\n{context.get_help()}\n```\n" for context in _contexts(top))
     return f"# Command line\n\n{EXIT_CODES}" + "".join(helps)
+
+
+def _contexts(context: click.Context) -> Iterator[click.Context]:
+    """Yield the context of a command and those of the commands in it."""
+    yield context
+    group = context.command
+    if isinstance(group, click.Group):
+        for name in group.list_commands(context):
+            if command := group.get_command(context, name):
+                yield from _contexts(click.Context(command, context, name, terminal_width=HELP_WIDTH))
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -95,7 +95,7 @@ def _checks(out: Path, console: Console) -> list[Check]:
 
     from benchfw.doctor import gpu, machine, software, storage
     from benchfw.environments import find_python
-    from benchfw.plugins import discover
+    from benchfw.plugins import registry
 
     affinity = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     terminal = storage.Terminal(
@@ -103,23 +103,24 @@ def _checks(out: Path, console: Console) -> list[Check]:
         colour=console.color_system,
         encoding=sys.stdout.encoding or "unknown",
     )
-    registry = discover()
+    plugins = registry()
     return [
         *machine.checks(Path("/"), affinity),
         *gpu.checks(),
         *storage.checks(_folders(out)),
         storage.terminal_check(terminal),
         *software.python_checks(software.Interpreter.this(), find_python),
-        software.plugin_check(registry),
-        software.environments_check(registry, lambda: _probes(registry, _environments())),
+        software.plugin_check(plugins),
+        software.environments_check(plugins, lambda: _probes(plugins, _environments())),
     ]
 
 
 def _environments() -> list[Environment]:
     """Return the environments that are looked at."""
-    from benchfw.environments import Environment
+    from benchfw.environments import Environment, managed
 
-    return [Environment()]
+    made = [Environment(name=name, python=str(managed.python_of(name))) for name in managed.names()]
+    return [Environment(), *made]
 
 
 def _probes(registry: Registry, environments: Iterable[Environment]) -> Iterator[Probe]:

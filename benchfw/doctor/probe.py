@@ -15,9 +15,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchfw.artifacts.builder import check_requirements, distributions
 from benchfw.environments import Environment
 from benchfw.errors import BenchfwError, MissingDependency
+from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.backend import BackendInfo
 from benchfw.supervisor import Worker, hand_over
 

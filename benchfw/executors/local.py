@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -14,8 +12,14 @@ from typing import Any
 
 from benchfw import plugins
 from benchfw.artifacts import Builder, Cache
-from benchfw.artifacts.builder import distributions
-from benchfw.environments import DEFAULT, Environment, thread_variables, usable_cpus
+from benchfw.environments import (
+    DEFAULT,
+    Environment,
+    from_scenario,
+    start_worker,
+    thread_variables,
+    usable_cpus,
+)
 from benchfw.errors import BenchfwError, CaseError, Interrupted, Invalid, OutOfMemory, UsageError
 from benchfw.executors.devices import Devices, cpus
 from benchfw.executors.manifest import Manifest
@@ -25,6 +29,7 @@ from benchfw.measure import Conductor, Event, Settings
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.rows import case_hash
 from benchfw.plugins import Registry, options_model
+from benchfw.requirements import distributions
 from benchfw.scenario import Cohort, Loaded, Plan, Session, from_document, make_plan
 from benchfw.scenario.edits import edited, planned_cases
 from benchfw.scenario.resolved import model_inputs
@@ -170,8 +175,7 @@ class _Run:
             block_s=measure.deadlines.block,
         )
         self.environments = {DEFAULT: Environment()} | {
-            name: Environment(name=name, python=_interpreter(entry.python, loaded.root), env=entry.env)
-            for name, entry in scenario.environments.items()
+            name: from_scenario(name, entry, loaded.root) for name, entry in scenario.environments.items()
         }
         self.writer = RunWriter.reopen(resume.folder) if resume else RunWriter(out)
         self.manifest = Manifest(self.writer, resume, read_manifest(resume.folder) if resume else {})
@@ -368,12 +372,11 @@ class _Run:
 
     def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
         suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
-        return Worker(
-            python=environment.python,
+        return start_worker(
+            environment,
             code=self.code,
             log=self.writer.folder / "logs" / f"{log}{suffix}.log",
-            env=thread_variables(self.settings.threads) | dict(environment.env),
-            foreign=environment.foreign,
+            env=thread_variables(self.settings.threads),
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
             stop=self.stop,
@@ -438,16 +441,6 @@ def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     """Read back what was written: what a user will see is what is there."""
     rows = {row["case_id"]: row for row in read_cases(folder)[0]}
     return [rows[case.case_id] for case in plan.cases if case.case_id in rows]
-
-
-def _interpreter(python: str, root: Path) -> str:
-    """Return the path of an interpreter, relative to the scenario; a bare name is looked for on PATH.
-
-    Links are not followed: a virtual environment's interpreter is one, and would lose its packages.
-    """
-    if os.sep not in python:
-        return shutil.which(python) or python
-    return str(root / Path(python).expanduser())
 
 
 def _filled_in(models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

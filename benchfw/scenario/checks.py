@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
 from benchfw.errors import Fault
-from benchfw.scenario.schema import FixedSweep, Input, RandomBatchSweep, Scenario
+from benchfw.scenario.schema import MAX_NAME, NAME_PATTERN, FixedSweep, Input, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
 from benchfw.worker.loops import MAX_BLOCK
 
@@ -43,6 +45,7 @@ def check(
         _inputs(scenario),
         _files(scenario, root),
         _backends(scenario, backends, options),
+        _environments(scenario),
         _references(scenario),
         _steps(scenario, steps) if steps is not None else (),
     )
@@ -166,6 +169,30 @@ def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: 
         elif not entry.optional:
             reason = f"no installed plugin provides {entry.use!r}; `optional = true` would skip it"
             yield Fault((*path, "use"), reason, nearest=nearest_name(entry.use, backends))
+
+
+def _environments(scenario: Scenario) -> Iterator[Fault]:
+    for name, entry in scenario.environments.items():
+        path = ("environments", name)
+        if name == "default":
+            yield Fault(path, "is the name of benchfw's own interpreter: give it another one")
+        elif not re.fullmatch(NAME_PATTERN, name) or len(name) > MAX_NAME:
+            yield Fault(path, f"is no name: letters, digits, '.', '_' and '-', up to {MAX_NAME}")
+        for place, text in enumerate(entry.packages):
+            reason = _unusable(text)
+            if reason:
+                yield Fault((*path, "packages", place), reason)
+
+
+def _unusable(text: str) -> str | None:
+    """Say why a requirement cannot be compared with what is installed; None if it can."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return f"{shown(text)} is no requirement, as 'onnxruntime==1.20.1' is"
+    if requirement.marker or requirement.url:
+        return f"{shown(text)} has a marker or an address; only versions can be compared with what is installed"
+    return None
 
 
 def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:

@@ -62,7 +62,6 @@ HEAVY = (
 )
 _LEAK_BYTES = 4 << 20
 _LEAK_S = 3.0
-_SMALLEST_PYTHON = (3, 10)
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -419,11 +418,11 @@ class BackendConformance:
     def test_its_code_is_code_on_every_python_found(self, bench: Bench) -> None:
         """The interpreters that have its packages also run it; the others compile it at least."""
         failed = []
-        for python, version in pythons():
-            if version < _SMALLEST_PYTHON or python == sys.executable:  # all other checks run on this one
-                continue
-            target = bench.folder / f"on{version[0]}.{version[1]}"
-            target.mkdir(exist_ok=True)
+        others = {".".join(found.version.split(".")[:2]): found.path for found in pythons()}
+        others.pop(f"{sys.version_info[0]}.{sys.version_info[1]}", None)  # all other checks run on this one
+        for version, python in others.items():
+            target = bench.folder / f"on{version}"
+            target.mkdir()
             host = Host(bench.registry, bench.info.name, target, python)
             code = subprocess.run(
                 [python, "-m", "compileall", "-q", str(target / "code")], capture_output=True, text=True, timeout=120

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.artifacts import Builder, Cache, ResolvedModel
-from benchfw.artifacts.builder import check_requirements, distributions
 from benchfw.environments import thread_variables
 from benchfw.plugins import Registry, options_model
+from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec

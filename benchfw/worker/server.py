@@ -82,6 +82,11 @@ class Server:
             packages={name: _version(name) for name in values.get("distributions", [])},
         )
 
+    def on_import(self, values: Mapping[str, Any]) -> Message:
+        """Import a class and make no instance of it: does it load here?"""
+        _load_class(values["factory"])
+        return ok()
+
     def on_canary(self, values: Mapping[str, Any]) -> Message:
         """Run the canary once."""
         return ok(canary_ns=self._canary.look())
@@ -96,11 +101,6 @@ class Server:
             _quiet(lambda: loops.host_sync(_nothing, n, self._starts, self._ends))
             period_ns.append(float(np.median(np.diff(np.array(self._starts[:n], np.int64)))))
         return ok(harness_overhead_ns=float(np.median(period_ns)), bare_loop_ns=float(np.median(bare_ns)))
-
-    def on_import(self, values: Mapping[str, Any]) -> Message:
-        """Import what a factory names, and nothing else."""
-        _load_class(values["factory"])
-        return ok()
 
     # --- models and artifacts -----------------------------------------------------------------------------------
 
