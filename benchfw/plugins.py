@@ -116,6 +116,10 @@ class Registry:
         """Return an executor, or raise `UnknownName`."""
         return _lookup("executor", name, self.executors)
 
+    def sampler(self, name: str) -> SamplerInfo:
+        """Return a sampler, or raise `UnknownName`."""
+        return _lookup("sampler", name, self.samplers)
+
     def known(self, kind: str) -> dict[str, Any]:
         """Return everything of one kind by name; `kind` is a key of `KINDS`."""
         known: dict[str, Any] = getattr(self, f"{kind.replace(' ', '_')}s")

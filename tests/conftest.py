@@ -95,6 +95,7 @@ class Project:
             overrides=overrides,
             backends=self.registry.backends,
             options=options,
+            samplers=self.registry.samplers,
         )
 
     def run(
