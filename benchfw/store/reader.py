@@ -101,7 +101,7 @@ class Results:
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
-        """One row per reading of a sampler and field, in time order; only of runs that ask for `samplers`."""
+        """One row per field of each reading of a sampler, of a cohort in time order; none unless `samplers` are set."""
         return self._frame("telemetry")
 
     @cached_property
