@@ -124,7 +124,8 @@ def _keys(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
 def _backends() -> str:
     registry = discover([])
-    text = "# Backends, model sources, steps, samplers\n\nThose of this repository. `benchfw backends` lists what is installed.\n"
+    text = "# Backends, model sources, steps, samplers\n\n"
+    text += "Those of this repository. `benchfw backends` lists what is installed.\n"
     for info in _own(registry.backends):
         able = info.capabilities
         facts = {
