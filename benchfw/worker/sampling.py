@@ -146,12 +146,12 @@ class _Reader(Thread):
 
     def _end(self, error: BaseException) -> None:
         """Keep why it ended: the first reason, since closing what has failed may fail too."""
+        with contextlib.suppress(Exception):  # a sampler may have closed stderr
+            traceback.print_exception(error)  # into the log of the process
         if self._ended is None:
             ours = isinstance(error, BenchfwError)
             text = str(error.message) if ours else traceback.format_exception_only(error)[-1]  # type: ignore[attr-defined]
             self._ended = text.strip()[:_MAX_REASON]
-        with contextlib.suppress(Exception):  # a sampler may have closed stderr
-            traceback.print_exception(error)  # into the log of the process
 
 
 def _units(given: Any) -> dict[str, str]:
