@@ -124,6 +124,10 @@ class Registry:
         """Return the plugin that registers something; `kind` is a key of `KINDS`."""
         return next(plugin for plugin in self.plugins if f"{kind} {name}" in plugin.keys)
 
+    def sampler(self, name: str) -> SamplerInfo:
+        """Return a sampler, or raise `UnknownName`."""
+        return _lookup("sampler", name, self.samplers)
+
     def known(self, kind: str) -> dict[str, Any]:
         """Return everything of one kind by name; `kind` is a key of `KINDS`."""
         known: dict[str, Any] = getattr(self, f"{kind.replace(' ', '_')}s")

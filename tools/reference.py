@@ -30,7 +30,8 @@ RUN_LAYOUT = """\
       manifest.json          schema version, state, attempts, scenario, settings, machine, software, hashes of inputs
       journal.jsonl          one line per cohort that was stored: state, part, rows per table, hash and status per case
       cases/part-*.parquet   one folder per table below, one part per cohort; a table without rows has no folder
-      logs/<session>.log     stdout and stderr of the workers; `artifacts.log` is that of resolving and converting
+      logs/<session>.log     stdout and stderr of the workers; `artifacts.log` is that of resolving and converting,
+                             `samplers.log` that of the process of samplers
 
 A part that the journal does not name is not read, nor one of a cohort that a later line replaces. `state` in the
 manifest is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `show --list`
@@ -124,7 +125,8 @@ def _keys(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
 def _backends() -> str:
     registry = discover([])
-    text = "# Backends, model sources, steps\n\nThose of this repository. `benchfw backends` lists what is installed.\n"
+    text = "# Backends, model sources, steps, samplers\n\n"
+    text += "Those of this repository. `benchfw backends` lists what is installed.\n"
     for info in _own(registry.backends):
         able = info.capabilities
         facts = {
@@ -142,6 +144,8 @@ def _backends() -> str:
     for step in _own(registry.steps):
         facts = {"from": _code([step.source]), "to": _code([step.target]), "profiles": _code(step.profiles)}
         text += _item(f"Step `{step.name}`", facts, step)
+    for sampler in _own(registry.samplers):
+        text += _item(f"Sampler `{sampler.name}`", {"what": sampler.summary}, sampler)
     return text
 
 

@@ -28,6 +28,7 @@ from benchfw.executors.scratch import scratch
 from benchfw.measure import Conductor, Event, Settings
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.rows import case_hash
+from benchfw.measure.telemetry import Telemetry
 from benchfw.plugins import Registry, options_model
 from benchfw.requirements import distributions
 from benchfw.scenario import Cohort, Loaded, Plan, Session, from_document, make_plan
@@ -75,6 +76,7 @@ def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], Non
         backends=registry.backends,
         options=backend_options(registry, set(registry.backends)),
         steps=step_options(registry),
+        samplers=registry.samplers,
     )
     resume = Resume(folder=Path(job.resume), retry_failed=job.retry_failed, force=job.force) if job.resume else None
     return run_scenario(
@@ -272,11 +274,18 @@ class _Run:
             notify=self.notify,
         )
         interrupted = None
+        samplers = self._samplers() if left.cohorts else {}
+        telemetry = Telemetry(samplers, self._sampler_worker, stop=self.stop, notify=self.notify)
         try:
-            for measured in conductor.cohorts():
-                self.writer.write_cohort(measured.cohort_id, measured.tables, state=measured.state)
+            with telemetry:
+                for measured in conductor.cohorts():
+                    tables = measured.tables | {"telemetry": telemetry.take(measured.cohort_id)}
+                    self.writer.write_cohort(measured.cohort_id, tables, state=measured.state)
         except Interrupted as error:
             interrupted = error.message
+        finally:
+            if telemetry.facts:
+                self.manifest.add(samplers=telemetry.facts)
         self.manifest.finish(
             "interrupted" if interrupted else "finished",
             error=interrupted,
@@ -370,6 +379,9 @@ class _Run:
         names = set(distributions(session.info.requires)) if session.info else set()
         return self._worker(session.session_id + suffix, self.environments[session.environment], names)
 
+    def _sampler_worker(self) -> Worker:
+        return self._worker("samplers", self.environments[DEFAULT], set())
+
     def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
         suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
         return start_worker(
@@ -384,10 +396,15 @@ class _Run:
         )
 
     def _factories(self) -> set[str]:
-        """Return what workers may have to import: the backends of the scenario, the model's source, all steps."""
+        """Return what workers may import: backends and samplers of the scenario, the model's source, all steps."""
         uses = {entry.use for entry in self.loaded.scenario.backend}
         backends = {info.factory for name, info in self.registry.backends.items() if name in uses}
-        return backends | {self.source.factory} | {step.factory for step in self.registry.steps.values()}
+        steps = {step.factory for step in self.registry.steps.values()}
+        return backends | {self.source.factory} | steps | set(self._samplers().values())
+
+    def _samplers(self) -> dict[str, str]:
+        """Return the factories of the scenario's samplers by their names."""
+        return {name: self.registry.sampler(name).factory for name in self.loaded.scenario.measure.samplers}
 
     # --- what is written ----------------------------------------------------------------------------------------
 

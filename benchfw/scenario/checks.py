@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def check(
     backends: Mapping[str, BackendInfo],
     options: Mapping[str, Any],
     steps: Mapping[str, Any] | None = None,
+    samplers: Collection[str] | None = None,
 ) -> list[Fault]:
     """Return the faults that need more than one value, the plugins, or the disk to see; of very many the first."""
     faults = itertools.chain(
@@ -48,6 +49,7 @@ def check(
         _environments(scenario),
         _references(scenario),
         _steps(scenario, steps) if steps is not None else (),
+        _samplers(scenario, samplers) if samplers is not None else (),
     )
     return list(itertools.islice(faults, MAX_FAULTS + 1))
 
@@ -218,6 +220,17 @@ def _steps(scenario: Scenario, steps: Mapping[str, Any]) -> Iterator[Fault]:
             yield from _options(values, steps[name], ("steps", name))
         else:
             yield Fault(("steps", name), "no installed plugin provides this step", nearest=nearest_name(name, steps))
+
+
+def _samplers(scenario: Scenario, samplers: Collection[str]) -> Iterator[Fault]:
+    names = scenario.measure.samplers
+    for place, name in enumerate(names):
+        path = ("measure", "samplers", place)
+        if name not in samplers:
+            near = nearest_name(name, samplers)
+            yield Fault(path, f"no installed plugin provides the sampler {name!r}", nearest=near)
+        elif name in names[:place]:
+            yield Fault(path, f"{name!r} is there already")
 
 
 def _references(scenario: Scenario) -> Iterator[Fault]:

@@ -52,6 +52,7 @@ class Project:
             overrides=overrides,
             backends=self.registry.backends,
             options=options,
+            samplers=self.registry.samplers,
         )
 
     def run(

@@ -375,6 +375,17 @@ def test_options_of_steps_are_validated_where_steps_are_known() -> None:
     assert _parse(text).scenario.steps["Fake"] == {"scal": 2.0}
 
 
+def test_samplers_are_looked_up_where_they_are_known() -> None:
+    text = GOOD + '\n[measure]\nsamplers = ["host", "hots", "host"]\n'
+    with pytest.raises(ScenarioError) as caught:
+        parse(text, source="s", root=Path(), backends=BACKENDS, options=OPTIONS, samplers={"host": None})
+    line = _line(text, "samplers")
+    found = [(fault.key, fault.line, fault.nearest) for fault in caught.value.faults]
+    assert found == [("measure.samplers[1]", line, "host"), ("measure.samplers[2]", line, None)]
+    assert _parse(text).scenario.measure.samplers == ["host", "hots", "host"]
+    assert _parse(GOOD).scenario.measure.samplers == []
+
+
 def test_an_unknown_backend_is_a_fault_unless_it_is_optional() -> None:
     fault = _fault(GOOD.replace('use = "fake"\n', 'use = "fakey"\n'))
     assert (fault.key, fault.nearest) == ("backend[0].use", "fake")
