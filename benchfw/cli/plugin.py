@@ -13,6 +13,7 @@ _COMMANDS = {
     "env": "Make, list, check and remove environments: interpreters that workers run on.",
     "doctor": "Look at this machine: what is there, what disturbs, what to do about it.",
     "backends": "List what plugins provide, and what it lacks here.",
+    "new-plugin": "Write a plugin with a backend, ready to be tested.",
     "schema": "Print the JSON Schema of scenario files.",
 }
 
