@@ -32,6 +32,7 @@ RUN_LAYOUT = """\
       journal.jsonl          one line per cohort that was stored: state, part, rows per table, hash and status per case
       cases/part-*.parquet   one folder per table below, one part per cohort; a table without rows has no folder
       logs/<session>.log     stdout and stderr of the workers; `artifacts.log` is that of resolving and converting
+      logs/benchfw.log       what happened and when: command, versions, machine, every stage, round, case and warning
 
 A part that the journal does not name is not read, nor one of a cohort that a later line replaces. `state` in the
 manifest is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `show --list`
@@ -184,12 +185,19 @@ def _code(items: Iterable[str]) -> str:
 
 
 def _cli() -> str:
-    contexts = [click.Context(cli, info_name="benchfw", terminal_width=HELP_WIDTH, **cli.context_settings)]
-    for name in cli.list_commands(contexts[0]):
-        if command := cli.get_command(contexts[0], name):
-            contexts.append(click.Context(command, contexts[0], name, terminal_width=HELP_WIDTH))
-    helps = (f"\n## {context.command_path}\n\n```text\n{context.get_help()}\n```\n" for context in contexts)
+    context = click.Context(cli, info_name="benchfw", terminal_width=HELP_WIDTH, **cli.context_settings)
+    helps = (f"\n## {each.command_path}\n\n```text\n{each.get_help()}\n```\n" for each in _contexts(context))
     return f"# Command line\n\n{EXIT_CODES}" + "".join(helps)
+
+
+def _contexts(context: click.Context) -> Iterator[click.Context]:
+    """Yield the context of a command and, of a group, those of its commands."""
+    yield context
+    group = context.command
+    if isinstance(group, click.Group):
+        for name in group.list_commands(context):
+            if command := group.get_command(context, name):
+                yield from _contexts(click.Context(command, context, name, terminal_width=HELP_WIDTH))
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

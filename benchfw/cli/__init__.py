@@ -16,12 +16,15 @@ _PIPE_CLOSED = 141
 """Whoever read our output stopped: what a shell says of a program that SIGPIPE ended."""
 
 _COMMANDS = {
+    "init": "Write a scenario for a model, to start from.",
     "run": "Run a scenario and store its results.",
     "plan": "Show what a run would do, without doing it.",
     "time": "Time one model on one backend, without a scenario file.",
     "show": "Show the results of a run.",
+    "results": "List, remove and export results.",
     "backends": "List backends, model sources and steps, and what they lack.",
     "schema": "Print the JSON Schema of scenario files.",
+    "completion": "Print the script for completion in a shell.",
 }
 
 
@@ -82,6 +85,6 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         say("interrupted")
         code = 130
-    except SystemExit:  # what click and rich make of a closed pipe, with a code that means something else here
-        code = _PIPE_CLOSED
+    except SystemExit as end:  # what click and rich make of a closed pipe, with a code that means something else here
+        code = _PIPE_CLOSED if end.code else 0  # a shell that asked for completions gets 0
     return code

@@ -37,7 +37,7 @@ def _listing(registry: Registry) -> dict[str, Any]:
             "plugin": registry.owners[f"backend {info.name}"],
             "accepts": list(info.accepts),
             "capabilities": asdict(info.capabilities),
-            **_state(info.requires, info.install),
+            **state_here(info.requires, info.install),
         }
         for info in registry.backends.values()
     ]
@@ -46,7 +46,7 @@ def _listing(registry: Registry) -> dict[str, Any]:
             "name": f"{info.scheme}:",
             "summary": info.summary,
             "plugin": registry.owners[f"model source {info.scheme}"],
-            **_state(info.requires, info.install),
+            **state_here(info.requires, info.install),
         }
         for info in registry.model_sources.values()
     ]
@@ -55,7 +55,7 @@ def _listing(registry: Registry) -> dict[str, Any]:
             "name": info.name,
             "summary": f"{info.source} to {info.target}, {' and '.join(info.profiles)}",
             "plugin": registry.owners[f"step {info.name}"],
-            **_state(info.requires, info.install),
+            **state_here(info.requires, info.install),
         }
         for info in registry.steps.values()
     ]
@@ -63,7 +63,7 @@ def _listing(registry: Registry) -> dict[str, Any]:
     return {"backends": backends, "model_sources": sources, "steps": steps, "broken": broken}
 
 
-def _state(requires: tuple[str, ...], install: str) -> dict[str, Any]:
+def state_here(requires: tuple[str, ...], install: str) -> dict[str, Any]:
     """Say whether requirements are met in this interpreter, from the metadata of distributions alone."""
     from importlib import metadata
 

@@ -7,22 +7,28 @@ from typing import Any
 
 import click
 
-from benchfw.cli import options
+from benchfw.cli import completers, options
 
 
 @click.command()
-@click.argument("scenario", type=click.Path(path_type=Path), required=False)
+@click.argument("scenario", type=click.Path(path_type=Path), required=False, shell_complete=completers.scenarios)
 @options.backend
 @options.sweep
 @options.effort
 @options.overrides
 @options.out
-@click.option("--resume", metavar="RUN", help="Go on with a run: its id, the beginning of one, or `latest`.")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    shell_complete=completers.runs_or_latest,
+    help="Go on with a run: its id, the beginning of one, or `latest`.",
+)
 @click.option("--retry-failed", is_flag=True, help="With --resume: measure the cohorts of failed cases again.")
 @click.option("--force", is_flag=True, help="With --resume: go on although something has changed; rows say what.")
 @options.no_wait
 @options.allow_shared
 @click.option("--strict", is_flag=True, help="Exit with 3 if a case was skipped or is unsupported.")
+@options.verbosity
 @options.json_output
 def command(
     scenario: Path | None,
@@ -37,6 +43,7 @@ def command(
     no_wait: bool,
     allow_shared: bool,
     strict: bool,
+    verbosity: str | None,
     as_json: bool,
 ) -> int:
     """Run the scenario file SCENARIO and store its results.
@@ -83,7 +90,7 @@ def command(
         resume=earlier,
         wait=not no_wait,
         shared=allow_shared,
-        quiet=as_json,
+        verbosity=verbosity or ("quiet" if as_json else None),
     )
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
     session.tell_how_to_resume(outcome)

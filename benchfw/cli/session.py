@@ -90,7 +90,7 @@ def run(
     resume: Resume | None = None,
     wait: bool = True,
     shared: bool = False,
-    quiet: bool = False,
+    verbosity: str | None = None,
 ) -> Outcome:
     """Run a scenario and show its progress on stderr; Ctrl-C and SIGTERM end it in good order."""
     kinds = {sweep.kind for sweep in loaded.scenario.sweep}
@@ -98,7 +98,8 @@ def run(
     if wanted and not wanted & kinds:
         raise UsageError(f"--sweep {', '.join(sorted(wanted))}: the scenario has only {', '.join(sorted(kinds))}")
     resumed = resume.folder if resume else None
-    with stoppable(quiet=quiet) as stop, progress(quiet=quiet) as notify, _resumable(notify, out, resumed) as show:
+    quiet = verbosity == "quiet"
+    with stoppable(quiet=quiet) as stop, progress(verbosity) as notify, _resumable(notify, out, resumed) as show:
         return run_scenario(
             loaded,
             registry,

@@ -15,11 +15,12 @@ from benchfw.artifacts.builder import distributions
 from benchfw.environments import DEFAULT, Environment, thread_variables, usable_cpus
 from benchfw.errors import BenchfwError, CaseError, Interrupted, Invalid, OutOfMemory, UsageError
 from benchfw.executors.devices import Devices, cpus
+from benchfw.executors.log import LOGGER, log_event, log_start, log_warnings, run_log
 from benchfw.executors.manifest import Manifest
 from benchfw.executors.resume import Resume, earlier_statuses, refuse
 from benchfw.executors.scratch import scratch
 from benchfw.measure import Conductor, Event, Settings
-from benchfw.measure.events import RunStarted, Stage
+from benchfw.measure.events import Notice, RunStarted, Stage
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.rows import case_hash
 from benchfw.plugins import Registry, options_model
@@ -100,9 +101,17 @@ def run_scenario(
     """
     stop = stop or Stop()
     devices = Devices(cpus())
-    with devices.taken(wait=wait, shared=shared, notify=lambda text: notify(Stage(text)), stop=stop):
-        run = _Run(loaded, registry, out, effort, resume, devices, stop, notify)
-        with run.writer:
+
+    def tell(event: Event) -> None:
+        log_event(event)
+        notify(event)
+
+    def warn(text: str) -> None:
+        tell(Notice(text))
+
+    with devices.taken(wait=wait, shared=shared, notify=warn, stop=stop):
+        run = _Run(loaded, registry, out, effort, resume, devices, stop, tell)
+        with run.writer, run_log(run.writer.folder, warn):
             return run.run(only_backends, only_sweeps, request or {})
 
 
@@ -154,13 +163,16 @@ class _Run:
             builder = self._builder()
             try:
                 self.manifest.begin(scenario_file=self.loaded.source, root=str(self.loaded.root), request=dict(request))
-                self.manifest.state(self._facts(only_backends, only_sweeps))
+                facts = self._facts(only_backends, only_sweeps)
+                log_start(provenance.command(), facts["software"], facts["machine"])
+                self.manifest.state(facts)
                 self.notify(RunStarted(self.writer.run_id))
                 if self.cache.notice:
-                    self.notify(Stage(self.cache.notice))
+                    self.notify(Notice(self.cache.notice))
                 hand_over(self.code, self._factories())
                 return self._conduct(builder, folder, only_backends, only_sweeps)
-            except UsageError:
+            except UsageError as error:
+                LOGGER.error("%s", error)
                 if self.resume:  # a run that is not gone on with stays what it was
                     self.manifest.withdraw()
                 else:
@@ -168,6 +180,9 @@ class _Run:
                 raise
             except BaseException as error:
                 ended = isinstance(error, KeyboardInterrupt | Interrupted)
+                LOGGER.error(
+                    "%s", str(error) or repr(error), exc_info=not ended and not isinstance(error, BenchfwError)
+                )
                 with contextlib.suppress(BenchfwError):  # what went wrong first is what counts
                     self.manifest.finish("interrupted" if ended else "failed", error=repr(error))
                 raise
@@ -226,9 +241,11 @@ class _Run:
         interrupted = None
         try:
             for measured in conductor.cohorts():
+                log_warnings(measured.tables["warnings"])
                 self.writer.write_cohort(measured.cohort_id, measured.tables, state=measured.state)
         except Interrupted as error:
             interrupted = error.message
+        LOGGER.info("%s", interrupted or "finished")
         self.manifest.finish(
             "interrupted" if interrupted else "finished",
             error=interrupted,
@@ -251,7 +268,7 @@ class _Run:
         if self.resume is None:
             return plan, {}
         hashes = {case.case_id: case_hash(case, context) for case in plan.cases}
-        finished, self.writer.keep = earlier_statuses(self.resume, plan, hashes, lambda text: self.notify(Stage(text)))
+        finished, self.writer.keep = earlier_statuses(self.resume, plan, hashes, lambda text: self.notify(Notice(text)))
         left = tuple(
             cohort for cohort in plan.cohorts if cohort.cohort_id not in finished or _may_be_there_now(cohort, finished)
         )

@@ -19,7 +19,7 @@ EVENTS = (
 
 
 def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(quiet=False) as notify:
+    with progress() as notify:
         for event in EVENTS:
             notify(event)
     out, err = capsys.readouterr()
@@ -33,7 +33,7 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(quiet=True) as notify:
+    with progress("quiet") as notify:
         for event in EVENTS:
             notify(event)
     assert capsys.readouterr() == ("", "")
