@@ -66,7 +66,8 @@ def scenario_backends(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Propose the backends of the scenario that the command line names."""
     import tomllib
 
-    document = tomllib.loads(Path(ctx.params["scenario"]).read_text(encoding="utf-8"))
+    scenario = ctx.params["scenario"] or ctx.args[0]  # an option that waits for its value leaves arguments there
+    document = tomllib.loads(Path(scenario).read_text(encoding="utf-8"))
     return [entry.get("name") or entry["use"] for entry in document["backend"]]
 
 
