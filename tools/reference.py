@@ -35,7 +35,7 @@ RUN_LAYOUT = """\
       logs/benchfw.log       what happened and when: command, versions, machine, every stage, round, case and warning
 
 A part that the journal does not name is not read, nor one of a cohort that a later line replaces. `state` in the
-manifest is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `show --list`
+manifest is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `results ls`
 calls it `killed`. Files are Parquet with zstd and a checksum per page.
 """
 EXIT_CODES = """\

@@ -31,7 +31,7 @@ def command(model: str, output: Path | None, inputs: tuple[str, ...], verbosity:
     Inputs are read from the model where it says what they are. Every backend that can run the model is in the file,
     those that lack something here as comments. The path of the file goes to stdout; a file is never overwritten.
     """
-    from benchfw.cli.inputs import find_inputs, named_axes
+    from benchfw.cli.inputs import find_inputs, named_axes, split_model
     from benchfw.cli.progress import progress
     from benchfw.cli.text import printable, say
     from benchfw.errors import UsageError
@@ -42,7 +42,7 @@ def command(model: str, output: Path | None, inputs: tuple[str, ...], verbosity:
     from benchfw.store.files import path_argument
 
     registry = discover()
-    scheme, target = _split(registry, model)
+    scheme, target = split_model(registry, model)
     name = scenario_name(Path(target.rpartition(":")[2]).name.removesuffix(".onnx"))
     path = output or Path(f"{name}.toml")
     if path.exists() or path.is_symlink():
@@ -68,24 +68,6 @@ def command(model: str, output: Path | None, inputs: tuple[str, ...], verbosity:
     if verbosity != "quiet":
         say(f"next: benchfw plan {path_argument(path)}, then: benchfw run {path_argument(path)}")
     return 0
-
-
-def _split(registry: Registry, model: str) -> tuple[str, str]:
-    """Return the scheme and the target of a reference; a path alone is that of an ONNX file.
-
-    Raises:
-        UnknownName: No plugin provides the scheme.
-        UsageError: There is no such ONNX file.
-    """
-    from benchfw.errors import UsageError
-
-    scheme, colon, target = model.partition(":")
-    if not colon or (scheme not in registry.model_sources and Path(model).is_file()):
-        scheme, target = "onnx", model
-    registry.model_source(scheme)
-    if scheme == "onnx" and not Path(target).is_file():
-        raise UsageError(f"no such ONNX file: {target}", hint="MODEL is a path, python:MODULE:CALLABLE or builtin:NAME")
-    return scheme, target
 
 
 def _relative(target: str, root: Path) -> str:

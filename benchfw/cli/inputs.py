@@ -15,6 +15,22 @@ _EXAMPLE = "--input NAME=DIMxDIM[:DTYPE], as in --input x=batchx3x224x224"
 _BATCH = "batch"
 
 
+def split_model(registry: Registry, model: str) -> tuple[str, str]:
+    """Return the scheme and the target of a model; a path alone is that of an ONNX file.
+
+    Raises:
+        UnknownName: No plugin provides the scheme.
+        UsageError: There is no such ONNX file.
+    """
+    scheme, colon, target = model.partition(":")
+    if not colon or (scheme not in registry.model_sources and Path(model).is_file()):
+        scheme, target = "onnx", model
+    registry.model_source(scheme)
+    if scheme == "onnx" and not Path(target).is_file():
+        raise UsageError(f"no such ONNX file: {target}", hint="MODEL is a path, python:MODULE:CALLABLE or builtin:NAME")
+    return scheme, target
+
+
 def find_inputs(registry: Registry, model: str, given: tuple[str, ...], root: Path) -> dict[str, Any]:
     """Return the inputs of a model as a scenario declares them, by name.
 

@@ -50,18 +50,20 @@ def command(
     verbosity: str | None,
     as_json: bool,
 ) -> int:
-    """Time MODEL (onnx:PATH, builtin:NAME, python:MODULE:CALLABLE) on one backend, at one shape.
+    """Time MODEL (an ONNX file, builtin:NAME, python:MODULE:CALLABLE) on one backend, at one shape.
 
     Inputs are read from the model where it says what they are; the leading named axis of the first one is the batch.
     """
     from benchfw.cli import session
     from benchfw.cli.console import report
+    from benchfw.cli.inputs import split_model
     from benchfw.executors.local import backend_options, step_options
     from benchfw.plugins import discover
     from benchfw.scenario import from_document
 
     registry = discover()
     registry.backend(backend)
+    model = ":".join(split_model(registry, model))
     document: dict[str, Any] = {
         "name": "time",
         "model": {"ref": model},

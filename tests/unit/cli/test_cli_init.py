@@ -57,8 +57,8 @@ def test_a_scenario_runs_as_it_is(cli: Cli, tmp_path: Path) -> None:
     out, err = cli("init", "onnx:models/net.onnx", "-o", "mine/first.toml", "-q")
     assert (out, err) == ("mine/first.toml\n", "")
     assert document_of("mine/first.toml")["model"]["ref"] == "onnx:../models/net.onnx"
-    only = ("--backend", "fake", "--set", "accuracy.reference=fake", "--set", "measure.budget=200ms")
-    _, err = cli("run", "mine/first.toml", *only, "-q")
+    only = ("--backend", "fake", "--set", "accuracy.reference=fake", "--sweep", "fixed")
+    _, err = cli("run", "mine/first.toml", *only, "--set", "measure.budget=200ms", "-q")
     assert err == ""
     (run,) = benchfw.load("results").manifests
     assert run["state"] == "finished"
