@@ -13,14 +13,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchfw.executors.local import run_job as run_job
     from benchfw.store.reader import Results as Results
     from benchfw.store.reader import ResultWarning as ResultWarning
     from benchfw.store.reader import load as load
 
 __version__ = "0.1.0"
-__all__ = ["ResultWarning", "Results", "__version__", "load"]
+__all__ = ["ResultWarning", "Results", "__version__", "load", "run_job"]
 
-_LAZY = dict.fromkeys(("load", "Results", "ResultWarning"), "benchfw.store.reader")
+_LAZY = dict.fromkeys(("load", "Results", "ResultWarning"), "benchfw.store.reader") | {
+    "run_job": "benchfw.executors.local"
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,6 @@ from benchfw.errors import (
     BACKEND_ERRORS,
     BackendError,
     CaseError,
-    Interrupted,
     MissingDependency,
     OutOfMemory,
     PluginError,
@@ -28,6 +27,7 @@ from benchfw.errors import (
     WorkerTimeout,
 )
 from benchfw.processes import MARK, kill_marked, signal_name, state_of
+from benchfw.spec.stop import Stop
 from benchfw.worker import cgroups, protocol
 from benchfw.worker.protocol import Channel, Message
 
@@ -52,38 +52,6 @@ from benchfw.worker.main import main
 
 main()
 """
-
-
-class Stop:
-    """The wish to end a run, made by a signal handler and honoured between blocks.
-
-    Attributes:
-        reason: Why, for people; None while nobody wants it.
-        at_once: Workers are killed instead of asked to end.
-    """
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-        self.at_once = False
-        self._deferred = False
-
-    def check(self) -> None:
-        """Honour the wish.
-
-        Raises:
-            Interrupted: Somebody made it.
-        """
-        if self.reason is not None and not self._deferred:
-            raise Interrupted(self.reason)
-
-    @contextlib.contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Let a `with` block end first: a block that is measured."""
-        self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred = False
 
 
 def hand_over(folder: Path, factories: Iterable[str]) -> Path:

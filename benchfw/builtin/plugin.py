@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, StepInfo
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, SamplerInfo, StepInfo
 from benchfw.spec.hooks import hookimpl
 
 _ONNX = ("onnx>=1.19",)
@@ -56,3 +60,22 @@ def benchfw_register_steps() -> list[StepInfo]:
             install=_INSTALL_ONNX,
         )
     ]
+
+
+@hookimpl
+def benchfw_register_samplers() -> list[SamplerInfo]:
+    return [
+        SamplerInfo(
+            name="host",
+            summary="load, CPU time, clock, memory, temperature of the whole machine",
+            factory="benchfw.builtin.host:HostSampler",
+        )
+    ]
+
+
+@hookimpl
+def benchfw_add_metadata(root: Path) -> Mapping[str, Any] | None:
+    from benchfw.builtin.git import checkout
+
+    found = checkout(root)
+    return {"git": found} if found else None

@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import sys
 
 import click
 
 import benchfw
-from benchfw.cli.text import discard, open_streams, say
-from benchfw.errors import BenchfwError
+from benchfw.cli.text import discard, open_streams, printable, say
+from benchfw.errors import BenchfwError, PluginError
+from benchfw.plugins import load_class, registry
 
 _PIPE_CLOSED = 141
 """Whoever read our output stopped: what a shell says of a program that SIGPIPE ended."""
 
-_COMMANDS = {
-    "init": "Write a scenario for a model, to start from.",
-    "run": "Run a scenario and store its results.",
-    "plan": "Show what a run would do, without doing it.",
-    "time": "Time one model on one backend, without a scenario file.",
-    "show": "Show the results of a run.",
-    "results": "List, remove and export results.",
-    "backends": "List backends, model sources and steps, and what they lack.",
-    "schema": "Print the JSON Schema of scenario files.",
-    "completion": "Print the script for completion in a shell.",
-}
-
 
 class _Commands(click.Group):
-    """Imports a command's module when it is called; the help of the group needs none of them."""
+    """The commands of all plugins. A command's module is imported when it is called, not for the help of the group."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(registry().commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        info = registry().commands.get(cmd_name)
+        if info is None:
             return None
-        command: click.Command = importlib.import_module(f"benchfw.cli.{cmd_name}").command
+        command = load_class(info)
+        if not isinstance(command, click.Command):
+            raise PluginError(f"the command {cmd_name!r} is {type(command).__name__}, not a click command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([(name, printable(info.summary)) for name, info in registry().commands.items()])
+
+
+def _trace_plugins(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if wanted:  # before the command is looked up, which is what discovers plugins
+        registry(trace=lambda text: say(f"plugins: {text}"))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(benchfw.__version__, prog_name="benchfw")
+@click.option(
+    "--trace-plugins",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_trace_plugins,
+    help="Say on stderr which plugins are found and what their hooks do.",
+)
 def cli() -> None:
     """Benchmark neural-network inference on many backends, with numbers that can be defended.
 

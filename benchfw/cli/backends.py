@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,65 +11,65 @@ from benchfw.cli import options
 
 if TYPE_CHECKING:
     from benchfw.plugins import Registry
+    from benchfw.spec.info import Info
 
 
 @click.command()
+@click.argument("name", required=False)
 @options.json_output
-def command(as_json: bool) -> int:
-    """List backends, model sources and steps: who provides them, and what they lack in this interpreter."""
-    from benchfw.cli.console import print_json
-    from benchfw.plugins import discover
+def command(name: str | None, as_json: bool) -> int:
+    """List what plugins provide: who provides it, and what it lacks in this interpreter.
 
-    listing = _listing(discover())
-    if as_json:
-        print_json(listing)
-    else:
-        _show(listing)
+    With NAME, show one backend: what it can do, its versions and its options.
+    """
+    from benchfw.cli.console import print_json
+    from benchfw.plugins import registry
+
+    if name is not None:
+        found = _backend(registry(), name)
+        print_json(found) if as_json else _show_backend(found)
+        return 0
+    listing = _listing(registry())
+    print_json(listing) if as_json else _show(listing)
     return 0
 
 
 def _listing(registry: Registry) -> dict[str, Any]:
+    from benchfw.plugins import KINDS
+
+    listing: dict[str, Any] = {
+        f"{kind.replace(' ', '_')}s": [_entry(registry, kind, info) for info in registry.known(kind).values()]
+        for kind in KINDS
+        if kind != "command"  # the help lists those
+    }
+    listing["plugins"] = [
+        {"name": plugin.name, "from": plugin.owner, "ms": round(plugin.seconds * 1e3, 1)} for plugin in registry.plugins
+    ]
+    listing["broken"] = [{"name": plugin.name, "reason": plugin.reason} for plugin in registry.broken]
+    listing["blocked"] = registry.blocked
+    return listing
+
+
+def _entry(registry: Registry, kind: str, info: Info) -> dict[str, Any]:
     from dataclasses import asdict
 
-    backends = [
-        {
-            "name": info.name,
-            "summary": info.summary,
-            "plugin": registry.owners[f"backend {info.name}"],
-            "accepts": list(info.accepts),
-            "capabilities": asdict(info.capabilities),
-            **state_here(info.requires, info.install),
-        }
-        for info in registry.backends.values()
-    ]
-    sources = [
-        {
-            "name": f"{info.scheme}:",
-            "summary": info.summary,
-            "plugin": registry.owners[f"model source {info.scheme}"],
-            **state_here(info.requires, info.install),
-        }
-        for info in registry.model_sources.values()
-    ]
-    steps = [
-        {
-            "name": info.name,
-            "summary": f"{info.source} to {info.target}, {' and '.join(info.profiles)}",
-            "plugin": registry.owners[f"step {info.name}"],
-            **state_here(info.requires, info.install),
-        }
-        for info in registry.steps.values()
-    ]
-    broken = [{"name": plugin.name, "reason": plugin.reason} for plugin in registry.broken]
-    return {"backends": backends, "model_sources": sources, "steps": steps, "broken": broken}
+    facts = {key: value for key, value in asdict(info).items() if key not in ("requires", "install", "scheme")}
+    name = f"{info.key}:" if kind == "model source" else info.key
+    return {
+        **facts,
+        "name": name,
+        "summary": info.summary or f"{facts.get('source')} to {facts.get('target')}",
+        "plugin": registry.owners[f"{kind} {info.key}"],
+        **state_here(info.requires, info.install),
+    }
 
 
 def state_here(requires: tuple[str, ...], install: str) -> dict[str, Any]:
     """Say whether requirements are met in this interpreter, from the metadata of distributions alone."""
     from importlib import metadata
 
-    from benchfw.artifacts.builder import check_requirements, distributions
     from benchfw.errors import MissingDependency
+    from benchfw.requirements import check_requirements, distributions
 
     packages: dict[str, str | None] = {}
     for name in distributions(requires):
@@ -83,23 +84,78 @@ def state_here(requires: tuple[str, ...], install: str) -> dict[str, Any]:
     return {"ready": True, "versions": packages, "reason": "", "install": ""}
 
 
-def _show(listing: dict[str, Any]) -> None:
-    from rich.table import Table
+def _backend(registry: Registry, name: str) -> dict[str, Any]:
+    """Return everything that is known of one backend.
 
-    from benchfw.cli.console import literal, make_console, print_table
+    Raises:
+        UnknownName: No plugin provides it.
+    """
+    from benchfw.plugins import options_model
+
+    info = registry.backend(name)
+    model = options_model(info)
+    schema = model.model_json_schema() if model else {}
+    return {**_entry(registry, "backend", info), "requires": list(info.requires), "options_schema": schema}
+
+
+# --- for people -----------------------------------------------------------------------------------------------------
+
+
+def _show(listing: Mapping[str, Any]) -> None:
+    from benchfw.cli.console import literal, make_console, print_table, simple_table
 
     console = make_console()
-    for kind, title in (("backends", "backends"), ("model_sources", "model sources"), ("steps", "steps")):
-        table = Table(show_edge=False, pad_edge=False, box=None, title=literal(title, "bold"), title_justify="left")
-        for name in ("", "what", "from", "here"):
-            table.add_column(name, header_style="underline")
+    for kind in ("backends", "model_sources", "steps", "executors", "samplers"):
+        if not listing[kind]:
+            continue
+        table = simple_table("", "what", "from", "here", title=kind.replace("_", " "))
         for item in listing[kind]:
-            versions = ", ".join(f"{name} {version}" for name, version in item["versions"].items())
-            here = f"ready ({versions})" if versions else "ready"
-            if not item["ready"]:
-                here = f"{item['reason']}; {item['install']}"
-            table.add_row(*map(literal, (item["name"], item["summary"], item["plugin"], here)))
+            table.add_row(*map(literal, (item["name"], item["summary"], item["plugin"], _here(item))))
         print_table(console, table)
         console.print()
     for plugin in listing["broken"]:
         console.print(literal(f"broken: {plugin['name']}: {plugin['reason']}", lines=True), soft_wrap=True)
+    for name in listing["blocked"]:
+        console.print(literal(f"blocked: {name} (BENCHFW_BLOCK_PLUGINS)"), soft_wrap=True)
+
+
+def _here(item: Mapping[str, Any]) -> str:
+    if not item["ready"]:
+        return f"{item['reason']}; {item['install']}"
+    versions = ", ".join(f"{name} {version}" for name, version in item["versions"].items())
+    return f"ready ({versions})" if versions else "ready"
+
+
+def _show_backend(found: Mapping[str, Any]) -> None:
+    from benchfw.cli.console import literal, make_console, print_table, simple_table
+    from benchfw.cli.schemas import rows
+
+    console = make_console()
+    able = found["capabilities"]
+    facts = {
+        found["name"]: found["summary"],
+        "from": found["plugin"],
+        "here": _here(found),
+        "requires": ", ".join(found["requires"]) or "nothing",
+        "accepts": "any format" if "*" in found["accepts"] else ", ".join(found["accepts"]),
+        "provider": found["provider"],
+        "precisions": ", ".join(able["precisions"]),
+        "devices": ", ".join(able["devices"]),
+        "dynamic shapes": "yes" if able["dynamic_shapes"] else "no",
+        "artifacts": "made for one shape differ" if able["specializes"] else "one serves all shapes",
+        "launch": "returns early, on a stream" if able["asynchronous"] else "returns completed outputs",
+    }
+    table = simple_table("", "")
+    table.show_header = False
+    for key, value in facts.items():
+        table.add_row(literal(key, "bold"), literal(value))
+    print_table(console, table)
+    console.print()
+    options_table = simple_table("option", "type", "default", "meaning")
+    listed = list(rows(found["options_schema"]))
+    for row in listed:
+        options_table.add_row(*map(literal, row))
+    if listed:
+        print_table(console, options_table)
+    else:
+        console.print("no options")

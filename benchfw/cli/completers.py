@@ -56,9 +56,9 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 @_completer
 def installed_backends(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Propose the backends that plugins register."""
-    from benchfw.plugins import discover
+    from benchfw import plugins
 
-    return discover().backends
+    return plugins.registry().backends
 
 
 @_completer

@@ -56,6 +56,16 @@ def literal(value: object, style: str | Style = "", *, lines: bool = False) -> T
     return Text(printable(value, lines=lines), style=style)
 
 
+def simple_table(*columns: str, title: str = "") -> Table:
+    """Return a table without frames, its head underlined."""
+    table = Table(
+        show_edge=False, pad_edge=False, box=None, title=literal(title, "bold") if title else None, title_justify="left"
+    )
+    for name in columns:
+        table.add_column(name, header_style="underline")
+    return table
+
+
 def print_table(console: Console, table: Table) -> None:
     """Print a table; without the blanks that pad its lines where they would end up in a file."""
     if console.is_terminal:

@@ -31,17 +31,17 @@ def command(model: str, output: Path | None, inputs: tuple[str, ...], verbosity:
     Inputs are read from the model where it says what they are. Every backend that can run the model is in the file,
     those that lack something here as comments. The path of the file goes to stdout; a file is never overwritten.
     """
+    from benchfw import plugins
     from benchfw.cli.inputs import find_inputs, named_axes, split_model
     from benchfw.cli.progress import progress
     from benchfw.cli.text import printable, say
     from benchfw.errors import UsageError
     from benchfw.executors.log import log_event
-    from benchfw.measure.events import Stage
-    from benchfw.plugins import discover
     from benchfw.scenario.draft import draft, scenario_name
+    from benchfw.spec.events import Stage
     from benchfw.store.files import path_argument
 
-    registry = discover()
+    registry = plugins.registry()
     scheme, target = split_model(registry, model)
     name = scenario_name(Path(target.rpartition(":")[2]).name.removesuffix(".onnx"))
     path = output or Path(f"{name}.toml")

@@ -37,6 +37,7 @@ def command(
     from benchfw.cli.console import print_json
     from benchfw.executors.local import backend_options
     from benchfw.scenario import make_plan
+    from benchfw.scenario.edits import edited, planned_cases
 
     registry, loaded = session.load_scenario(scenario, overrides, backend)
     plan = make_plan(
@@ -46,6 +47,7 @@ def command(
         only_backends=frozenset(backend),
         only_sweeps=frozenset(sweep),
     )
+    plan = edited(plan, registry.plan_edits(loaded.document, planned_cases(plan)))
     chosen = effort or loaded.scenario.measure.effort
     rows = [_row(case, registry, loaded) for case in plan.cases]
     if as_json:

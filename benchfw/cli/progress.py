@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from benchfw.cli.text import printable, say
 from benchfw.executors.log import listening
-from benchfw.measure.events import CaseDone, CohortStarted, Event, Notice, RoundDone, Stage
+from benchfw.spec.events import CaseDone, CohortStarted, Event, Notice, RoundDone, Stage
 
 _REDRAW_S = 0.2
 _QUIET = frozenset({"OK", "SKIPPED", "INTERRUPTED"})

@@ -29,6 +29,7 @@ from benchfw.cli import completers, options
 @options.allow_shared
 @click.option("--strict", is_flag=True, help="Exit with 3 if a case was skipped or is unsupported.")
 @options.verbosity
+@click.option("--executor", default="local", show_default=True, metavar="NAME", help="Where to run it.")
 @options.json_output
 def command(
     scenario: Path | None,
@@ -44,6 +45,7 @@ def command(
     allow_shared: bool,
     strict: bool,
     verbosity: str | None,
+    executor: str,
     as_json: bool,
 ) -> int:
     """Run the scenario file SCENARIO and store its results.
@@ -54,7 +56,7 @@ def command(
     from benchfw.cli import session
     from benchfw.cli.console import report
     from benchfw.errors import UsageError
-    from benchfw.executors.resume import Resume
+    from benchfw.spec.executor import Job
 
     if resume is None:
         if scenario is None:
@@ -68,8 +70,8 @@ def command(
             "sweeps": list(sweep),
             "effort": effort,
         }
-        registry, loaded = session.load_scenario(scenario, overrides, backend)
-        earlier = None
+        _, loaded = session.load_scenario(scenario, overrides, backend)
+        folder = None
     else:
         if scenario or backend or sweep or effort or overrides:
             raise UsageError(
@@ -77,21 +79,23 @@ def command(
                 hint=f"benchfw run --resume {resume}; for something else, start a new run",
             )
         folder, request = session.again(resume, out)
-        registry, loaded = session.load_again(request)
-        earlier = Resume(folder=folder, retry_failed=retry_failed, force=force)
-    outcome = session.run(
-        loaded,
-        registry,
-        out=out,
+        loaded = session.load_again(request)
+    job = Job(
+        document=loaded.document,
+        source=loaded.source,
+        root=str(loaded.root),
+        out=str(out),
         effort=request.get("effort"),
-        backends=request.get("backends", ()),
-        sweeps=request.get("sweeps", ()),
+        backends=tuple(request.get("backends", ())),
+        sweeps=tuple(request.get("sweeps", ())),
         request=request,
-        resume=earlier,
+        resume=str(folder) if folder else None,
+        retry_failed=retry_failed,
+        force=force,
         wait=not no_wait,
         shared=allow_shared,
-        verbosity=verbosity or ("quiet" if as_json else None),
     )
+    outcome = session.run(job, executor=executor, verbosity=verbosity or ("quiet" if as_json else None))
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
     session.tell_how_to_resume(outcome)
     return session.exit_code(outcome, strict=strict)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from benchfw import plugins
 from benchfw.cli.progress import progress
 from benchfw.cli.runs import find_run
 from benchfw.cli.text import say
 from benchfw.errors import BenchfwError, UnknownName, UsageError
-from benchfw.executors.local import Outcome, backend_options, run_scenario, step_options
-from benchfw.executors.resume import Resume
-from benchfw.measure import Event
-from benchfw.measure.events import RunStarted
-from benchfw.plugins import Registry, discover
+from benchfw.executors.local import backend_options, step_options
+from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, from_document, load
-from benchfw.store.files import PREFIX, resume_command
+from benchfw.spec.events import Event, RunStarted
+from benchfw.spec.executor import Executor, Job, Outcome
+from benchfw.spec.stop import Stop
+from benchfw.store.files import resume_command
 from benchfw.store.reader import read_manifest
-from benchfw.supervisor import Stop
 
 NOT_HERE = frozenset({"SKIPPED", "UNSUPPORTED"})
 """Statuses that say that a case was not tried; they are no failure unless the user wants them to be."""
@@ -34,9 +34,16 @@ def load_scenario(path: Path, overrides: Sequence[str], backends: Sequence[str])
         ScenarioError: The file has faults.
         UnknownName: `--backend` names none of its backends.
     """
-    registry = discover()
+    registry = plugins.registry()
     options = backend_options(registry, set(registry.backends))
-    loaded = load(path, overrides=overrides, backends=registry.backends, options=options, steps=step_options(registry))
+    loaded = load(
+        path,
+        overrides=overrides,
+        backends=registry.backends,
+        options=options,
+        steps=step_options(registry),
+        samplers=registry.samplers,
+    )
     names = [entry.label for entry in loaded.scenario.backend]
     for name in backends:
         if name not in names:
@@ -58,62 +65,41 @@ def again(run: str, out: Path) -> tuple[Path, dict[str, Any]]:
     return folder, {**request, "document": manifest.get("scenario"), "root": manifest["root"]}
 
 
-def load_again(request: Mapping[str, Any]) -> tuple[Registry, Loaded]:
+def load_again(request: Mapping[str, Any]) -> Loaded:
     """Load the scenario of a run that is resumed: its file as it is now, or what was stored if it had none."""
     if request.get("file"):
-        return load_scenario(Path(str(request["file"])), request.get("overrides", ()), ())
-    registry = discover()
+        return load_scenario(Path(str(request["file"])), request.get("overrides", ()), ())[1]
+    registry = plugins.registry()
     options = backend_options(registry, set(registry.backends))
     document = request["document"]
     if not isinstance(document, dict):
         raise UsageError("the run does not hold its scenario", hint="start a new run")
-    loaded = from_document(
+    return from_document(
         document,
         source="the resumed run",
         root=Path(str(request["root"])),
         backends=registry.backends,
         options=options,
         steps=step_options(registry),
+        samplers=registry.samplers,
     )
-    return registry, loaded
 
 
-def run(
-    loaded: Loaded,
-    registry: Registry,
-    *,
-    out: Path,
-    effort: str | None,
-    backends: Iterable[str] = (),
-    sweeps: Iterable[str] = (),
-    request: Mapping[str, Any] | None = None,
-    resume: Resume | None = None,
-    wait: bool = True,
-    shared: bool = False,
-    verbosity: str | None = None,
-) -> Outcome:
-    """Run a scenario and show its progress on stderr; Ctrl-C and SIGTERM end it in good order."""
-    kinds = {sweep.kind for sweep in loaded.scenario.sweep}
-    wanted = frozenset(sweeps)
-    if wanted and not wanted & kinds:
-        raise UsageError(f"--sweep {', '.join(sorted(wanted))}: the scenario has only {', '.join(sorted(kinds))}")
-    resumed = resume.folder if resume else None
+def run(job: Job, *, executor: str = "local", verbosity: str | None = None) -> Outcome:
+    """Run a job and show its progress on stderr; Ctrl-C and SIGTERM end it in good order.
+
+    Raises:
+        UnknownName: No plugin provides the executor.
+        UsageError: The scenario has no sweep of the kinds that were asked for.
+        BenchfwError: The run as a whole failed.
+    """
+    kinds = {str(sweep.get("kind")) for sweep in job.document["sweep"]}
+    if job.sweeps and not set(job.sweeps) & kinds:
+        raise UsageError(f"--sweep {', '.join(sorted(job.sweeps))}: the scenario has only {', '.join(sorted(kinds))}")
+    made: Executor = plugins.load_class(plugins.registry().executor(executor))()
     quiet = verbosity == "quiet"
-    with stoppable(quiet=quiet) as stop, progress(verbosity) as notify, _resumable(notify, out, resumed) as show:
-        return run_scenario(
-            loaded,
-            registry,
-            out=out,
-            effort=effort,
-            only_backends=frozenset(backends),
-            only_sweeps=wanted,
-            request=request,
-            resume=resume,
-            wait=wait,
-            shared=shared,
-            stop=stop,
-            notify=show,
-        )
+    with stoppable(quiet=quiet) as stop, progress(verbosity) as notify, _resumable(notify) as show:
+        return made.run(job, stop=stop, notify=show)
 
 
 @contextlib.contextmanager
@@ -148,13 +134,13 @@ def stoppable(*, quiet: bool) -> Iterator[Stop]:
 
 
 @contextlib.contextmanager
-def _resumable(notify: Callable[[Event], None], out: Path, resumed: Path | None) -> Iterator[Callable[[Event], None]]:
+def _resumable(notify: Callable[[Event], None]) -> Iterator[Callable[[Event], None]]:
     """Show events as long as there is somebody to show them to, and tell how to go on with a run that failed."""
     started: list[Path] = []
 
     def show(event: Event) -> None:
         if isinstance(event, RunStarted):
-            started.append(resumed or out / f"{PREFIX}{event.run_id}")
+            started.append(Path(event.folder))
         with contextlib.suppress(OSError, ValueError):  # the terminal has gone: that is no reason to lose a run
             notify(event)
 

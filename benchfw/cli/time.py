@@ -54,14 +54,15 @@ def command(
 
     Inputs are read from the model where it says what they are; the leading named axis of the first one is the batch.
     """
+    from benchfw import plugins
     from benchfw.cli import session
     from benchfw.cli.console import report
     from benchfw.cli.inputs import split_model
     from benchfw.executors.local import backend_options, step_options
-    from benchfw.plugins import discover
     from benchfw.scenario import from_document
+    from benchfw.spec.executor import Job
 
-    registry = discover()
+    registry = plugins.registry()
     registry.backend(backend)
     model = ":".join(split_model(registry, model))
     document: dict[str, Any] = {
@@ -80,17 +81,18 @@ def command(
         backends=registry.backends,
         options=backend_options(registry, {backend}),
         steps=step_options(registry),
+        samplers=registry.samplers,
     )
-    outcome = session.run(
-        loaded,
-        registry,
-        out=out,
-        effort=None,
+    job = Job(
+        document=loaded.document,
+        source=loaded.source,
+        root=str(loaded.root),
+        out=str(out),
         request={"file": None},
         wait=not no_wait,
         shared=allow_shared,
-        verbosity=verbosity or ("quiet" if as_json else None),
     )
+    outcome = session.run(job, verbosity=verbosity or ("quiet" if as_json else None))
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
     session.tell_how_to_resume(outcome)
     return session.exit_code(outcome, strict=True)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
+import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchfw import plugins
 from benchfw.artifacts import Builder, Cache
-from benchfw.artifacts.builder import distributions
-from benchfw.environments import DEFAULT, Environment, thread_variables, usable_cpus
+from benchfw.environments import (
+    DEFAULT,
+    Environment,
+    from_scenario,
+    start_worker,
+    thread_variables,
+    usable_cpus,
+)
 from benchfw.errors import BenchfwError, CaseError, Interrupted, Invalid, OutOfMemory, UsageError
 from benchfw.executors.devices import Devices, cpus
 from benchfw.executors.log import LOGGER, log_event, log_start, log_warnings, run_log
@@ -20,35 +27,23 @@ from benchfw.executors.manifest import Manifest
 from benchfw.executors.resume import Resume, earlier_statuses, refuse
 from benchfw.executors.scratch import scratch
 from benchfw.measure import Conductor, Event, Settings
-from benchfw.measure.events import Notice, RunStarted, Stage
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.rows import case_hash
+from benchfw.measure.telemetry import Telemetry
 from benchfw.plugins import Registry, options_model
-from benchfw.scenario import Cohort, Loaded, Plan, Session, make_plan
+from benchfw.requirements import distributions
+from benchfw.scenario import Cohort, Loaded, Plan, Session, from_document, make_plan
+from benchfw.scenario.edits import edited, planned_cases
 from benchfw.scenario.resolved import model_inputs
+from benchfw.spec.events import Notice, RunFinished, RunStarted, Stage
+from benchfw.spec.executor import Executor, Job, Outcome
+from benchfw.spec.stop import Stop
 from benchfw.store import provenance
 from benchfw.store.reader import read_cases, read_manifest
 from benchfw.store.writer import RunWriter
-from benchfw.supervisor import HELLO_TIMEOUT_S, Stop, Worker, hand_over
+from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
 
 _CORE_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pydantic")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a run left behind.
-
-    Attributes:
-        run_id: Its id.
-        folder: Its folder.
-        rows: Rows of the table `cases`, in the order of the plan.
-        interrupted: Why the run ended early; None if it did not.
-    """
-
-    run_id: str
-    folder: Path
-    rows: list[dict[str, Any]]
-    interrupted: str | None = None
 
 
 def backend_options(registry: Registry, names: set[str]) -> dict[str, Any]:
@@ -59,6 +54,46 @@ def backend_options(registry: Registry, names: set[str]) -> dict[str, Any]:
 def step_options(registry: Registry) -> dict[str, Any]:
     """Return the pydantic model of the options of each step; None where it has none."""
     return {name: options_model(step) for name, step in registry.steps.items()}
+
+
+class LocalExecutor(Executor):
+    """Runs jobs on this machine."""
+
+    def run(self, job: Job, *, stop: Stop, notify: Callable[[Event], None]) -> Outcome:
+        return run_job(job, stop=stop, notify=notify)
+
+
+def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], None] = lambda event: None) -> Outcome:
+    """Run a job on this machine, with the plugins that are installed here.
+
+    Raises:
+        BenchfwError: As `run_scenario`; the scenario or a plugin does not fit this machine.
+    """
+    registry = plugins.registry()
+    loaded = from_document(
+        copy.deepcopy(dict(job.document)),
+        source=job.source,
+        root=Path(job.root),
+        backends=registry.backends,
+        options=backend_options(registry, set(registry.backends)),
+        steps=step_options(registry),
+        samplers=registry.samplers,
+    )
+    resume = Resume(folder=Path(job.resume), retry_failed=job.retry_failed, force=job.force) if job.resume else None
+    return run_scenario(
+        loaded,
+        registry,
+        out=Path(job.out),
+        effort=job.effort,
+        only_backends=frozenset(job.backends),
+        only_sweeps=frozenset(job.sweeps),
+        request=job.request,
+        resume=resume,
+        wait=job.wait,
+        shared=job.shared,
+        stop=stop,
+        notify=notify,
+    )
 
 
 def run_scenario(
@@ -100,6 +135,7 @@ def run_scenario(
         Interrupted: The run was stopped before it had a plan.
     """
     stop = stop or Stop()
+    notify = registry.teller(notify)
     devices = Devices(cpus())
 
     def tell(event: Event) -> None:
@@ -150,8 +186,7 @@ class _Run:
             block_s=measure.deadlines.block,
         )
         self.environments = {DEFAULT: Environment()} | {
-            name: Environment(name=name, python=_interpreter(entry.python, loaded.root), env=entry.env)
-            for name, entry in scenario.environments.items()
+            name: from_scenario(name, entry, loaded.root) for name, entry in scenario.environments.items()
         }
         self.writer = RunWriter.reopen(resume.folder) if resume else RunWriter(out)
         self.manifest = Manifest(self.writer, resume, read_manifest(resume.folder) if resume else {})
@@ -162,15 +197,23 @@ class _Run:
             self.code = folder / "code"
             builder = self._builder()
             try:
-                self.manifest.begin(scenario_file=self.loaded.source, root=str(self.loaded.root), request=dict(request))
+                self.manifest.begin(
+                    scenario_file=self.loaded.source,
+                    root=str(self.loaded.root),
+                    request=dict(request),
+                    metadata={} if self.resume else self.registry.metadata(self.loaded.document, self.loaded.root),
+                )
                 facts = self._facts(only_backends, only_sweeps)
                 log_start(provenance.command(), facts["software"], facts["machine"])
                 self.manifest.state(facts)
-                self.notify(RunStarted(self.writer.run_id))
+                name = self.loaded.scenario.name
+                self.notify(RunStarted(self.writer.run_id, str(self.writer.folder), name))
                 if self.cache.notice:
                     self.notify(Notice(self.cache.notice))
                 hand_over(self.code, self._factories())
-                return self._conduct(builder, folder, only_backends, only_sweeps)
+                outcome = self._conduct(builder, folder, only_backends, only_sweeps)
+                self._tell_end("interrupted" if outcome.interrupted else "finished", outcome.rows)
+                return outcome
             except UsageError as error:
                 LOGGER.error("%s", error)
                 if self.resume:  # a run that is not gone on with stays what it was
@@ -185,9 +228,15 @@ class _Run:
                 )
                 with contextlib.suppress(BenchfwError):  # what went wrong first is what counts
                     self.manifest.finish("interrupted" if ended else "failed", error=repr(error))
+                if isinstance(error, Exception):
+                    self._tell_end("interrupted" if ended else "failed", [])
                 raise
             finally:
                 builder.close()
+
+    def _tell_end(self, state: str, rows: list[dict[str, Any]]) -> None:
+        statuses = Counter(str(row["status"]) for row in rows)
+        self.notify(RunFinished(self.writer.run_id, str(self.writer.folder), state, dict(statuses)))
 
     def _conduct(
         self, builder: Builder, folder: Path, only_backends: frozenset[str], only_sweeps: frozenset[str]
@@ -206,6 +255,7 @@ class _Run:
             only_backends=only_backends,
             only_sweeps=only_sweeps,
         )
+        plan = edited(plan, self.registry.plan_edits(loaded.document, planned_cases(plan)))
         (folder / "inputs").mkdir()
         inputs = InputMaker(
             specs,
@@ -239,13 +289,21 @@ class _Run:
             notify=self.notify,
         )
         interrupted = None
+        samplers = self._samplers() if left.cohorts else {}
+        telemetry = Telemetry(samplers, self._sampler_worker, stop=self.stop, notify=self.notify)
         try:
-            for measured in conductor.cohorts():
-                log_warnings(measured.tables["warnings"])
-                self.writer.write_cohort(measured.cohort_id, measured.tables, state=measured.state)
+            with telemetry:
+                for measured in conductor.cohorts():
+                    tables = measured.tables | {"telemetry": telemetry.take(measured.cohort_id)}
+                    log_warnings(tables["warnings"])
+                    self.writer.write_cohort(measured.cohort_id, tables, state=measured.state)
         except Interrupted as error:
             interrupted = error.message
-        LOGGER.info("%s", interrupted or "finished")
+        finally:
+            if telemetry.facts:
+                self.manifest.add(samplers=telemetry.facts)
+        if interrupted:
+            LOGGER.warning("%s", interrupted)
         self.manifest.finish(
             "interrupted" if interrupted else "finished",
             error=interrupted,
@@ -339,14 +397,16 @@ class _Run:
         names = set(distributions(session.info.requires)) if session.info else set()
         return self._worker(session.session_id + suffix, self.environments[session.environment], names)
 
+    def _sampler_worker(self) -> Worker:
+        return self._worker("samplers", self.environments[DEFAULT], set())
+
     def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
         suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
-        return Worker(
-            python=environment.python,
+        return start_worker(
+            environment,
             code=self.code,
             log=self.writer.folder / "logs" / f"{log}{suffix}.log",
-            env=thread_variables(self.settings.threads) | dict(environment.env),
-            foreign=environment.foreign,
+            env=thread_variables(self.settings.threads),
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
             stop=self.stop,
@@ -354,10 +414,15 @@ class _Run:
         )
 
     def _factories(self) -> set[str]:
-        """Return what workers may have to import: the backends of the scenario, the model's source, all steps."""
+        """Return what workers may import: backends and samplers of the scenario, the model's source, all steps."""
         uses = {entry.use for entry in self.loaded.scenario.backend}
         backends = {info.factory for name, info in self.registry.backends.items() if name in uses}
-        return backends | {self.source.factory} | {step.factory for step in self.registry.steps.values()}
+        steps = {step.factory for step in self.registry.steps.values()}
+        return backends | {self.source.factory} | steps | set(self._samplers().values())
+
+    def _samplers(self) -> dict[str, str]:
+        """Return the factories of the scenario's samplers by their names."""
+        return {name: self.registry.sampler(name).factory for name in self.loaded.scenario.measure.samplers}
 
     # --- what is written ----------------------------------------------------------------------------------------
 
@@ -411,16 +476,6 @@ def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     """Read back what was written: what a user will see is what is there."""
     rows = {row["case_id"]: row for row in read_cases(folder)[0]}
     return [rows[case.case_id] for case in plan.cases if case.case_id in rows]
-
-
-def _interpreter(python: str, root: Path) -> str:
-    """Return the path of an interpreter, relative to the scenario; a bare name is looked for on PATH.
-
-    Links are not followed: a virtual environment's interpreter is one, and would lose its packages.
-    """
-    if os.sep not in python:
-        return shutil.which(python) or python
-    return str(root / Path(python).expanduser())
 
 
 def _filled_in(models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

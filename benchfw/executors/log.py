@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchfw.measure.events import CaseDone, CohortStarted, Event, Notice, RoundDone, RunStarted, Stage
+from benchfw.spec.events import CaseDone, CohortStarted, Event, Notice, RoundDone, RunFinished, RunStarted, Stage
 from benchfw.store.files import is_inside, printable
 
 NAME = "benchfw.log"
@@ -91,13 +91,15 @@ def run_log(run: Path, notify: Callable[[str], None]) -> Iterator[None]:
 def log_event(event: Event) -> None:
     """Write an event as a line."""
     if isinstance(event, RunStarted):
-        LOGGER.info("run %s", event.run_id)
+        LOGGER.info("run %s of %s", event.run_id, event.scenario)
     elif isinstance(event, Stage):
         LOGGER.log(logging.WARNING if isinstance(event, Notice) else logging.INFO, "%s", event.text)
     elif isinstance(event, CohortStarted):
         LOGGER.info("cohort %d of %d, %s: %d to measure", event.index, event.total, event.cohort_id, event.cases)
     elif isinstance(event, CaseDone):
         _log_case(event.row)
+    elif isinstance(event, RunFinished):
+        LOGGER.info("%s", ", ".join([event.state, *(f"{count} {name}" for name, count in event.statuses.items())]))
     else:
         level = logging.DEBUG if isinstance(event, RoundDone) else logging.INFO
         LOGGER.log(level, "%s", " ".join([type(event).__name__, *_values(event)]))

@@ -27,7 +27,6 @@ from benchfw.errors import (
 )
 from benchfw.measure import judge, rows, warmup
 from benchfw.measure.budget import Budget
-from benchfw.measure.events import CaseDone, CohortStarted, Event, RoundDone, Stage
 from benchfw.measure.exhausted import Exhausted
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.member import Member
@@ -36,9 +35,10 @@ from benchfw.measure.rounds import orders
 from benchfw.measure.session import LiveSession, StartWorker
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Case, Cohort, Plan
+from benchfw.spec.events import CaseDone, CohortStarted, Event, RoundDone, Stage
+from benchfw.spec.stop import Stop
 from benchfw.store.journal import State
 from benchfw.store.provenance import memory_available, suspended_s
-from benchfw.supervisor import Stop
 
 MEMORY_RESERVE = 1.5
 MIN_ROUNDS = 3

@@ -1,10 +1,15 @@
-"""The contract between benchfw and its plugins.
+"""The contract between benchfw and its plugins; `hooks` is where they enter.
 
-Everything here but `hooks` is handed to workers: stdlib and numpy only, CPython 3.10 and later.
+All but `hooks` is handed to workers: stdlib only (numpy where arrays are touched), CPython 3.10 and later.
 """
 
 from benchfw.spec.artifact import Artifact, ModelSource, ModelSourceInfo, Step, StepInfo
-from benchfw.spec.backend import SPEC_VERSION, Backend, BackendInfo, Bound, Capabilities, Context
+from benchfw.spec.backend import Backend, BackendInfo, Bound, Capabilities, Context
+from benchfw.spec.command import CommandInfo
+from benchfw.spec.executor import Executor, ExecutorInfo, Job, Outcome
+from benchfw.spec.info import SPEC_VERSION
+from benchfw.spec.plan import PlanEdit, PlannedCase
+from benchfw.spec.sampler import Sampler, SamplerInfo
 from benchfw.spec.tensors import AxisRange, IoSpec, Profile, TensorSpec
 
 __all__ = [
@@ -15,11 +20,20 @@ __all__ = [
     "BackendInfo",
     "Bound",
     "Capabilities",
+    "CommandInfo",
     "Context",
+    "Executor",
+    "ExecutorInfo",
     "IoSpec",
+    "Job",
     "ModelSource",
     "ModelSourceInfo",
+    "Outcome",
+    "PlanEdit",
+    "PlannedCase",
     "Profile",
+    "Sampler",
+    "SamplerInfo",
     "Step",
     "StepInfo",
     "TensorSpec",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchfw.spec.info import Info, NamedInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
 
@@ -35,24 +36,20 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSourceInfo:
-    """A scheme of model references, as `onnx:` in `onnx:model.onnx`. Light data, read in the parent.
+class ModelSourceInfo(Info):
+    """A scheme of model references, as `onnx:` in `onnx:model.onnx`. `factory` names a `ModelSource`.
 
     Attributes:
         scheme: The part of a reference before the first colon.
-        summary: One line for people.
         format: Format of the artifact that `ModelSource.resolve` returns.
-        factory: `package.module:Class` of the `ModelSource`, imported in a worker.
-        requires: Requirements (PEP 508) that the worker's interpreter must satisfy.
-        install: The command that satisfies them.
     """
 
     scheme: str
-    summary: str
     format: str
-    factory: str
-    requires: tuple[str, ...] = ()
-    install: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.scheme
 
 
 class ModelSource(ABC):
@@ -83,28 +80,20 @@ class ModelSource(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepInfo:
-    """A conversion between two formats, `<Target>From<Source>`. Light data, read in the parent.
+class StepInfo(NamedInfo):
+    """A conversion between two formats, named `<Target>From<Source>`. `factory` names a `Step`.
 
     Attributes:
-        name: `OnnxFromTorch`.
         source: Format that it takes.
         target: Format that it makes; the same as `source` for a step that specialises.
-        factory: `package.module:Class` of the `Step`, imported in a worker.
         profiles: Which profiles it serves: `static`, `dynamic`.
         options: `package.module:Model` of the pydantic model of its options; empty for none.
-        requires: Requirements (PEP 508) that the worker's interpreter must satisfy.
-        install: The command that satisfies them.
     """
 
-    name: str
     source: str
     target: str
-    factory: str
     profiles: tuple[str, ...] = ("static", "dynamic")
     options: str = ""
-    requires: tuple[str, ...] = ()
-    install: str = ""
 
 
 class Step(ABC):

@@ -20,17 +20,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchfw.errors import BackendError
+from benchfw.errors import BackendError, Invalid
 from benchfw.spec.artifact import Artifact
+from benchfw.spec.info import NamedInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
-SPEC_VERSION = 1
-"""Version of this contract. A plugin states the one that it was written for."""
+if TYPE_CHECKING:  # the parent reads registrations, which must not cost it the import of numpy
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,33 +52,20 @@ class Capabilities:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackendInfo:
-    """A backend as the parent knows it: light data, no framework.
+class BackendInfo(NamedInfo):
+    """A backend as the parent knows it. `factory` names a `Backend`, imported in the worker alone.
 
     Attributes:
-        name: What a scenario's `use` names.
-        summary: One line for people.
-        factory: `package.module:Class`, imported in the worker alone.
+        accepts: Artifact formats, most wanted first; `*` takes any.
         options: `package.module:Model`, a pydantic model, imported in the parent when a scenario names the backend.
-        accepts: Artifact formats, most wanted first.
         provider: The provider that is asked for by default, as it stands in the results.
         capabilities: See `Capabilities`.
-        requires: Requirements (PEP 508) that the worker's interpreter must satisfy; the first is the framework
-            whose version the results record.
-        install: The command that satisfies them.
-        spec: Version of the contract that the plugin was written for.
     """
 
-    name: str
-    summary: str
-    factory: str
     accepts: tuple[str, ...]
     options: str = ""
     provider: str = ""
     capabilities: Capabilities = field(default_factory=Capabilities)
-    requires: tuple[str, ...] = ()
-    install: str = ""
-    spec: int = SPEC_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +172,7 @@ def check_inputs(io: IoSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
     Raises:
         Invalid: Names, dtypes or fixed dimensions differ; the message names both values.
     """
-    from benchfw.errors import Invalid
+    import numpy as np
 
     wanted = {spec.name: spec for spec in io.inputs}
     if set(wanted) != set(inputs):

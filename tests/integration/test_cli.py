@@ -97,13 +97,13 @@ def test_a_verbose_run_shows_the_log_that_it_writes(folder: Path) -> None:
     log = path.read_text()
     assert run.stderr == log
     assert "INFO command -c run s.toml -q -v --sweep fixed" in log
-    assert f"INFO run {path.parts[-3].removeprefix('run=')}\n" in log
+    assert f"INFO run {path.parts[-3].removeprefix('run=')} of cli\n" in log
     assert "INFO case model/fake/fp32/any/batch2: OK, " in log
     (failure,) = (line for line in log.splitlines() if " ERROR " in line)
     assert "case model/other/fp32/static/batch2: " in failure and "asked for" in failure
     assert "INFO case model/trt-static/fp32/static/batch2: SKIPPED, " in log
     assert "DEBUG RoundDone round=1 " in log
-    assert log.endswith(" INFO finished\n")
+    assert log.endswith(" INFO finished, 1 OK, 1 CRASH, 1 SKIPPED\n")
 
 
 def test_exit_codes(folder: Path) -> None:
@@ -186,6 +186,7 @@ FRAMEWORKS = ("torch", "onnxruntime", "openvino", "onnx", "pandas")
     [
         (["--help"], HEAVY),
         (["run", "--help"], HEAVY),
+        (["env", "create", "--help"], HEAVY),
         (["--version"], HEAVY),
         (["plan", "s.toml"], FRAMEWORKS),
         (["backends"], FRAMEWORKS),

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchfw.measure import Event
-from benchfw.measure.events import RoundDone
+from benchfw.spec.events import RoundDone
 from benchfw.supervisor import Worker
 
 SCENARIO = """

@@ -22,8 +22,8 @@ from benchfw.errors import DeviceBusy, ResultError, UsageError
 from benchfw.executors.devices import Devices
 from benchfw.executors.resume import Resume
 from benchfw.measure import Event
-from benchfw.measure.events import CohortStarted, RoundDone
-from benchfw.supervisor import Stop
+from benchfw.spec.events import CohortStarted, RoundDone
+from benchfw.spec.stop import Stop
 
 SCENARIO = """
 name = "resume"
@@ -273,7 +273,14 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_signals,
     )
+
+
+def heed_signals() -> None:
+    """What starts the tests in the background may have signals ignored, and its children inherit that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(process: subprocess.Popen[str], words: str) -> str:

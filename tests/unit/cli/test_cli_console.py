@@ -21,8 +21,8 @@ from benchfw.cli import console, main, session
 from benchfw.cli.runs import find_run
 from benchfw.cli.session import exit_code
 from benchfw.errors import ResultError, UsageError
-from benchfw.executors.local import Outcome
-from benchfw.measure.events import RunStarted
+from benchfw.spec.events import RunStarted
+from benchfw.spec.executor import Outcome
 from benchfw.store.schema import CASES, kind_of
 from benchfw.store.writer import RunWriter
 
@@ -287,9 +287,9 @@ def test_the_next_command_names_the_run_as_a_shell_takes_it(
     assert code == "import benchfw; print(benchfw.load('my runs/run=a').cases)"
 
 
-def _fail(error: Exception, out: Path, resumed: Path | None) -> None:
-    with session._resumable(lambda event: None, out, resumed) as show:
-        show(RunStarted("a"))
+def _fail(error: Exception, folder: str) -> None:
+    with session._resumable(lambda event: None) as show:
+        show(RunStarted("a", folder, "scenario"))
         raise error
 
 
@@ -297,21 +297,20 @@ def test_how_to_resume_is_told_for_the_folder_of_the_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder, resumed, command in (
-        ("results/run=a", None, "a"),
-        ("my runs/run=a", None, "'my runs/run=a'"),
-        ("old/run=renamed", Path("old/run=renamed"), "old/run=renamed"),
+    for folder, command in (
+        ("results/run=a", "a"),
+        ("my runs/run=a", "'my runs/run=a'"),
+        ("old/run=renamed", "old/run=renamed"),
     ):
         Path(folder).mkdir(parents=True)
-        out = Path(folder).parent if resumed is None else Path("results")
         with pytest.raises(ResultError):
-            _fail(ResultError("full"), out, resumed)
+            _fail(ResultError("full"), folder)
         assert capsys.readouterr().err == f"what is finished is stored; to go on: benchfw run --resume {command}\n"
         outcome = Outcome(run_id="a", folder=Path(folder), rows=[], interrupted="stopped")
         session.tell_how_to_resume(outcome)
         assert capsys.readouterr().err == f"stopped; to go on: benchfw run --resume {command}\n"
     with pytest.raises(UsageError):
-        _fail(UsageError("something else"), Path("results"), None)
+        _fail(UsageError("something else"), "results/run=a")
     assert capsys.readouterr().err == ""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchfw.cli.progress import progress
 from benchfw.executors.log import log_event
-from benchfw.measure.events import CaseDone, CohortStarted, Notice, RoundDone, Stage
+from benchfw.spec.events import CaseDone, CohortStarted, Notice, RoundDone, Stage
 
 EVENTS = (
     Stage("resolving null:net"),

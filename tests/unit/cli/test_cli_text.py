@@ -15,7 +15,7 @@ from benchfw.cli import backends, console, main
 from benchfw.cli.progress import _Live, progress
 from benchfw.cli.text import json_printable, printable, say
 from benchfw.errors import BenchfwError
-from benchfw.measure.events import CaseDone, CohortStarted, Stage
+from benchfw.spec.events import CaseDone, CohortStarted, Stage
 
 HOSTILE = (
     "\x1b[31mred\x1b]8;;http://x\x1b\\link\x07\x1b[2J\x9b1;1H\x9d0;title\x9c\x00\x08\r"
@@ -140,7 +140,8 @@ def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monkey
 def test_listings_of_plugins(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     item = {"name": HOSTILE, "summary": HOSTILE, "plugin": HOSTILE, "versions": {HOSTILE: HOSTILE}, "ready": True}
     broken = [{"name": HOSTILE, "reason": f"{HOSTILE}\nready"}]
-    backends._show({"backends": [item], "model_sources": [], "steps": [], "broken": broken})
+    nothing = dict.fromkeys(("model_sources", "steps", "executors", "samplers"), ())
+    backends._show({"backends": [item], "broken": broken, "blocked": [HOSTILE], **nothing})
     assert is_harmless(capsys.readouterr().out)
 
 

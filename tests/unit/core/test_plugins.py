@@ -12,8 +12,9 @@ import pytest
 from benchfw.errors import PluginError, UnknownName
 from benchfw.plugins import Registry, discover, options_model
 from benchfw.spec.artifact import ModelSourceInfo, StepInfo
-from benchfw.spec.backend import SPEC_VERSION, BackendInfo
+from benchfw.spec.backend import BackendInfo
 from benchfw.spec.hooks import hookimpl
+from benchfw.spec.info import SPEC_VERSION
 from benchfw.testing.options import FakeOptions
 
 Make = Callable[..., str]

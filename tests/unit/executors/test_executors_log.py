@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchfw.executors.log import LOGGER, NAME, listening, log_event, log_start, log_warnings, run_log
-from benchfw.measure.events import CaseDone, CohortStarted, Event, Notice, RoundDone, RunStarted, Stage
+from benchfw.spec.events import CaseDone, CohortStarted, Event, Notice, RoundDone, RunFinished, RunStarted, Stage
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ")
 
@@ -50,19 +50,20 @@ def test_every_event_is_a_line(run: Path) -> None:
     machine: Mapping[str, Any] = {"system": "Linux", "cpus": 2}
     with run_log(run, unheeded):
         log_start(["benchfw", "run", "my file"], {"benchfw": "1", "python": "3", "packages": {"numpy": "2"}}, machine)
-        log_event(RunStarted("id"))
+        log_event(RunStarted("id", "results/run=id", "net"))
         log_event(Stage("loading"))
         log_event(Notice("the cache goes with this process"))
         log_event(CohortStarted(1, 2, "batch1", 3))
         log_event(RoundDone(4, 1.5, 2, ("fake", 0.25)))
         for event in (case("OK"), case("SKIPPED", "no plugin"), case("CRASH", "signal 11"), Unheard("boo")):
             log_event(event)
+        log_event(RunFinished("id", "results/run=id", "finished", {"OK": 1, "CRASH": 1}))
         log_warnings([{"code": "W01", "case_id": "a/b", "message": "not converged"}])
     assert lines(run) == [
         "INFO command benchfw run 'my file'",
         "INFO software benchfw 1, Python 3, numpy 2",
         "INFO machine system Linux, cpus 2",
-        "INFO run id",
+        "INFO run id of net",
         "INFO loading",
         "WARNING the cache goes with this process",
         "INFO cohort 1 of 2, batch1: 3 to measure",
@@ -71,6 +72,7 @@ def test_every_event_is_a_line(run: Path) -> None:
         "INFO case a/b: SKIPPED, no plugin",
         "ERROR case a/b: CRASH, signal 11",
         "INFO Unheard what=boo",
+        "INFO finished, 1 OK, 1 CRASH",
         "WARNING W01 a/b: not converged",
     ]
 

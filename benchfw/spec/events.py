@@ -1,4 +1,7 @@
-"""What the conductor tells while it works; the console shows it. Sent between blocks only."""
+"""What a run tells while it works: the console shows it, plugins get it by `benchfw_on_event`.
+
+Sent between blocks only, so that whoever listens disturbs no measurement; but a run waits for its listeners.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,17 @@ class Event:
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """A run has its folder: from now on it can be resumed."""
+    """A run has its folder: from now on it can be resumed.
+
+    Attributes:
+        run_id: Its id.
+        folder: Path of its folder.
+        scenario: Name of its scenario.
+    """
 
     run_id: str
+    folder: str
+    scenario: str
 
 
 @dataclass(frozen=True)
@@ -63,3 +74,20 @@ class CaseDone(Event):
     """A case has its row of the table `cases`."""
 
     row: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFinished(Event):
+    """A run has written its last row.
+
+    Attributes:
+        run_id: Its id.
+        folder: Path of its folder.
+        state: `finished`, `interrupted` or `failed`.
+        statuses: How many cases ended with each status.
+    """
+
+    run_id: str
+    folder: str
+    state: str
+    statuses: Mapping[str, int]

@@ -1,0 +1,48 @@
+"""What every registration has in common. Light data, read in the parent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SPEC_VERSION = 1
+"""Version of the contract in `benchfw.spec`. A registration states the one that it was written for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Base of all registrations.
+
+    Attributes:
+        factory: `package.module:Name` of what does the work, imported where it is needed and not before.
+        summary: One line for people.
+        requires: Requirements (PEP 508) of the interpreter that imports `factory`; of a backend the first one is the
+            framework whose version the results record.
+        install: The command that satisfies them.
+        spec: Version of the contract that it was written for.
+    """
+
+    factory: str
+    summary: str = ""
+    requires: tuple[str, ...] = ()
+    install: str = ""
+    spec: int = SPEC_VERSION
+
+    @property
+    def key(self) -> str:
+        """What users call it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedInfo(Info):
+    """A registration with a name.
+
+    Attributes:
+        name: What users call it; one plugin only may have it.
+    """
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        return self.name

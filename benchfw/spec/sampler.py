@@ -1,0 +1,39 @@
+"""What is read of the surroundings while a run measures: the contract of samplers.
+
+Samplers live in one process of their own, beside the workers: stdlib only, CPython 3.10 and later, as there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchfw.spec.info import NamedInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerInfo(NamedInfo):
+    """A source of telemetry, as `samplers = [NAME]` in `[measure]` takes it. `factory` names a `Sampler`."""
+
+
+class Sampler(ABC):
+    """Reads a few figures, ten times per second. Made without arguments, in the sampler process."""
+
+    @abstractmethod
+    def open(self) -> Mapping[str, str]:
+        """Get ready, and return the unit of every field that `sample` gives (`MHz`, `bytes`, `ratio`, `°C`, …).
+
+        Raises:
+            MissingDependency: There is nothing to be read on this machine; the run goes on without this sampler.
+        """
+
+    @abstractmethod
+    def sample(self) -> Mapping[str, float | None]:
+        """Return the figures of now; None for one that cannot be read at the moment. Cheap: well below a millisecond.
+
+        What it raises ends this sampler, not the run.
+        """
+
+    def close(self) -> None:  # noqa: B027  (an empty default is right: most samplers hold nothing)
+        """Free everything. Called once, also after a failure."""
