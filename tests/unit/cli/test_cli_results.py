@@ -276,7 +276,7 @@ def test_whatever_lists_something_does_so_as_json(cli: Cli, runs: list[Path], tm
         "results ls": (),
         "results rm": ("latest", "--dry-run"),
     }
-    found = dict(commands(program, click.Context(program, info_name="benchfw")))
+    found = dict(commands(program, click.Context(program, info_name="benchfw", **program.context_settings)))
     assert set(found) == set(arguments) | NO_LISTING | ELSEWHERE
     assert all(has_json(found[path]) for path in ELSEWHERE)
     for path, more in arguments.items():
