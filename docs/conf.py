@@ -21,15 +21,18 @@ release = benchfw.__version__
 extensions = ["myst_parser"]
 
 root_doc = "docs/index"
-include_patterns = ["docs/**", "CONTRIBUTING.md", "CHANGELOG.md"]
+include_patterns = ["docs/**", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 exclude_patterns = ["docs/_build", *(path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "docs")]
 
 myst_heading_anchors = 4  # links to headings are written as GitHub makes them
 highlight_language = "none"  # blocks that name no language are output or shell
 
+smartquotes = False  # `--` stays two hyphens
+
 html_theme = "furo"
 html_title = f"benchfw {release}"
 html_copy_source = False
+html_use_index = False  # nothing is indexed
 html_show_sphinx = False
 
 

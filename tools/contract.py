@@ -51,7 +51,7 @@ def _module(source: str) -> str:
 def _definition(item: ast.ClassDef | ast.FunctionDef) -> str:
     if isinstance(item, ast.ClassDef):
         return f"\n### {item.name}\n\n{_class(item)}"
-    return f"\n### {item.name}\n\n{_python(_signature(item))}\n{prose(ast.get_docstring(item))}"
+    return f"\n### {item.name}\n\n{_python(f'def {_signature(item)}: ...')}\n{prose(ast.get_docstring(item))}"
 
 
 def _class(item: ast.ClassDef) -> str:

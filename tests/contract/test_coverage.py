@@ -22,7 +22,7 @@ from benchfw import errors, spec
 from benchfw.cli import cli
 from benchfw.plugins import KINDS, discover, options_model
 from benchfw.scenario.schema import Scenario
-from benchfw.spec import hooks
+from benchfw.spec import events, hooks
 from benchfw.spec.artifact import StepInfo
 from benchfw.spec.backend import BackendInfo
 from benchfw.store.schema import TABLES
@@ -37,14 +37,14 @@ def hook_names() -> Wanted:
     names = [name for name, value in vars(hooks).items() if hasattr(value, "benchfw_spec")]
     assert names
     for name in [*names, *(f"benchfw_register_{kind.replace(' ', '_')}s" for kind in KINDS)]:
-        yield f"### {name}\n", f"{name}("
+        yield f"### {name}\n", f"def {name}("
         for argument, parameter in inspect.signature(getattr(hooks, name)).parameters.items():
             yield f"### {name}\n", f"{argument}: {parameter.annotation}"
 
 
 def contract() -> Wanted:
-    for name in spec.__all__:
-        if inspect.isclass(kind := getattr(spec, name)):
+    for name, kind in [(name, getattr(spec, name)) for name in spec.__all__] + [*vars(events).items()]:
+        if inspect.isclass(kind) and kind.__module__.startswith("benchfw.spec."):
             own = vars(kind)
             fields = own.get("__annotations__", {})
             for text in [
