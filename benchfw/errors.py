@@ -20,6 +20,8 @@
     │       └── ProtocolError        it speaks something else                   INVALID
     ├── ResultError              a results folder cannot be read or written
     ├── DeviceBusy               another run measures on the same devices
+    ├── NvmlError                NVIDIA's management library refuses, or cannot be used
+    │   └── NoDriver             because there is no NVIDIA driver
     └── Interrupted              the user or the system wants the run to end   (exit 130)
 
 This module is handed to workers: stdlib only, CPython 3.10 and later.
@@ -194,6 +196,22 @@ class DeviceBusy(BenchfwError):
     """Another run measures on the same devices."""
 
     exit_code = 2
+
+
+class NvmlError(BenchfwError):
+    """NVIDIA's management library refuses, or cannot be used.
+
+    Attributes:
+        code: The number that it gave; None if it was not reached at all.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, code: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class NoDriver(NvmlError):
+    """There is no NVIDIA driver: nothing is wrong on a machine without such a GPU."""
 
 
 class Interrupted(BenchfwError):

@@ -60,12 +60,16 @@ class Plugin:
     Attributes:
         name: Its name as an entry point, or its module.
         owner: Name and version of its distribution.
+        module: The module that carries its hooks.
+        keys: What it registers: `backend NAME`, `step NAME`, …
         hook: Its hooks.
         seconds: What importing and registering it took.
     """
 
     name: str
     owner: str
+    module: str
+    keys: frozenset[str]
     hook: Any
     seconds: float
 
@@ -115,6 +119,14 @@ class Registry:
     def executor(self, name: str) -> ExecutorInfo:
         """Return an executor, or raise `UnknownName`."""
         return _lookup("executor", name, self.executors)
+
+    def provider(self, kind: str, name: str) -> Plugin:
+        """Return the plugin that registers something; `kind` is a key of `KINDS`."""
+        return next(plugin for plugin in self.plugins if f"{kind} {name}" in plugin.keys)
+
+    def sampler(self, name: str) -> SamplerInfo:
+        """Return a sampler, or raise `UnknownName`."""
+        return _lookup("sampler", name, self.samplers)
 
     def known(self, kind: str) -> dict[str, Any]:
         """Return everything of one kind by name; `kind` is a key of `KINDS`."""
@@ -256,7 +268,8 @@ def _register(
     try:
         manager = pluggy.PluginManager(hooks.PROJECT)
         manager.add_hookspecs(hooks)
-        manager.register(load(), name)
+        module = load()
+        manager.register(module, name)
         manager.check_pending()
         found = {kind: _infos(manager.hook, kind) for kind in KINDS}
         for kind, infos in found.items():
@@ -271,7 +284,10 @@ def _register(
             registry.known(kind)[info.key] = info
             registry.owners[f"{kind} {info.key}"] = owner
     seconds = time.perf_counter() - start
-    registry.plugins.append(Plugin(name=name, owner=owner, hook=manager.hook, seconds=seconds))
+    keys = frozenset(f"{kind} {info.key}" for kind, infos in found.items() for info in infos)
+    registry.plugins.append(
+        Plugin(name=name, owner=owner, module=module.__name__, keys=keys, hook=manager.hook, seconds=seconds)
+    )
     if trace:
         counts = ", ".join(f"{len(infos)} {kind}{'s' * (len(infos) > 1)}" for kind, infos in found.items() if infos)
         trace(f"{name} ({owner}): {counts or 'no registrations'}, {seconds * 1e3:.1f} ms")

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import benchfw
-from benchfw.executors.local import backend_options, run_scenario
 from benchfw.plugins import Registry, discover
 from benchfw.processes import MARK
-from benchfw.scenario import Loaded, parse
-from benchfw.spec.events import Event
-from benchfw.spec.executor import Outcome
+from benchfw.testing.project import FAKES, Project
 
 REPOSITORY = Path(__file__).parents[1]
-FAKES = "benchfw.testing.plugin"
+OTHERS = ("BENCHFW_ENVIRONMENTS", "BENCHFW_LOCKS", "TMPDIR")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One cache for the whole session, so that exports and compilations are made once."""
     path = tmp_path_factory.mktemp("cache")
-    folders = {"BENCHFW_CACHE": path, **{key: tmp_path_factory.mktemp(key) for key in ("BENCHFW_LOCKS", "TMPDIR")}}
+    folders = {"BENCHFW_CACHE": path, **{key: tmp_path_factory.mktemp(key) for key in OTHERS}}
     with pytest.MonkeyPatch.context() as patch:
         for key, folder in folders.items():
             patch.setenv(key, str(folder))
@@ -42,8 +38,26 @@ def registry() -> Registry:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(cache: Path) -> Iterator[None]:
-    """A test leaves no process, no open pipe or file (so no lock either), and no temporary file of a run."""
+def nothing_is_left(request: pytest.FixtureRequest, cache: Path) -> Iterator[None]:
+    """A test leaves no process, no open pipe or file (so no lock either), and no temporary file of a run.
+
+    Workers of the kit for backends live as long as its class: what they leave is seen once the module is over.
+    """
+    if "bench" in request.fixturenames:
+        yield
+        return
+    with _leaving_nothing(cache):
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_by_a_module(cache: Path) -> Iterator[None]:
+    with _leaving_nothing(cache):
+        yield
+
+
+@contextlib.contextmanager
+def _leaving_nothing(cache: Path) -> Iterator[None]:
     before = leftovers(cache)
     yield
     deadline = time.monotonic() + 5
@@ -76,39 +90,6 @@ def leftovers(cache: Path) -> set[str]:
         if marked or int(fields[1]) == os.getpid():
             found.add(f"process {name}")
     return found
-
-
-class Project:
-    """A folder with a scenario and its results."""
-
-    def __init__(self, folder: Path, registry: Registry) -> None:
-        self.folder = folder
-        self.registry = registry
-        self.results = folder / "results"
-
-    def load(self, text: str, *overrides: str) -> Loaded:
-        options = backend_options(self.registry, set(self.registry.backends))
-        return parse(
-            text,
-            source="test.toml",
-            root=self.folder,
-            overrides=overrides,
-            backends=self.registry.backends,
-            options=options,
-        )
-
-    def run(
-        self,
-        text: str,
-        *overrides: str,
-        effort: str | None = None,
-        notify: Callable[[Event], None] = lambda event: None,
-        **more: Any,
-    ) -> tuple[Outcome, benchfw.Results]:
-        outcome = run_scenario(
-            self.load(text, *overrides), self.registry, out=self.results, effort=effort, notify=notify, **more
-        )
-        return outcome, benchfw.load(outcome.folder)
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ RUN_LAYOUT = """\
       manifest.json          schema version, state, attempts, scenario, settings, machine, software, hashes of inputs
       journal.jsonl          one line per cohort that was stored: state, part, rows per table, hash and status per case
       cases/part-*.parquet   one folder per table below, one part per cohort; a table without rows has no folder
-      logs/<session>.log     stdout and stderr of the workers; `artifacts.log` is that of resolving and converting
+      logs/<session>.log     stdout and stderr of the workers; `artifacts.log` is that of resolving and converting,
+                             `samplers.log` that of the process of samplers
 
 A part that the journal does not name is not read, nor one of a cohort that a later line replaces. `state` in the
 manifest is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `show --list`
@@ -42,6 +43,7 @@ EXIT_CODES = """\
 Exit codes: 0 done; 2 wrong usage or scenario; 3 a case failed, or another error of benchfw; 5 an accuracy check failed;
 130 interrupted; 141 the reader of the output stopped. `time`, and `run` with `--strict`, also exit with 3 for a case
 that was skipped or is unsupported.
+`doctor` exits with 3 if a finding is `FAIL`.
 """
 
 
@@ -128,7 +130,8 @@ def _keys(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
 def _backends() -> str:
     registry = discover([])
-    text = "# Backends, model sources, steps\n\nThose of this repository. `benchfw backends` lists what is installed.\n"
+    text = "# Backends, model sources, steps, samplers\n\n"
+    text += "Those of this repository. `benchfw backends` lists what is installed.\n"
     for info in _own(registry.backends):
         able = info.capabilities
         facts = {
@@ -146,6 +149,8 @@ def _backends() -> str:
     for step in _own(registry.steps):
         facts = {"from": code([step.source]), "to": code([step.target]), "profiles": code(step.profiles)}
         text += _item(f"Step `{step.name}`", facts, step)
+    for sampler in _own(registry.samplers):
+        text += _item(f"Sampler `{sampler.name}`", {"what": sampler.summary}, sampler)
     return text
 
 
@@ -166,20 +171,18 @@ def _item(title: str, facts: Mapping[str, str], info: Any) -> str:
 
 
 def _cli() -> str:
-    text = f"# Command line\n\n{EXIT_CODES}"
-    for context in _contexts(
-        click.Context(cli, info_name="benchfw", terminal_width=HELP_WIDTH, **cli.context_settings)
-    ):
-        text += f"\n## {context.command_path}\n\n```text\n{context.get_help()}\n```\n"
-    return text
+    top = click.Context(cli, info_name="benchfw", terminal_width=HELP_WIDTH, **cli.context_settings)
+    helps = (f"\n## {context.command_path}\n\n```text\n{context.get_help()}\n```\n" for context in _contexts(top))
+    return f"# Command line\n\n{EXIT_CODES}" + "".join(helps)
 
 
 def _contexts(context: click.Context) -> Iterator[click.Context]:
-    """Yield a command and those in it, the groups among them with theirs."""
+    """Yield the context of a command and those of the commands in it."""
     yield context
-    if isinstance(context.command, click.Group):
-        for name in context.command.list_commands(context):
-            if command := context.command.get_command(context, name):
+    group = context.command
+    if isinstance(group, click.Group):
+        for name in group.list_commands(context):
+            if command := group.get_command(context, name):
                 yield from _contexts(click.Context(command, context, name, terminal_width=HELP_WIDTH))
 
 

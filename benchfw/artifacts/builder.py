@@ -9,34 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
-
 from benchfw.artifacts.cache import Cache, sha256_of
 from benchfw.artifacts.routes import find_route
-from benchfw.errors import BenchfwError, BuildFailed, CaseError, MissingDependency
+from benchfw.errors import BenchfwError, BuildFailed, CaseError
+from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import Artifact, ModelSourceInfo, StepInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker
-
-
-def check_requirements(what: str, requires: Sequence[str], packages: Mapping[str, str | None], install: str) -> None:
-    """Compare requirements with the packages that a worker found.
-
-    Raises:
-        MissingDependency: One is missing or of another version; the hint is the command that installs it.
-    """
-    for text in requires:
-        requirement = Requirement(text)
-        version = packages.get(requirement.name)
-        if version is None:
-            raise MissingDependency(f"{what} needs {text}, which is not installed", hint=install or None)
-        if not requirement.specifier.contains(version, prereleases=True):
-            raise MissingDependency(f"{what} needs {text}, {version} is installed", hint=install or None)
-
-
-def distributions(requires: Sequence[str]) -> list[str]:
-    """Return the names of the distributions that requirements speak of."""
-    return [Requirement(text).name for text in requires]
 
 
 @dataclass(frozen=True, kw_only=True)

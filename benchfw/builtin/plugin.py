@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, StepInfo
+from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, SamplerInfo, StepInfo
 from benchfw.spec.hooks import hookimpl
 
 _ONNX = ("onnx>=1.19",)
@@ -58,6 +58,17 @@ def benchfw_register_steps() -> list[StepInfo]:
             profiles=("static",),
             requires=_ONNX,
             install=_INSTALL_ONNX,
+        )
+    ]
+
+
+@hookimpl
+def benchfw_register_samplers() -> list[SamplerInfo]:
+    return [
+        SamplerInfo(
+            name="host",
+            summary="load, CPU time, clock, memory, temperature of the whole machine",
+            factory="benchfw.builtin.host:HostSampler",
         )
     ]
 

@@ -68,8 +68,8 @@ def _state(requires: tuple[str, ...], install: str) -> dict[str, Any]:
     """Say whether requirements are met in this interpreter, from the metadata of distributions alone."""
     from importlib import metadata
 
-    from benchfw.artifacts.builder import check_requirements, distributions
     from benchfw.errors import MissingDependency
+    from benchfw.requirements import check_requirements, distributions
 
     packages: dict[str, str | None] = {}
     for name in distributions(requires):

@@ -10,6 +10,8 @@ _COMMANDS = {
     "plan": "Show what a run would do, without doing it.",
     "time": "Time one model on one backend, without a scenario file.",
     "show": "Show the results of a run.",
+    "env": "Make, list, check and remove environments: interpreters that workers run on.",
+    "doctor": "Look at this machine: what is there, what disturbs, what to do about it.",
     "backends": "List what plugins provide, and what it lacks here.",
     "schema": "Print the JSON Schema of scenario files.",
 }

@@ -36,7 +36,14 @@ def load_scenario(path: Path, overrides: Sequence[str], backends: Sequence[str])
     """
     registry = plugins.registry()
     options = backend_options(registry, set(registry.backends))
-    loaded = load(path, overrides=overrides, backends=registry.backends, options=options, steps=step_options(registry))
+    loaded = load(
+        path,
+        overrides=overrides,
+        backends=registry.backends,
+        options=options,
+        steps=step_options(registry),
+        samplers=registry.samplers,
+    )
     names = [entry.label for entry in loaded.scenario.backend]
     for name in backends:
         if name not in names:
@@ -74,6 +81,7 @@ def load_again(request: Mapping[str, Any]) -> Loaded:
         backends=registry.backends,
         options=options,
         steps=step_options(registry),
+        samplers=registry.samplers,
     )
 
 

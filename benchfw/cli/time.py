@@ -77,6 +77,7 @@ def command(
         backends=registry.backends,
         options=backend_options(registry, {backend}),
         steps=step_options(registry),
+        samplers=registry.samplers,
     )
     job = Job(
         document=loaded.document,

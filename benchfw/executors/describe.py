@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchfw.artifacts import Builder, Cache
-from benchfw.artifacts.builder import distributions
 from benchfw.environments import Environment
 from benchfw.executors.scratch import scratch
 from benchfw.plugins import Registry
+from benchfw.requirements import distributions
 from benchfw.spec.tensors import IoSpec
 from benchfw.supervisor import Worker, hand_over
 

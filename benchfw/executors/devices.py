@@ -31,6 +31,12 @@ _POLL_S = 0.5
 _MAX_BYTES = 1 << 16
 
 
+def lock_folder() -> Path:
+    """Return where locks lie: the folder of `BENCHFW_LOCKS`, or one place for the whole machine."""
+    configured = os.environ.get("BENCHFW_LOCKS")
+    return Path(configured) if configured else _DEFAULT
+
+
 def cpus() -> list[str]:
     """Return the names of the CPUs that this process may use."""
     numbers = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
@@ -42,12 +48,11 @@ class Devices:
 
     Args:
         names: `cpu-N`, in the order that all runs take them in.
-        folder: Where locks lie; default: `BENCHFW_LOCKS`, or one place for the whole machine.
+        folder: Where locks lie; default: `lock_folder()`.
     """
 
     def __init__(self, names: Sequence[str], *, folder: Path | None = None) -> None:
-        configured = os.environ.get("BENCHFW_LOCKS")
-        self._folder = folder or (Path(configured) if configured else _DEFAULT)
+        self._folder = folder or lock_folder()
         self._names = list(names)
         self._held: list[FileLock] = []
         self._presence: tuple[Path, int] | None = None

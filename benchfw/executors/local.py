@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -14,8 +12,14 @@ from typing import Any
 
 from benchfw import plugins
 from benchfw.artifacts import Builder, Cache
-from benchfw.artifacts.builder import distributions
-from benchfw.environments import DEFAULT, Environment, thread_variables, usable_cpus
+from benchfw.environments import (
+    DEFAULT,
+    Environment,
+    from_scenario,
+    start_worker,
+    thread_variables,
+    usable_cpus,
+)
 from benchfw.errors import BenchfwError, CaseError, Interrupted, Invalid, OutOfMemory, UsageError
 from benchfw.executors.devices import Devices, cpus
 from benchfw.executors.manifest import Manifest
@@ -24,7 +28,9 @@ from benchfw.executors.scratch import scratch
 from benchfw.measure import Conductor, Event, Settings
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.rows import case_hash
+from benchfw.measure.telemetry import Telemetry
 from benchfw.plugins import Registry, options_model
+from benchfw.requirements import distributions
 from benchfw.scenario import Cohort, Loaded, Plan, Session, from_document, make_plan
 from benchfw.scenario.edits import edited, planned_cases
 from benchfw.scenario.resolved import model_inputs
@@ -70,6 +76,7 @@ def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], Non
         backends=registry.backends,
         options=backend_options(registry, set(registry.backends)),
         steps=step_options(registry),
+        samplers=registry.samplers,
     )
     resume = Resume(folder=Path(job.resume), retry_failed=job.retry_failed, force=job.force) if job.resume else None
     return run_scenario(
@@ -170,8 +177,7 @@ class _Run:
             block_s=measure.deadlines.block,
         )
         self.environments = {DEFAULT: Environment()} | {
-            name: Environment(name=name, python=_interpreter(entry.python, loaded.root), env=entry.env)
-            for name, entry in scenario.environments.items()
+            name: from_scenario(name, entry, loaded.root) for name, entry in scenario.environments.items()
         }
         self.writer = RunWriter.reopen(resume.folder) if resume else RunWriter(out)
         self.manifest = Manifest(self.writer, resume, read_manifest(resume.folder) if resume else {})
@@ -268,11 +274,18 @@ class _Run:
             notify=self.notify,
         )
         interrupted = None
+        samplers = self._samplers() if left.cohorts else {}
+        telemetry = Telemetry(samplers, self._sampler_worker, stop=self.stop, notify=self.notify)
         try:
-            for measured in conductor.cohorts():
-                self.writer.write_cohort(measured.cohort_id, measured.tables, state=measured.state)
+            with telemetry:
+                for measured in conductor.cohorts():
+                    tables = measured.tables | {"telemetry": telemetry.take(measured.cohort_id)}
+                    self.writer.write_cohort(measured.cohort_id, tables, state=measured.state)
         except Interrupted as error:
             interrupted = error.message
+        finally:
+            if telemetry.facts:
+                self.manifest.add(samplers=telemetry.facts)
         self.manifest.finish(
             "interrupted" if interrupted else "finished",
             error=interrupted,
@@ -366,14 +379,16 @@ class _Run:
         names = set(distributions(session.info.requires)) if session.info else set()
         return self._worker(session.session_id + suffix, self.environments[session.environment], names)
 
+    def _sampler_worker(self) -> Worker:
+        return self._worker("samplers", self.environments[DEFAULT], set())
+
     def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
         suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
-        return Worker(
-            python=environment.python,
+        return start_worker(
+            environment,
             code=self.code,
             log=self.writer.folder / "logs" / f"{log}{suffix}.log",
-            env=thread_variables(self.settings.threads) | dict(environment.env),
-            foreign=environment.foreign,
+            env=thread_variables(self.settings.threads),
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
             stop=self.stop,
@@ -381,10 +396,15 @@ class _Run:
         )
 
     def _factories(self) -> set[str]:
-        """Return what workers may have to import: the backends of the scenario, the model's source, all steps."""
+        """Return what workers may import: backends and samplers of the scenario, the model's source, all steps."""
         uses = {entry.use for entry in self.loaded.scenario.backend}
         backends = {info.factory for name, info in self.registry.backends.items() if name in uses}
-        return backends | {self.source.factory} | {step.factory for step in self.registry.steps.values()}
+        steps = {step.factory for step in self.registry.steps.values()}
+        return backends | {self.source.factory} | steps | set(self._samplers().values())
+
+    def _samplers(self) -> dict[str, str]:
+        """Return the factories of the scenario's samplers by their names."""
+        return {name: self.registry.sampler(name).factory for name in self.loaded.scenario.measure.samplers}
 
     # --- what is written ----------------------------------------------------------------------------------------
 
@@ -438,16 +458,6 @@ def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     """Read back what was written: what a user will see is what is there."""
     rows = {row["case_id"]: row for row in read_cases(folder)[0]}
     return [rows[case.case_id] for case in plan.cases if case.case_id in rows]
-
-
-def _interpreter(python: str, root: Path) -> str:
-    """Return the path of an interpreter, relative to the scenario; a bare name is looked for on PATH.
-
-    Links are not followed: a virtual environment's interpreter is one, and would lose its packages.
-    """
-    if os.sep not in python:
-        return shutil.which(python) or python
-    return str(root / Path(python).expanduser())
 
 
 def _filled_in(models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -71,6 +71,10 @@ class Manifest:
         self.changes += [change for change in changes if change not in self.changes]
         return []
 
+    def add(self, **facts: Any) -> None:
+        """Keep what is known of this attempt until its end is written."""
+        self._data["attempts"][-1] |= facts
+
     def finish(self, state: str, **more: Any) -> None:
         """End the attempt."""
         ended = {"state": state, "ended": _now(), "load_average_end": provenance.load_average()}

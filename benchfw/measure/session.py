@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchfw.artifacts import Made
-from benchfw.artifacts.builder import check_requirements, distributions
 from benchfw.errors import CaseError, FellBack, Invalid, MissingDependency, WorkerCrashed
 from benchfw.measure.settings import Settings
+from benchfw.requirements import check_requirements, distributions
 from benchfw.scenario import Case, Session
 from benchfw.spec.tensors import IoSpec, TensorSpec
 from benchfw.supervisor import Worker

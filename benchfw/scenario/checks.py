@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
 from benchfw.errors import Fault
-from benchfw.scenario.schema import FixedSweep, Input, RandomBatchSweep, Scenario
+from benchfw.scenario.schema import MAX_NAME, NAME_PATTERN, FixedSweep, Input, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
 from benchfw.worker.loops import MAX_BLOCK
 
@@ -35,6 +37,7 @@ def check(
     backends: Mapping[str, BackendInfo],
     options: Mapping[str, Any],
     steps: Mapping[str, Any] | None = None,
+    samplers: Collection[str] | None = None,
 ) -> list[Fault]:
     """Return the faults that need more than one value, the plugins, or the disk to see; of very many the first."""
     faults = itertools.chain(
@@ -43,8 +46,10 @@ def check(
         _inputs(scenario),
         _files(scenario, root),
         _backends(scenario, backends, options),
+        _environments(scenario),
         _references(scenario),
         _steps(scenario, steps) if steps is not None else (),
+        _samplers(scenario, samplers) if samplers is not None else (),
     )
     return list(itertools.islice(faults, MAX_FAULTS + 1))
 
@@ -168,6 +173,30 @@ def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: 
             yield Fault((*path, "use"), reason, nearest=nearest_name(entry.use, backends))
 
 
+def _environments(scenario: Scenario) -> Iterator[Fault]:
+    for name, entry in scenario.environments.items():
+        path = ("environments", name)
+        if name == "default":
+            yield Fault(path, "is the name of benchfw's own interpreter: give it another one")
+        elif not re.fullmatch(NAME_PATTERN, name) or len(name) > MAX_NAME:
+            yield Fault(path, f"is no name: letters, digits, '.', '_' and '-', up to {MAX_NAME}")
+        for place, text in enumerate(entry.packages):
+            reason = _unusable(text)
+            if reason:
+                yield Fault((*path, "packages", place), reason)
+
+
+def _unusable(text: str) -> str | None:
+    """Say why a requirement cannot be compared with what is installed; None if it can."""
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return f"{shown(text)} is no requirement, as 'onnxruntime==1.20.1' is"
+    if requirement.marker or requirement.url:
+        return f"{shown(text)} has a marker or an address; only versions can be compared with what is installed"
+    return None
+
+
 def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
     if model is None:
         if values:
@@ -191,6 +220,17 @@ def _steps(scenario: Scenario, steps: Mapping[str, Any]) -> Iterator[Fault]:
             yield from _options(values, steps[name], ("steps", name))
         else:
             yield Fault(("steps", name), "no installed plugin provides this step", nearest=nearest_name(name, steps))
+
+
+def _samplers(scenario: Scenario, samplers: Collection[str]) -> Iterator[Fault]:
+    names = scenario.measure.samplers
+    for place, name in enumerate(names):
+        path = ("measure", "samplers", place)
+        if name not in samplers:
+            near = nearest_name(name, samplers)
+            yield Fault(path, f"no installed plugin provides the sampler {name!r}", nearest=near)
+        elif name in names[:place]:
+            yield Fault(path, f"{name!r} is there already")
 
 
 def _references(scenario: Scenario) -> Iterator[Fault]:

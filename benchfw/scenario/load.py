@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -49,6 +49,7 @@ def load(
     backends: Mapping[str, BackendInfo],
     options: Mapping[str, Any],
     steps: Mapping[str, Any] | None = None,
+    samplers: Collection[str] | None = None,
 ) -> Loaded:
     """Read a scenario file.
 
@@ -58,6 +59,7 @@ def load(
         backends: Every backend that plugins provide.
         options: Pydantic model of the options of each backend by name; None where it has none.
         steps: The same for each artifact step; None to leave steps unchecked.
+        samplers: Names of the samplers that plugins provide; None to leave samplers unchecked.
 
     Raises:
         ScenarioError: With all faults.
@@ -80,6 +82,7 @@ def load(
         backends=backends,
         options=options,
         steps=steps,
+        samplers=samplers,
     )
 
 
@@ -92,6 +95,7 @@ def parse(
     backends: Mapping[str, BackendInfo],
     options: Mapping[str, Any],
     steps: Mapping[str, Any] | None = None,
+    samplers: Collection[str] | None = None,
 ) -> Loaded:
     """Like `load`, for the text of a file."""
     if _DEEP_KEY.search(text):
@@ -114,6 +118,7 @@ def parse(
         backends=backends,
         options=options,
         steps=steps,
+        samplers=samplers,
         text=text,
     )
 
@@ -127,11 +132,12 @@ def from_document(
     backends: Mapping[str, BackendInfo],
     options: Mapping[str, Any],
     steps: Mapping[str, Any] | None = None,
+    samplers: Collection[str] | None = None,
     text: str = "",
 ) -> Loaded:
     """Like `load`, for the values of a file; `text` is where lines are looked for."""
     try:
-        return _from_document(document, source, root, overrides, backends, options, steps, text)
+        return _from_document(document, source, root, overrides, backends, options, steps, samplers, text)
     except RecursionError as error:
         raise ScenarioError(source, [Fault((), "nested too deep")]) from error
 
@@ -144,13 +150,14 @@ def _from_document(
     backends: Mapping[str, BackendInfo],
     options: Mapping[str, Any],
     steps: Mapping[str, Any] | None,
+    samplers: Collection[str] | None,
     text: str,
 ) -> Loaded:
     set_paths = [override(document, assignment) for assignment in overrides]
     large = list(_large_integers(document, ()))
     scenario, faults = (None, large) if large else _validate(document)
     if scenario is not None:
-        faults += check(scenario, root, backends=backends, options=options, steps=steps)
+        faults += check(scenario, root, backends=backends, options=options, steps=steps, samplers=samplers)
     if faults:
         located = _locate(faults[:MAX_FAULTS], text, set_paths)
         more = [Fault((), "and more")] if len(faults) > MAX_FAULTS else []

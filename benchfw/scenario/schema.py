@@ -30,7 +30,9 @@ def parse_duration(value: Any) -> Any:
     return float(match[1]) * _UNITS[match[2]]
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+MAX_NAME = 80
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[Positive, BeforeValidator(parse_duration, json_schema_input_type=str | Positive)]
 Size = Annotated[int, Field(gt=0, lt=1 << 31)]
@@ -158,6 +160,11 @@ class Measure(Strict):
     interleave: Literal["all", "session", "off"] = Field(
         "all", description="Whose cases take turns: all of a cohort, those of one worker, or none."
     )
+    samplers: list[Name] = Field(
+        [],
+        description="What to read ten times per second beside the measurement, from a process of its own: names of "
+        "installed samplers, see `benchfw backends`. It takes CPU time, so there is none unless asked for.",
+    )
     deadlines: Deadlines = Field(
         Deadlines(build=1200.0, load=300.0, block=30.0), description="How long the parent waits for a worker."
     )
@@ -189,9 +196,17 @@ class BackendEntry(Strict):
 
 
 class EnvironmentEntry(Strict):
-    """An interpreter to run workers on."""
+    """An interpreter to run workers on. It needs numpy and the frameworks that run on it."""
 
-    python: str = Field(description="Path of the interpreter; it needs numpy and the frameworks that run on it.")
+    python: str | None = Field(
+        None,
+        description="A path, or a name on PATH. Or a version, as `3.10`: the environment of this name that "
+        "`benchfw env create` made of it, else one that is found and has numpy. Default: the environment of this name, "
+        "of any version.",
+    )
+    packages: list[str] = Field(
+        [], description='Requirements that it must satisfy, as `["onnxruntime==1.20.1"]`; else its cases are skipped.'
+    )
     env: dict[str, str] = Field({}, description="Environment variables of its workers.")
 
 

@@ -23,7 +23,7 @@ from benchfw.store.schema import TABLES, kind_of
 _MIB = 1 << 20
 _MAX_COLUMNS = 1000
 _MAX_CHUNKS = 10_000
-_LARGE = {"iterations"}
+_LARGE = {"iterations", "telemetry"}
 
 
 class Untrusted(Exception):
@@ -96,7 +96,7 @@ def _announced(file: BinaryIO, schema: pa.Schema, name: str, rows: int) -> tuple
     """
     size = os.fstat(file.fileno()).st_size
     large = name in _LARGE
-    # true rows differ from each other: those of iterations by a few bits, those of other tables by bytes
+    # true rows differ from each other: those of large tables by a few bits, those of others by bytes
     if rows > (min(100_000_000, 1_000_000 + 16 * size) if large else min(1_000_000, 10_000 + size)):
         raise Untrusted(f"{rows} rows in a file of {size} bytes")
     limit = min((8192 if large else 1024) * _MIB, 64 * _MIB + 1000 * size)
@@ -107,8 +107,9 @@ def _announced(file: BinaryIO, schema: pa.Schema, name: str, rows: int) -> tuple
         raise Untrusted(f"{footer.rows} rows, the journal says {rows}")
     if len(footer.columns) > _MAX_COLUMNS or len(footer.chunks) > _MAX_CHUNKS:
         raise Untrusted(f"{len(footer.columns)} columns in {len(footer.chunks)} chunks")
-    if not {"run_id", "case_id"} <= set(footer.columns):
-        raise Untrusted("it has no column run_id or case_id")
+    first = schema.names[:2]  # whose rows they are: the run's, and there the case's or the cohort's
+    if not set(first) <= set(footer.columns):
+        raise Untrusted(f"it has no column {' or '.join(first)}")
     columns = [column for column in schema.names if column in footer.columns]
     known = len(columns) == len(schema.names) or len(columns) == len(footer.columns)
     if not known:  # columns are only ever added, so that a part has too few or too many: a name is damaged

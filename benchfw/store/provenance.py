@@ -11,21 +11,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+ROOT = Path("/")
 
-def machine() -> dict[str, Any]:
+
+def machine(root: Path = ROOT) -> dict[str, Any]:
     """Return what is known of this machine without asking for rights; unknown things are None."""
     return {
         "system": platform.system(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
-        "cpu": _cpu_model(),
+        "cpu": _cpu_model(root),
         "cpus": os.cpu_count(),
         "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "cpu_quota": _read("/sys/fs/cgroup/cpu.max"),
-        "memory_bytes": _memory("MemTotal"),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "smt": _read("/sys/devices/system/cpu/smt/active"),
-        "container": Path("/.dockerenv").exists() or Path("/run/.containerenv").exists(),
+        "cpu_quota": _read(root / "sys/fs/cgroup/cpu.max"),
+        "memory_bytes": _memory("MemTotal", root),
+        "governor": _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "smt": _read(root / "sys/devices/system/cpu/smt/active"),
+        "container": (root / ".dockerenv").exists() or (root / "run/.containerenv").exists(),
     }
 
 
@@ -51,9 +53,9 @@ def load_average() -> list[float]:
     return list(os.getloadavg())
 
 
-def memory_available() -> int | None:
+def memory_available(root: Path = ROOT) -> int | None:
     """Return the memory in bytes that can be had without swapping."""
-    return _memory("MemAvailable")
+    return _memory("MemAvailable", root)
 
 
 def suspended_s() -> float:
@@ -63,23 +65,23 @@ def suspended_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
-def _memory(key: str) -> int | None:
-    for line in (_read("/proc/meminfo") or "").splitlines():
+def _memory(key: str, root: Path) -> int | None:
+    for line in (_read(root / "proc/meminfo") or "").splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
     return None
 
 
-def _cpu_model() -> str | None:
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
+def _cpu_model(root: Path) -> str | None:
+    for line in (_read(root / "proc/cpuinfo") or "").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or None
 
 
-def _read(path: str) -> str | None:
+def _read(path: Path) -> str | None:
     try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
 

@@ -100,6 +100,11 @@ class Results:
         return self._frame("warnings")
 
     @cached_property
+    def telemetry(self) -> pd.DataFrame:
+        """One row per field of each reading of a sampler, of a cohort in time order; none unless `samplers` are set."""
+        return self._frame("telemetry")
+
+    @cached_property
     def manifests(self) -> list[dict[str, Any]]:
         """The manifest of each run."""
         return [read_manifest(run) for run in self.runs]

@@ -239,6 +239,20 @@ WARNINGS = _schema(
     ],
 )
 
+TELEMETRY = _schema(
+    "telemetry",
+    [
+        _RUN,
+        ("cohort", _WORD, "Cohort that it was stored with: it was read after the one before was stored."),
+        ("sampler", _WORD, "Sampler, as in `samplers`."),
+        ("field", _WORD, "What was read."),
+        ("unit", _WORD, "Unit of the value."),
+        ("time_ns", _INT, "Stamp before the reading; the same clock as the stamps of blocks and iterations."),
+        ("value", _REAL, "What was read; null where it could not be."),
+        ("read_ns", _INT, "How long the reading took; the same for all fields of it."),
+    ],
+)
+
 TABLES: dict[str, pa.Schema] = {
     "cases": CASES,
     "blocks": BLOCKS,
@@ -246,5 +260,6 @@ TABLES: dict[str, pa.Schema] = {
     "shapes": SHAPES,
     "accuracy": ACCURACY,
     "warnings": WARNINGS,
+    "telemetry": TELEMETRY,
 }
 """Every table by its name, which is also the name of its folder in a run."""

@@ -25,14 +25,41 @@ from benchfw import errors
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import Backend, Bound
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
+from benchfw.worker import clocks
 
 
 class FrameworkError(Exception):
     """What a framework raises; `FakeBackend.explain` knows what its "out of memory" means."""
 
 
+class VirtualClock:
+    """Time that passes only where somebody says so: a run of seconds takes as long as its arithmetic."""
+
+    READING_NS = 25
+
+    def __init__(self) -> None:
+        self._now_ns = time.perf_counter_ns()
+
+    def now(self) -> int:
+        """Return nanoseconds; reading takes a little, as with a real clock."""
+        self._now_ns += self.READING_NS
+        return self._now_ns
+
+    def advance(self, ns: int) -> None:
+        self._now_ns += ns
+
+
+_virtual = VirtualClock()
+
+
+def _spin_for(ns: int) -> None:
+    end = time.perf_counter_ns() + ns
+    while time.perf_counter_ns() < end:
+        pass
+
+
 class FakeBound(Bound):
-    """Spins for the time that its options give; its output is the sum of the inputs, scaled."""
+    """Takes the time that its options give; its output is the sum of the inputs, scaled."""
 
     def __init__(self, backend: FakeBackend, inputs: Mapping[str, NDArray[Any]]) -> None:
         options = backend.options
@@ -42,19 +69,18 @@ class FakeBound(Bound):
         self._values = {name: np.array(array) for name, array in inputs.items()}
         self._scale = float(options["scale"])
         wait_ns = int(options["latency_us"] * 1000 * (max(1, batch) if options["per_sample"] else 1))
+        spend = _virtual.advance if options["clock"] == "virtual" else _spin_for
         calls = 0
 
         def launch() -> None:
             nonlocal calls
-            end = time.perf_counter_ns() + wait_ns
             calls += 1
             if calls > 1:
                 backend.misbehave("launch", batch)
                 backend.need_explaining(batch)
             if calls == options["compile_at"]:
                 backend.compilations += 1
-            while time.perf_counter_ns() < end:
-                pass
+            spend(wait_ns)
 
         self.launch = launch
 
@@ -76,6 +102,8 @@ class FakeBackend(Backend):
 
     def __init__(self, options: Mapping[str, Any], context: Any) -> None:
         super().__init__(options, context)
+        if options["clock"] == "virtual":
+            clocks.now = _virtual.now  # for the whole worker, and for good
         self.misbehave("init")
 
     def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:

@@ -16,7 +16,10 @@ class FakeOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    latency_us: float = Field(200.0, ge=0, description="Time that one launch spins.")
+    latency_us: float = Field(200.0, ge=0, description="Time that one launch takes.")
+    clock: Literal["real", "virtual"] = Field(
+        "real", description="Spin for that time, or let a clock jump by it, which takes none."
+    )
     per_sample: bool = Field(False, description="Multiply that by the leading dimension of the first input.")
     scale: float = Field(1.0, description="Factor of the output; other than 1 is an accuracy failure.")
     compile_at: int = Field(0, ge=0, description="Count a compilation at this launch of a slot; 0 for never.")

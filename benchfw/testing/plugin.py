@@ -1,8 +1,8 @@
-"""Registers the fake backends: `BENCHFW_PLUGINS=benchfw.testing.plugin`."""
+"""Registers the fake backends and samplers: `BENCHFW_PLUGINS=benchfw.testing.plugin`."""
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, Capabilities
+from benchfw.spec import BackendInfo, Capabilities, SamplerInfo
 from benchfw.spec.hooks import hookimpl
 
 
@@ -21,5 +21,20 @@ def benchfw_register_backends() -> list[BackendInfo]:
         for name, summary, specializes in (
             ("fake", "a backend for tests; one artifact serves all shapes", False),
             ("fake-special", "a backend for tests; artifacts are made for shapes", True),
+        )
+    ]
+
+
+@hookimpl
+def benchfw_register_samplers() -> list[SamplerInfo]:
+    return [
+        SamplerInfo(name=name, summary=summary, factory=f"benchfw.testing.samplers:{kind}")
+        for name, summary, kind in (
+            ("fake-counter", "a sampler for tests: counts its readings, every third is unknown", "Counter"),
+            ("fake-absent", "a sampler for tests: finds nothing to read", "Absent"),
+            ("fake-raises", "a sampler for tests: raises at its third reading", "Raises"),
+            ("fake-hangs", "a sampler for tests: never returns from its third reading", "Hangs"),
+            ("fake-babbles", "a sampler for tests: its third reading is nonsense", "Babbles"),
+            ("fake-kills", "a sampler for tests: its third reading kills the process", "Kills"),
         )
     ]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")
+_MEMORY_LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
@@ -23,6 +24,15 @@ def cpu_quota(root: Path = ROOT) -> float | None:
 def nr_throttled(root: Path = ROOT) -> int:
     """Return in how many periods a quota was used up: that of the own group, or of one above, which stops us too."""
     return sum(_value(folder / "cpu.stat", "nr_throttled") or 0 for folder in _folders("cpu", root))
+
+
+def memory_limit(root: Path = ROOT) -> int | None:
+    """Return the tightest limit of this process's memory, in bytes; None if there is none.
+
+    Version 1 writes a number that no machine has where there is no limit.
+    """
+    texts = (_read(folder / name) for folder in memory_groups(root=root) for name in _MEMORY_LIMITS)
+    return min((int(text) for text in texts if text.isdecimal() and len(text) <= 20), default=None)
 
 
 def memory_groups(process: int | None = None, root: Path = ROOT) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from benchfw.worker.clocks import now
+from benchfw.worker import clocks
 
 MAX_BLOCK = 4096
 """Iterations of a block, at most: the length of the preallocated lists."""
@@ -19,7 +19,7 @@ MAX_BLOCK = 4096
 
 def host_sync(launch: Callable[[], object], n: int, starts: list[int], ends: list[int]) -> None:
     """Time `n` launches of one slot of a backend whose launch returns completed outputs."""
-    clock = now
+    clock = clocks.now
     for i in range(n):
         starts[i] = clock()
         launch()
@@ -28,7 +28,7 @@ def host_sync(launch: Callable[[], object], n: int, starts: list[int], ends: lis
 
 def host_sync_sequence(launches: Sequence[Callable[[], object]], starts: list[int], ends: list[int]) -> None:
     """Time one launch of each slot in `launches`, in that order, of a synchronous backend."""
-    clock = now
+    clock = clocks.now
     i = 0
     for launch in launches:
         starts[i] = clock()
@@ -39,7 +39,7 @@ def host_sync_sequence(launches: Sequence[Callable[[], object]], starts: list[in
 
 def bare(launch: Callable[[], object], n: int) -> float:
     """Return nanoseconds per iteration of the loop that one writes by hand, as the yardstick of the above."""
-    clock = now
+    clock = clocks.now
     times = []
     begin = clock()
     for _ in range(n):

@@ -25,10 +25,14 @@ from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.worker import clocks, counters, inputs, loops, protocol
 from benchfw.worker.canary import Canary
 from benchfw.worker.protocol import Message
+from benchfw.worker.sampling import Sampling
 
 _T = TypeVar("_T")
 _MAX_COUNT = 1 << 53
 """What JSON readers and the column of the results can hold."""
+_CLOSE_S = 1.0
+_NICE = 5
+"""Samplers make room for what is measured."""
 
 
 class Instance:
@@ -49,6 +53,7 @@ class Server:
         self._starts = [0] * loops.MAX_BLOCK
         self._ends = [0] * loops.MAX_BLOCK
         self._canary = Canary()
+        self._sampling = Sampling({}, 0)
 
     def answer(self, message: Message) -> Message:
         """Do what `message` asks and return the answer; a raise is the caller's to report."""
@@ -81,6 +86,11 @@ class Server:
             clock=clocks.describe(),
             packages={name: _version(name) for name in values.get("distributions", [])},
         )
+
+    def on_import(self, values: Mapping[str, Any]) -> Message:
+        """Import a class and make no instance of it: does it load here?"""
+        _load_class(values["factory"])
+        return ok()
 
     def on_canary(self, values: Mapping[str, Any]) -> Message:
         """Run the canary once."""
@@ -227,6 +237,25 @@ class Server:
                 instance.backend.close()
         gc.unfreeze()
         gc.collect()
+        return ok()
+
+    # --- telemetry, in a process of its own ---------------------------------------------------------------------
+
+    def on_sample_start(self, values: Mapping[str, Any]) -> Message:
+        """Begin to read samplers: `factories` by their names, every `period_ns`."""
+        os.nice(_NICE)
+        makers = {name: lambda path=path: _load_class(path)() for name, path in values["factories"].items()}
+        self._sampling = Sampling(makers, values["period_ns"])
+        return ok()
+
+    def on_sample_take(self, values: Mapping[str, Any]) -> Message:
+        """Return what was read since the last time; see `Sampling.take`."""
+        states, arrays = self._sampling.take()
+        return Message("ok", {"samplers": states}, arrays)
+
+    def on_sample_stop(self, values: Mapping[str, Any]) -> Message:
+        """End and close the samplers; those that hang are left to the end of the process."""
+        self._sampling.stop(_CLOSE_S)
         return ok()
 
 

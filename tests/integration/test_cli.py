@@ -170,6 +170,7 @@ FRAMEWORKS = ("torch", "onnxruntime", "openvino", "onnx", "pandas")
     [
         (["--help"], HEAVY),
         (["run", "--help"], HEAVY),
+        (["env", "create", "--help"], HEAVY),
         (["--version"], HEAVY),
         (["plan", "s.toml"], FRAMEWORKS),
         (["backends"], FRAMEWORKS),

@@ -53,6 +53,8 @@ def test_a_run_measures_every_backend_side_by_side(project: Any) -> None:
     assert slow["latency_p50_low_ns"] <= slow["latency_p50_ns"] <= slow["latency_p50_high_ns"]
     assert 1.5 < fast["speedup"] < 2.2
     assert slow["speedup"] == 1.0
+    assert results.telemetry.empty  # nobody asked for it
+    assert not (outcome.folder / "logs/samplers.log").exists()
     assert slow["throughput_samples_s"] == pytest.approx(2 / 2e-3, rel=0.25)
     assert fast["accuracy"] == "pass"
     assert fast["rel_l2"] == 0.0

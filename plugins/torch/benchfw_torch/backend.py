@@ -30,18 +30,18 @@ class TorchBound(Bound):
     """Inputs as tensors of their own; PyTorch allocates the outputs itself at every launch."""
 
     def __init__(self, model: Callable[..., Any], inputs: Mapping[str, Tensor]) -> None:
-        self._result: Any = None
-        arguments = dict(inputs)
+        self._result: list[Any] = [None]
+        arguments, result = dict(inputs), self._result
 
-        def launch() -> None:
-            self._result = model(**arguments)
+        def launch() -> None:  # does not know `self`: workers freeze what is alive, and a cycle would never be freed
+            result[0] = model(**arguments)
 
         self.launch = launch
 
     def outputs(self) -> Mapping[str, NDArray[Any]]:
-        if self._result is None:
+        if self._result[0] is None:
             raise Invalid("outputs before the first launch")
-        return {name: tensor.detach().numpy() for name, tensor in named_outputs(self._result).items()}
+        return {name: tensor.detach().numpy() for name, tensor in named_outputs(self._result[0]).items()}
 
 
 class TorchEager(Backend):
@@ -187,8 +187,8 @@ class TorchCompile(TorchEager):
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
-        tensors = {name: self._mark(name, self._tensor(array)) for name, array in inputs.items()}
-        return TorchBound(self._function(), tensors)
+        function = self._function()
+        return TorchBound(function, {name: self._mark(name, self._tensor(array)) for name, array in inputs.items()})
 
     def _mark(self, name: str, tensor: Tensor) -> Tensor:
         """Mark the axes that have a range; a size of 1 is left static."""

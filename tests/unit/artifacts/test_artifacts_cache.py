@@ -12,9 +12,9 @@ import pytest
 
 from benchfw.artifacts import Cache
 from benchfw.artifacts import cache as cache_module
-from benchfw.artifacts.builder import check_requirements, distributions
 from benchfw.artifacts.cache import sha256_of
 from benchfw.errors import BuildFailed, MissingDependency
+from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import Artifact
 
 RECIPE: dict[str, Any] = {

@@ -269,7 +269,7 @@ DOCUMENTS = st.fixed_dictionaries(
         "shapes": st.dictionaries(
             WORDS, st.fixed_dictionaries({"min": SIZES, "opt": SIZES, "max": SIZES}) | VALUES, max_size=2
         ),
-        "measure": VALUES,
+        "measure": st.fixed_dictionaries({"samplers": st.lists(WORDS | VALUES, max_size=3) | VALUES}) | VALUES,
         "accuracy": VALUES,
         "steps": VALUES,
         "environments": VALUES,
@@ -290,6 +290,7 @@ def test_documents_and_assignments(document: dict[str, Any], key: list[str], val
             backends=registry.backends,
             options=OPTIONS,
             steps={},
+            samplers=registry.samplers,
         )
     except ScenarioError:
         return

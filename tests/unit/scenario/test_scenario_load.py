@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -374,6 +375,17 @@ def test_options_of_steps_are_validated_where_steps_are_known() -> None:
     assert _parse(text).scenario.steps["Fake"] == {"scal": 2.0}
 
 
+def test_samplers_are_looked_up_where_they_are_known() -> None:
+    text = GOOD + '\n[measure]\nsamplers = ["host", "hots", "host"]\n'
+    with pytest.raises(ScenarioError) as caught:
+        parse(text, source="s", root=Path(), backends=BACKENDS, options=OPTIONS, samplers={"host": None})
+    line = _line(text, "samplers")
+    found = [(fault.key, fault.line, fault.nearest) for fault in caught.value.faults]
+    assert found == [("measure.samplers[1]", line, "host"), ("measure.samplers[2]", line, None)]
+    assert _parse(text).scenario.measure.samplers == ["host", "hots", "host"]
+    assert _parse(GOOD).scenario.measure.samplers == []
+
+
 def test_an_unknown_backend_is_a_fault_unless_it_is_optional() -> None:
     fault = _fault(GOOD.replace('use = "fake"\n', 'use = "fakey"\n'))
     assert (fault.key, fault.nearest) == ("backend[0].use", "fake")
@@ -412,6 +424,26 @@ def test_environments() -> None:
     fault = _fault(text.replace("[environments.old]", "[environments.older]"))
     assert (fault.key, fault.nearest) == ("backend[1].environment", "older")
     assert _fault(text.replace('A = "1"', "A = 1")).key == "environments.old.env.A"
+    assert _parse(text.replace('python = "python3.10"\n', "")).scenario.environments["old"].python is None
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "key", "reason"),
+    [
+        ("old", 'packages = ["a==1", "b=1"]', "environments.old.packages[1]", "'b=1' is no requirement"),
+        ("old", "packages = [\"a; python_version<'3'\"]", "environments.old.packages[0]", "has a marker or an address"),
+        ("old", 'packages = ["a @ https://x/a.whl"]', "environments.old.packages[0]", "has a marker or an address"),
+        ("old", 'packages = "a"', "environments.old.packages", "list"),
+        ("default", "", "environments.default", "is the name of benchfw's own interpreter"),
+        ('"../x"', "", "environments.../x", "is no name"),
+    ],
+)
+def test_faults_of_environments(name: str, table: str, key: str, reason: str) -> None:
+    quoted = json.dumps(name.strip('"'))
+    fault = _fault(f"{GOOD}\nenvironment = {quoted}\n[environments.{name}]\n{table}\n")
+    assert fault.key == key
+    assert reason in fault.reason
+    assert fault.line is not None and fault.line > GOOD.count("\n")
 
 
 def test_the_reference_is_a_backend_that_runs_in_fp32() -> None:

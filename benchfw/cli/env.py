@@ -1,0 +1,199 @@
+"""`benchfw env`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchfw.cli import options
+
+if TYPE_CHECKING:
+    from benchfw.environments import Environment
+    from benchfw.environments.check import Check
+    from benchfw.plugins import Registry
+
+
+@click.group()
+def command() -> None:
+    """Make, list, check and remove environments: interpreters with packages that workers run on.
+
+    A scenario uses the environment NAME by a table [environments.NAME].
+    """
+
+
+@command.command()
+@click.argument("name")
+@click.option("--python", metavar="PYTHON", help="A version, as 3.10, or an interpreter; default: benchfw's own.")
+@click.option(
+    "--with", "requirements", multiple=True, metavar="REQUIREMENT", help="Install it beside numpy; repeatable."
+)
+@click.option("--pip", "only_pip", is_flag=True, help="Use venv and pip even if uv is found.")
+@options.json_output
+def create(name: str, python: str | None, requirements: tuple[str, ...], only_pip: bool, as_json: bool) -> int:
+    """Make the environment NAME and install numpy and what is asked for.
+
+    As in: benchfw env create ort-old --python 3.10 --with onnxruntime==1.20.1
+    """
+    from benchfw.cli.console import print_json
+    from benchfw.cli.text import say
+    from benchfw.environments.create import create as make
+
+    made = make(name, python=python, requirements=requirements, use_uv=not only_pip, notify=say)
+    if as_json:
+        print_json(_described(name))
+        return 0
+    say(f"made {name}: CPython {made.python}, by {made.tool}")
+    say(f'in a scenario: [environments."{name}"]; what loads there: benchfw env check {name}')
+    return 0
+
+
+@command.command()
+@options.json_output
+def ls(as_json: bool) -> int:
+    """List environments, and the Pythons that more can be made of."""
+    from benchfw.cli.console import print_json
+    from benchfw.environments import managed, pythons
+
+    listing = {
+        "folder": str(managed.root()),
+        "environments": [_described(name) for name in managed.names()],
+        "pythons": [python._asdict() for python in pythons()],
+    }
+    if as_json:
+        print_json(listing)
+    else:
+        _show_listing(listing)
+    return 0
+
+
+@command.command()
+@click.argument("name")
+@click.option(
+    "--scenario", type=click.Path(path_type=Path), help="Look for NAME among the environments of this scenario file."
+)
+@options.json_output
+def check(name: str, scenario: Path | None, as_json: bool) -> int:
+    """Say what loads in the environment NAME, by starting workers there.
+
+    `default` is benchfw's own interpreter. Exits with 3 if no worker starts.
+    """
+    from benchfw.cli.console import print_json
+    from benchfw.environments.check import check as look
+    from benchfw.executors.scratch import scratch
+
+    registry, environment = _chosen(name, scenario)
+    with scratch(Path.cwd()) as folder:
+        found = look(environment, registry, folder)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        _show_check(found)
+    return 0 if found.works else 3
+
+
+@command.command()
+@click.argument("name")
+def rm(name: str) -> int:
+    """Remove the environment NAME, also an unfinished one. Nothing is asked."""
+    from benchfw.cli.text import say
+    from benchfw.environments.managed import remove
+
+    remove(name)
+    say(f"removed {name}")
+    return 0
+
+
+def _described(name: str) -> dict[str, Any]:
+    from benchfw.environments import managed
+
+    made, python = managed.find(name), managed.python_of(name)
+    state = "unfinished" if made is None else "ready" if python.exists() else "without its interpreter"
+    return {
+        "name": name,
+        "state": state,
+        "python": str(python),
+        "version": made and made.python,
+        "requirements": list(made.requirements) if made else [],
+        "tool": made and made.tool,
+        "created": made and made.created,
+    }
+
+
+def _chosen(name: str, scenario: Path | None) -> tuple[Registry, Environment]:
+    """Return an environment: one of a scenario, benchfw's own, or one that was made.
+
+    Raises:
+        UnknownName: There is none of this name.
+    """
+    from benchfw.cli.session import load_scenario
+    from benchfw.environments import DEFAULT, Environment, from_scenario, managed
+    from benchfw.errors import UnknownName
+    from benchfw.plugins import discover
+
+    if name == DEFAULT:
+        return discover(), Environment()
+    if scenario is not None:
+        registry, loaded = load_scenario(scenario, (), ())
+        entries = loaded.scenario.environments
+        if name in entries:
+            return registry, from_scenario(name, entries[name], loaded.root)
+        place, known = str(scenario), [DEFAULT, *entries]
+    else:
+        if managed.is_name(name) and managed.is_ours(name):
+            return discover(), Environment(name=name, python=str(managed.python_of(name)))
+        place, known = str(managed.root()), [DEFAULT, *managed.names()]
+    raise UnknownName(f"there is no environment {name!r} in {place}", hint=f"there are: {', '.join(known)}")
+
+
+def _show_listing(listing: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from benchfw.cli.console import literal, make_console, print_table
+
+    console = make_console()
+    if listing["environments"]:
+        table = Table(show_edge=False, pad_edge=False, box=None)
+        for name in ("environment", "state", "Python", "asked for", "made by"):
+            table.add_column(name, header_style="underline")
+        for item in listing["environments"]:
+            asked = ", ".join(item["requirements"])
+            cells = (item["name"], item["state"], item["version"] or "", asked, item["tool"] or "")
+            table.add_row(*map(literal, cells))
+        print_table(console, table)
+    else:
+        console.print(literal("no environment has been made; benchfw env create --help"), soft_wrap=True)
+    console.print(literal(f"in {listing['folder']}"), soft_wrap=True)
+    console.print()
+    table = Table(show_edge=False, pad_edge=False, box=None)
+    for name in ("Python", "path"):
+        table.add_column(name, header_style="underline")
+    for item in listing["pythons"]:
+        table.add_row(literal(item["version"]), literal(item["path"]))
+    print_table(console, table)
+
+
+def _show_check(found: Check) -> None:
+    from rich.table import Table
+
+    from benchfw.cli.console import literal, make_console, print_table
+    from benchfw.cli.text import say
+
+    console = make_console()
+    if found.works:
+        console.print(literal(f"{found.name}: CPython {found.version}, {found.python}"), soft_wrap=True)
+        packages = ", ".join(f"{name} {version}" for name, version in found.packages.items() if version)
+        console.print(literal(f"packages: {packages}"), soft_wrap=True)
+        console.print()
+        table = Table(show_edge=False, pad_edge=False, box=None)
+        for name in ("backend", "loads", "why not"):
+            table.add_column(name, header_style="underline")
+        for backend in found.backends:
+            why = "; ".join(filter(None, (backend.reason, backend.remedy)))
+            table.add_row(*map(literal, (backend.name, "yes" if backend.loads else "no", why)))
+        print_table(console, table)
+    if found.reason:
+        say(f"{'warning' if found.works else 'error'}: {found.reason}", lines=True)
+        if found.remedy:
+            say(f"hint: {found.remedy}", lines=True)

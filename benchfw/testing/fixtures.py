@@ -1,0 +1,30 @@
+"""Pytest fixtures for authors of plugins: `pytest_plugins = ["benchfw.testing.fixtures"]` in a test module.
+
+Caches, locks and results lie in temporary folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchfw.plugins import discover
+from benchfw.testing import project as projects
+from benchfw.testing.project import FAKES, Project
+
+
+@pytest.fixture
+def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project folder: `project.run(text_of_a_scenario)` returns the outcome and the results; see `Project`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("BENCHFW_CACHE", "BENCHFW_LOCKS"):
+            patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
+        yield Project(tmp_path, discover([*projects.listed(), FAKES]))
+
+
+@pytest.fixture
+def virtual_backend() -> Callable[..., str]:
+    """A function that returns a `[[backend]]` table with a virtual clock; see `benchfw.testing.project`."""
+    return projects.virtual_backend

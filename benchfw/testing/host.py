@@ -1,0 +1,191 @@
+"""A worker with one backend in it, asked step by step: what a session does, for tests."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchfw.artifacts import Builder, Cache, ResolvedModel
+from benchfw.environments import thread_variables
+from benchfw.plugins import Registry, options_model
+from benchfw.requirements import check_requirements, distributions
+from benchfw.spec.artifact import Artifact
+from benchfw.spec.backend import BackendInfo
+from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
+from benchfw.supervisor import Worker, hand_over
+
+PROBE = "benchfw.testing.probe:ProbedBackend"
+_TIMEOUT_S = 600.0
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Host:
+    """Starts workers for one backend, and makes artifacts for it.
+
+    Args:
+        registry: What plugins provide.
+        backend: Name of the backend.
+        folder: An empty folder for code, logs, inputs and what frameworks keep.
+        python: The interpreter of the workers.
+    """
+
+    def __init__(self, registry: Registry, backend: str, folder: Path, python: str = sys.executable) -> None:
+        self.info: BackendInfo = registry.backend(backend)
+        self.folder = folder
+        self.cache = Cache(folder / "cache")
+        self._registry = registry
+        self._python = python
+        self._numbers = itertools.count()
+        factories = {info.factory for known in (registry.steps, registry.model_sources) for info in known.values()}
+        self._code = hand_over(folder / "code", factories | {self.info.factory, PROBE})
+        self._workers: list[Worker] = []
+        steps = registry.steps
+        self._builder = Builder(
+            start=lambda: self._start(name for step in steps.values() for name in distributions(step.requires)),
+            cache=self.cache,
+            steps=steps,
+            step_options={name: _defaults(step) for name, step in steps.items()},
+            timeout=_TIMEOUT_S,
+        )
+
+    def worker(self) -> Worker:
+        """Return a worker, the same as long as it lives.
+
+        Raises:
+            MissingDependency: The interpreter lacks what the backend requires.
+        """
+        if not self._workers or not self._workers[-1].alive:
+            worker = self._start(distributions(self.info.requires))
+            self._workers.append(worker)
+            check_requirements(self.info.name, self.info.requires, worker.hello["packages"], self.info.install)
+        return self._workers[-1]
+
+    def resolve(self, reference: str, root: Path) -> ResolvedModel:
+        """Resolve a model reference."""
+        scheme, _, target = reference.partition(":")
+        return self._builder.resolve(self._registry.model_source(scheme), target, root=root, seed=0, weights=None)
+
+    def artifact(self, model: ResolvedModel, inputs: Iterable[TensorSpec], profile: Profile) -> Artifact:
+        """Return what the backend would be given for a profile."""
+        specialize = profile.static and bool(profile.axes) and self.info.capabilities.specializes
+        return self._builder.make(
+            model.artifact, self.info.accepts, inputs=list(inputs), profile=profile, specialize=specialize
+        ).artifact
+
+    def open(
+        self,
+        inputs: Iterable[TensorSpec],
+        *,
+        root: Path,
+        precision: str = "fp32",
+        options: Mapping[str, Any] | None = None,
+        threads: int = 1,
+    ) -> Instance:
+        """Make an instance of the backend in the worker, watched by a probe."""
+        model = options_model(self.info)
+        values = model.model_validate(options or {}).model_dump(mode="json") if model else {}
+        name = f"instance{next(self._numbers)}"
+        self.worker().ask(
+            "open",
+            _TIMEOUT_S,
+            instance=name,
+            factory=PROBE,
+            options={"factory": self.info.factory, "options": values},
+            context={
+                "device": "cpu",
+                "threads": threads,
+                "precision": precision,
+                "cache_dir": str(self.cache.frameworks),
+                "root": str(root),
+                "inputs": [asdict(spec) for spec in inputs],
+            },
+        )
+        return Instance(self.worker(), name, self.folder)
+
+    def close(self) -> None:
+        """End all workers."""
+        self._builder.close()
+        for worker in self._workers:
+            worker.close()
+
+    def _start(self, names: Iterable[str]) -> Worker:
+        return Worker(
+            python=self._python,
+            code=self._code,
+            log=self.folder / f"worker{next(self._numbers)}.log",
+            env=thread_variables(1),
+            foreign=self._python != sys.executable,
+            distributions=set(names),
+        )
+
+
+class Instance:
+    """One instance of a backend in a worker. Its methods raise the errors of `benchfw.errors` that the worker names."""
+
+    def __init__(self, worker: Worker, name: str, folder: Path) -> None:
+        self.worker = worker
+        self._name = name
+        self._folder = folder
+
+    def load(self, artifact: Artifact, profile: Profile) -> IoSpec:
+        """Prepare and load."""
+        self._ask("prepare", artifact=asdict(artifact), profile=asdict(profile))
+        return IoSpec.from_json(self._ask("load").values["io"])
+
+    def bind(self, arrays: Arrays, slot: int = 0) -> None:
+        """Bind arrays to a slot; their files are overwritten afterwards, as a backend has to have copied them."""
+        files = {}
+        for place, (name, array) in enumerate(arrays.items()):
+            files[name] = self._folder / f"input{place}.npy"
+            np.save(files[name], array)
+        self._ask("bind", slot=slot, files={name: str(file) for name, file in files.items()})
+        for name, file in files.items():
+            with file.open("r+b") as stream:
+                stream.seek(-arrays[name].nbytes, 2)
+                stream.write(b"\x7f" * arrays[name].nbytes)
+
+    def launch(self, slot: int = 0, n: int = 1) -> NDArray[np.int64]:
+        """Launch as a block, and return the latencies in ns: int64 [n]."""
+        arrays = self._ask("block", slot=slot, n=n).arrays
+        latencies: NDArray[np.int64] = arrays["ends"] - arrays["starts"]
+        return latencies
+
+    def outputs(self, slot: int = 0) -> dict[str, NDArray[Any]]:
+        """Return the outputs of the last launch of a slot."""
+        return {name: np.array(array) for name, array in self._ask("outputs", slot=slot).arrays.items()}
+
+    def infer(self, arrays: Arrays, slot: int = 0) -> dict[str, NDArray[Any]]:
+        """Bind, launch, and return the outputs."""
+        self.bind(arrays, slot)
+        self.launch(slot)
+        return self.outputs(slot)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of the backend, and `probe`; see `ProbedBackend`."""
+        facts: dict[str, Any] = self._ask("facts").values["facts"]
+        return facts
+
+    def close(self) -> None:
+        """Close it, twice."""
+        self._ask("close")
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory of the worker."""
+        pages = int(Path(f"/proc/{self.worker.pid}/statm").read_text().split()[1])
+        return pages * 4096
+
+    def _ask(self, kind: str, **values: Any) -> Any:
+        return self.worker.ask(kind, _TIMEOUT_S, instance=self._name, **values)
+
+
+def _defaults(step: Any) -> dict[str, Any]:
+    model = options_model(step)
+    return model.model_validate({}).model_dump(mode="json") if model else {}

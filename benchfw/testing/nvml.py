@@ -1,0 +1,201 @@
+"""NVML without a GPU: what `benchfw.gpu.nvml` calls, scripted.
+
+    fake = FakeNvml([FakeGpu(temperature=90, errors={"nvmlDeviceGetEccMode": 3})])
+    with open_nvml(fake) as nvml:
+        ...
+
+Constants and exceptions are those of nvidia-ml-py, which needs no driver to be imported.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+
+_CONSTANTS = ("NVML", "nvmlClocksEventReason", "nvmlMemory_v2")
+_GPU_IS_LOST = 15
+_GIB = 1 << 30
+
+
+@dataclass(kw_only=True)
+class FakeGpu:
+    """What a GPU says; values may change between calls.
+
+    Attributes:
+        clocks: Current and largest MHz of graphics, SM and memory, as NVML numbers them: 0, 1, 2.
+        processes: Number and bytes of what computes on it; None where the driver does not tell the bytes.
+        reasons: Bits `nvmlClocksEventReason…`.
+        power_mw: Power and its limit, in milliwatts.
+        ecc_uncorrected: Uncorrected errors since the driver was loaded.
+        errors: NVML codes by the names of the functions that fail for this GPU.
+    """
+
+    name: str = "NVIDIA Fake 80GB"
+    uuid: str = "GPU-00000000-0000-0000-0000-000000000000"
+    memory_total: int = 80 * _GIB
+    memory_used: int = 0
+    mig: bool = False
+    persistence: bool = True
+    clocks: Mapping[int, tuple[int, int]] = field(
+        default_factory=lambda: {0: (345, 1980), 1: (345, 1980), 2: (2619, 2619)}
+    )
+    power_mw: tuple[int, int] = (70_000, 700_000)
+    temperature: int = 30
+    processes: Sequence[tuple[int, int | None]] = ()
+    reasons: int = pynvml.nvmlClocksEventReasonGpuIdle
+    ecc: bool = True
+    ecc_uncorrected: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+
+
+class FakeNvml:
+    """Takes the place of the module `pynvml`.
+
+    Args:
+        gpus: The GPUs of the machine.
+        driver: Version of the driver.
+        cuda: Version of CUDA as NVML writes it: 13000 is 13.0.
+        errors: NVML codes by the names of the functions that fail.
+        hangs: Names of functions that do not return before `release` is called.
+        lost_after: So many calls about GPUs succeed; then all GPUs are lost.
+
+    Attributes:
+        calls: Names of the functions that were called, in order.
+        opened: How often it was initialised and not shut down.
+    """
+
+    def __init__(
+        self,
+        gpus: Sequence[FakeGpu] = (),
+        *,
+        driver: str = "580.95.05",
+        cuda: int = 13000,
+        errors: Mapping[str, int] | None = None,
+        hangs: Sequence[str] = (),
+        lost_after: int | None = None,
+    ) -> None:
+        self.gpus = list(gpus)
+        self.calls: list[str] = []
+        self.opened = 0
+        self._driver = driver
+        self._cuda = cuda
+        self._errors = dict(errors or {})
+        self._hangs = set(hangs)
+        self._released = threading.Event()
+        self._left = lost_after
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(_CONSTANTS):
+            return getattr(pynvml, name)
+        raise AttributeError(f"the fake NVML has no {name!r}")
+
+    def release(self) -> None:
+        """Let what hangs go on."""
+        self._released.set()
+
+    def nvmlInit(self) -> None:
+        self._call("nvmlInit")
+        self.opened += 1
+
+    def nvmlShutdown(self) -> None:
+        self._call("nvmlShutdown")
+        self.opened -= 1
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        self._call("nvmlSystemGetDriverVersion")
+        return self._driver
+
+    def nvmlSystemGetCudaDriverVersion(self) -> int:
+        self._call("nvmlSystemGetCudaDriverVersion")
+        return self._cuda
+
+    def nvmlDeviceGetCount(self) -> int:
+        self._call("nvmlDeviceGetCount")
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeGpu:
+        self._ask("nvmlDeviceGetHandleByIndex", self.gpus[index])
+        return self.gpus[index]
+
+    def nvmlDeviceGetName(self, handle: FakeGpu) -> str:
+        self._ask("nvmlDeviceGetName", handle)
+        return handle.name
+
+    def nvmlDeviceGetUUID(self, handle: FakeGpu) -> str:
+        self._ask("nvmlDeviceGetUUID", handle)
+        return handle.uuid
+
+    def nvmlDeviceGetMemoryInfo(self, handle: FakeGpu, version: int | None = None) -> Any:
+        """Fail under the name `nvmlDeviceGetMemoryInfo_v2` as well, where a version is asked for."""
+        self._ask("nvmlDeviceGetMemoryInfo" + ("_v2" if version else ""), handle)
+        return SimpleNamespace(total=handle.memory_total, used=handle.memory_used)
+
+    def nvmlDeviceGetMigMode(self, device: FakeGpu) -> list[int]:
+        self._ask("nvmlDeviceGetMigMode", device)
+        return [int(device.mig), int(device.mig)]
+
+    def nvmlDeviceGetPersistenceMode(self, handle: FakeGpu) -> int:
+        self._ask("nvmlDeviceGetPersistenceMode", handle)
+        return int(handle.persistence)
+
+    def nvmlDeviceGetClockInfo(self, handle: FakeGpu, type: int) -> int:
+        self._ask("nvmlDeviceGetClockInfo", handle)
+        return handle.clocks[type][0]
+
+    def nvmlDeviceGetMaxClockInfo(self, handle: FakeGpu, type: int) -> int:
+        self._ask("nvmlDeviceGetMaxClockInfo", handle)
+        return handle.clocks[type][1]
+
+    def nvmlDeviceGetPowerUsage(self, handle: FakeGpu) -> int:
+        self._ask("nvmlDeviceGetPowerUsage", handle)
+        return handle.power_mw[0]
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: FakeGpu) -> int:
+        self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)
+        return handle.power_mw[1]
+
+    def nvmlDeviceGetTemperature(self, handle: FakeGpu, sensor: int) -> int:
+        self._ask("nvmlDeviceGetTemperature", handle)
+        return handle.temperature
+
+    def nvmlDeviceGetComputeRunningProcesses_v3(self, handle: FakeGpu) -> list[Any]:
+        self._ask("nvmlDeviceGetComputeRunningProcesses_v3", handle)
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in handle.processes]
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: FakeGpu) -> int:
+        self._ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+        return handle.reasons
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: FakeGpu) -> int:
+        self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+        return handle.reasons
+
+    def nvmlDeviceGetEccMode(self, handle: FakeGpu) -> list[int]:
+        self._ask("nvmlDeviceGetEccMode", handle)
+        return [int(handle.ecc), int(handle.ecc)]
+
+    def nvmlDeviceGetTotalEccErrors(self, handle: FakeGpu, errorType: int, counterType: int) -> int:
+        self._ask("nvmlDeviceGetTotalEccErrors", handle)
+        return handle.ecc_uncorrected
+
+    def _ask(self, name: str, gpu: FakeGpu) -> None:
+        """Do what is scripted for a call about a GPU."""
+        self._call(name)
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise pynvml.NVMLError(_GPU_IS_LOST)
+        if name in gpu.errors:
+            raise pynvml.NVMLError(gpu.errors[name])
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self._hangs:
+            self._released.wait()
+        if name in self._errors:
+            raise pynvml.NVMLError(self._errors[name])

@@ -1,0 +1,181 @@
+"""Environments as a user makes, checks and uses them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchfw.cli import main
+from benchfw.environments import Environment, managed
+from benchfw.environments.check import check
+from benchfw.executors.resume import Resume
+from benchfw.plugins import Registry
+from benchfw.spec import BackendInfo
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+OLD = "onnxruntime==1.20.1"
+Benchfw = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def benchfw(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Benchfw:
+    """Run the command line in this process; return what it prints on stdout and stderr."""
+
+    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["benchfw", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        assert end.value.code == code, printed
+        return printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCHFW_ENVIRONMENTS", str(tmp_path / "environments"))
+    return tmp_path / "environments"
+
+
+@pytest.mark.framework
+def test_two_versions_of_onnx_runtime_on_two_pythons_in_one_table(
+    project: Any, ort_old: dict[str, Any], benchfw: Benchfw
+) -> None:
+    scenario = (SCENARIOS / "two_onnxruntimes.toml").read_text()
+    assert f"#     benchfw env create ort-old --python 3.10 --with {OLD}\n" in scenario
+    assert any(line.startswith("Successfully installed") for line in ort_old["lines"])
+    assert ort_old["made"].python.startswith("3.10.")
+    listing = json.loads(benchfw("env", "ls", "--json")[0])
+    (listed,) = (item for item in listing["environments"] if item["name"] == "ort-old")
+    assert (listed["state"], listed["requirements"], listed["python"]) == ("ready", [OLD], ort_old["python"])
+    assert any(python["version"].startswith("3.10.") for python in listing["pythons"])
+    assert "exists" in benchfw("env", "create", "ort-old", code=2)[1]
+
+    checked = json.loads(benchfw("env", "check", "ort-old", "--json")[0])
+    assert checked["works"] and checked["python"] == ort_old["python"]
+    assert checked["packages"]["onnxruntime"] == "1.20.1"
+    backends = {backend["name"]: backend for backend in checked["backends"]}
+    assert backends["ort-cpu"]["loads"]
+    assert backends["openvino"]["reason"].endswith(", which is not installed")
+    assert backends["openvino"]["remedy"].startswith(
+        f"benchfw env rm ort-old && benchfw env create ort-old --python 3.10 --with {OLD} --with 'openvino"
+    )
+
+    (project.folder / "models").symlink_to(SCENARIOS / "models")
+    outcome, results = project.run(
+        scenario,
+        f"environments.ort-new.python={sys.executable}",  # the other version is this interpreter's: one less to make
+        "environments.ort-new.packages=['onnxruntime']",
+        "sweep=[{kind='fixed',batch=[1]}]",
+        "measure.budget=1s",
+    )
+    rows = {row["name"]: row for row in outcome.rows}
+    assert {row["status"] for row in outcome.rows} == {"OK"}
+    old, new = rows["ort-1.20"], rows["ort-1.31"]
+    assert old["backend_version"] == "1.20.1" != new["backend_version"]
+    assert old["python"].startswith("3.10.") and new["python"].startswith("{}.{}.".format(*sys.version_info[:2]))
+    assert (old["environment"], new["environment"]) == ("ort-old", "ort-new")
+    assert old["cohort"] == new["cohort"]
+    assert new["rel_l2"] < 1e-5
+    blocks = results.blocks[results.blocks.phase == "measure"]
+    assert len(blocks) >= 6
+    for _, turn in blocks.groupby("round"):
+        assert sorted(turn.position) == [0, 1]
+        assert turn.case_id.nunique() == 2
+    manifest = results.manifests[0]
+    assert manifest["environments"]["ort-old"]["packages"] == [OLD]
+    assert manifest["workers"]["ort-1.20-fp32"]["packages"]["onnxruntime"] == "1.20.1"
+
+
+NULL = """
+name = "later"
+[model]
+ref = "null:model"
+[[sweep]]
+kind = "fixed"
+[measure]
+effort = "quick"
+budget = "1s"
+[[backend]]
+use = "null"
+environment = "later"
+[environments.later]
+python = "3.10"
+packages = ["numpy>1"]
+"""
+
+
+def test_what_was_skipped_is_measured_once_its_environment_is_made(
+    project: Any, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", os.defpath)  # a Python 3.10 with numpy would do as well
+    monkeypatch.setenv("PYENV_ROOT", str(root / "none"))
+    outcome, _ = project.run(NULL)
+    assert [(row["status"], row["status_reason"]) for row in outcome.rows] == [
+        (
+            "SKIPPED",
+            "the environment 'later' has not been made (benchfw env create later --python 3.10 --with 'numpy>1')",
+        )
+    ]
+    python = managed.python_of("later")
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    managed.Managed(name="later", python="3.10.0", requirements=(), tool="hand", created="now").write()
+    resumed, results = project.run(NULL, resume=Resume(folder=outcome.folder))
+    assert [row["status"] for row in resumed.rows] == ["OK"]
+    assert set(results.manifests[0]["workers"]["null-fp32"]["packages"]) == {"numpy"}
+
+
+def test_check_says_what_loads_and_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sample").mkdir()
+    files = {
+        "__init__": "",
+        "good": "class Thing: pass",
+        "missing": "import no_such_package",
+        "library": "raise ImportError('libX.so.1: cannot open shared object file')",
+        "crash": "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
+    }
+    for name, text in files.items():
+        (tmp_path / "sample" / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ("crash", "good", "library", "missing")
+    infos = {
+        name: BackendInfo(name=name, summary="", factory=f"sample.{name}:Thing", accepts=("*",)) for name in names
+    } | {
+        "unmet": BackendInfo(
+            name="unmet", summary="", factory="sample.good:Thing", accepts=("*",), requires=("absent>=2",), install="do"
+        )
+    }
+    found = check(Environment(), Registry(backends=infos), tmp_path / "folder")
+    assert found.works and found.version == ".".join(map(str, sys.version_info[:3]))
+    assert found.packages["absent"] is None and found.packages["numpy"]
+    assert [(one.name, one.loads, one.reason) for one in found.backends] == [
+        ("crash", False, "the worker was ended by SIGSEGV in 'import'"),
+        ("good", True, ""),
+        ("library", False, "sample.library cannot be imported: libX.so.1: cannot open shared object file"),
+        ("missing", False, "sample.missing needs the package 'no_such_package', which is not installed"),
+        ("unmet", False, "it needs absent>=2, which is not installed"),
+    ]
+    assert found.backends[4].remedy == "do"
+
+
+def test_mistakes_and_their_exit_codes(benchfw: Benchfw, root: Path, tmp_path: Path) -> None:
+    assert "there are: default" in benchfw("env", "check", "nowhere", code=2)[1]
+    assert "is no name of an environment" in benchfw("env", "rm", "../results", code=2)[1]
+    assert "no environment has been made" in benchfw("env", "ls")[0]
+    scenario = tmp_path / "s.toml"
+    scenario.write_text(NULL.replace('"3.10"', '"/no/such/python"'))
+    check = ("env", "check", "later", "--scenario", str(scenario))
+    reason = "the interpreter /no/such/python does not start: No such file or directory"
+    assert benchfw(*check, code=3) == ("", f"error: {reason}\n")
+    found = json.loads(benchfw(*check, "--json", code=3)[0])
+    assert (found["works"], found["reason"]) == (False, reason)

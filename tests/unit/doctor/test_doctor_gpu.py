@@ -1,0 +1,125 @@
+"""What is said of GPUs."""
+
+from __future__ import annotations
+
+import pynvml
+import pytest
+
+from benchfw.doctor import gpu
+from benchfw.doctor.findings import Finding, examine
+from benchfw.testing.nvml import FakeGpu, FakeNvml
+
+
+def look(fake: FakeNvml, deadline_s: float = 20.0) -> list[Finding]:
+    return list(examine(gpu.checks(fake, deadline_s=deadline_s)))
+
+
+def troubles(fake: FakeNvml) -> list[str]:
+    found = [finding for finding in look(fake) if finding.level != "OK"]
+    assert all(finding.remedy for finding in found)
+    return [f"{finding.level} {finding.what}: {finding.text}" for finding in found]
+
+
+def test_a_gpu_that_is_well() -> None:
+    assert [(finding.what, finding.level, finding.text) for finding in look(FakeNvml([FakeGpu()]))] == [
+        ("driver", "OK", "580.95.05, CUDA up to 13.0"),
+        (
+            "GPU 0",
+            "OK",
+            "NVIDIA Fake 80GB, 80.0 GiB, 30 °C, 70 of 700 W, 345 of 1980 MHz, GPU-00000000-0000-0000-0000-000000000000",
+        ),
+    ]
+
+
+def test_without_a_driver_nothing_is_wrong() -> None:
+    (found,) = look(FakeNvml(errors={"nvmlInit": pynvml.NVML_ERROR_LIBRARY_NOT_FOUND}))
+    assert (found.level, found.text) == ("OK", "no NVIDIA driver: GPU backends cannot run here")
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (pynvml.NVML_ERROR_DRIVER_NOT_LOADED, "modprobe"),
+        (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, "reboot"),
+        (pynvml.NVML_ERROR_NO_PERMISSION, "/dev/nvidia"),
+        (pynvml.NVML_ERROR_UNKNOWN, "nvidia-smi"),
+        (4711, "nvidia-smi"),
+    ],
+)
+def test_a_driver_that_cannot_be_used(code: int, remedy: str) -> None:
+    (found,) = look(FakeNvml(errors={"nvmlInit": code}))
+    assert found.level == "FAIL"
+    assert f"code {code}" in found.text
+    assert remedy in found.remedy
+
+
+def test_a_driver_that_hangs() -> None:
+    fake = FakeNvml([FakeGpu()], hangs=["nvmlDeviceGetTemperature"])
+    try:
+        (found,) = look(fake, deadline_s=0.05)
+    finally:
+        fake.release()
+    assert found.level == "FAIL"
+    assert "does not answer" in found.text
+
+
+def test_what_disturbs() -> None:
+    gpu = FakeGpu(
+        persistence=False,
+        mig=True,
+        reasons=pynvml.nvmlClocksEventReasonSwPowerCap | pynvml.nvmlClocksEventReasonHwThermalSlowdown,
+        ecc_uncorrected=2,
+        processes=[(41, 3 << 30), (42, None)],
+    )
+    assert troubles(FakeNvml([gpu])) == [
+        "WARN GPU 0: persistence mode is off: the driver unloads when nobody uses the GPU, and forgets clocks that "
+        "were set",
+        "WARN GPU 0: MIG is on: there is no utilisation, and power, clocks and temperature are those of the whole GPU",
+        "WARN GPU 0: its clock is held down now: power cap, thermal slowdown by the hardware",
+        "WARN GPU 0: 2 uncorrected memory errors since the driver was loaded: outputs may be wrong",
+        "WARN GPU 0: others compute on it: process 41 (3.0 GiB), 42",
+    ]
+
+
+def test_a_gpu_that_is_idle_or_kept_slow_by_its_user_is_not_throttled() -> None:
+    harmless = (
+        pynvml.nvmlClocksEventReasonGpuIdle
+        | pynvml.nvmlClocksEventReasonApplicationsClocksSetting
+        | pynvml.nvmlClocksEventReasonSyncBoost
+        | pynvml.nvmlClocksEventReasonDisplayClockSetting
+    )
+    assert troubles(FakeNvml([FakeGpu(reasons=harmless)])) == []
+
+
+def test_processes_that_a_container_does_not_see() -> None:
+    assert troubles(FakeNvml([FakeGpu(memory_used=9 << 30)])) == [
+        "WARN GPU 0: 9.0 GiB are in use by processes that are not visible from here"
+    ]
+    assert troubles(FakeNvml([FakeGpu(memory_used=600 << 20)])) == []
+
+
+def test_a_lost_gpu_does_not_hide_the_others() -> None:
+    lost = pynvml.NVML_ERROR_GPU_IS_LOST
+    gpus = [
+        FakeGpu(errors={"nvmlDeviceGetHandleByIndex": lost}),
+        FakeGpu(errors={"nvmlDeviceGetUUID": lost}),
+        FakeGpu(),
+    ]
+    fake = FakeNvml(gpus)
+    assert troubles(fake) == [f"FAIL GPU {index}: GPU {index}: GPU is lost (NVML code {lost})" for index in (0, 1)]
+    assert [finding.what for finding in look(fake) if finding.level == "OK"] == ["driver", "GPU 2"]
+
+
+def test_a_driver_without_a_gpu() -> None:
+    (trouble,) = troubles(FakeNvml())
+    assert "no GPU is visible" in trouble
+
+
+def test_what_a_gpu_does_not_tell() -> None:
+    missing = pynvml.NVML_ERROR_NOT_SUPPORTED
+    names = [name for name in vars(FakeNvml) if name.startswith("nvmlDeviceGet")]
+    told = {"nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex"}
+    errors = {name: missing for name in (*names, "nvmlDeviceGetMemoryInfo_v2") if name not in told}
+    _, summary, refused = look(FakeNvml([FakeGpu(errors=errors)]))
+    assert (summary.level, summary.text) == ("OK", "without a name, without a UUID")
+    assert "ecc: Not Supported (code 3)" in refused.text

@@ -1,0 +1,209 @@
+"""Samplers in threads: deadlines, what is kept, and what goes wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchfw.errors import MissingDependency
+from benchfw.spec.sampler import Sampler
+from benchfw.testing.samplers import Absent, Babbles, Counter, Raises
+from benchfw.worker import sampling
+from benchfw.worker.clocks import now
+from benchfw.worker.sampling import Sampling
+
+MS = 1_000_000
+
+
+class Hangs(Counter):
+    """Waits until the test lets it go on."""
+
+    def __init__(self, go_on: Event) -> None:
+        super().__init__()
+        self.go_on = go_on
+
+    def third(self) -> None:
+        self.go_on.wait()
+
+
+class Closing(Counter):
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Sampling]]:
+    """Starts samplers with a period of 1 ms, and ends them after the test."""
+    started: list[Sampling] = []
+
+    def start(**samplers: Sampler) -> Sampling:
+        makers = {name: lambda sampler=sampler: sampler for name, sampler in samplers.items()}
+        started.append(Sampling(makers, MS))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop(5)
+
+
+def until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_readings_are_handed_over_once_in_their_order(start: Callable[..., Sampling]) -> None:
+    before = now()
+    counter = Counter()
+    work = start(a=counter, b=Counter())
+    until(lambda: counter.readings >= 5)
+    states, first = work.take()
+    until(lambda: counter.readings >= 10)
+    work.stop(5)
+    _, second = work.take()
+    assert states["a"] == {"units": {"count": "readings", "now_and_then": "°C"}, "dropped": 0, "fault": None}
+    values = np.concatenate([first["a/values"], second["a/values"]])
+    assert values[:, 0].tolist() == list(range(1, counter.readings + 1))
+    assert np.isnan(values[:, 1]).tolist() == [n % 3 == 0 for n in range(1, counter.readings + 1)]
+    times = np.concatenate([first["a/times"], second["a/times"]])
+    assert np.all(np.diff(times) > 0)
+    assert before < times[0] < times[-1] < now()
+    assert len(first["a/costs"]) == len(first["a/times"])
+    assert (first["a/costs"] > 0).all()
+    assert work.take()[1]["a/values"].shape == (0, 2)
+
+
+def test_deadlines_do_not_move_with_the_length_of_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock of its own: what a reading takes is not added to the period, and a missed deadline is left out."""
+    clock = 0
+    costs = iter((30, 99, 0, 250, 10, 10, 10))
+
+    class Slow(Counter):
+        def sample(self) -> Mapping[str, float | None]:
+            nonlocal clock
+            clock += next(costs) * MS
+            return super().sample()
+
+    class Waits(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal clock
+            clock += round((timeout or 0) * 1e9)
+            return clock >= 900 * MS
+
+    monkeypatch.setattr(sampling, "now", lambda: clock)
+    reader = sampling._Reader("slow", Slow, 100 * MS)
+    reader.stopping = Waits()
+    reader.run()
+    readings, _ = reader.take()
+    assert [reading[0] // MS for reading in readings] == [0, 100, 200, 300, 600, 700, 800]
+    assert [reading[1] // MS for reading in readings] == [30, 99, 0, 250, 10, 10, 10]
+    assert reader.fault is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "fault", "readings"),
+    [
+        (Absent(), "there is no such sensor here", 0),
+        (Raises(), "OSError: [Errno 5] the sensor is gone", 2),
+        (Babbles(), "sample() returned 'many' for 'count', which is no number", 2),
+    ],
+)
+def test_one_that_fails_says_why_and_the_others_go_on(
+    bad: Counter, fault: str, readings: int, start: Callable[..., Sampling]
+) -> None:
+    good = Counter()
+    work = start(bad=bad, good=good)
+    until(lambda: good.readings >= 10)
+    taken = []
+    until(lambda: taken.append(work.take()) or taken[-1][0]["bad"]["fault"])  # type: ignore[func-returns-value]
+    assert taken[-1][0]["bad"]["fault"] == fault
+    assert taken[-1][0]["good"]["fault"] is None
+    assert sum(len(arrays["bad/times"]) for _, arrays in taken) == readings
+    after = good.readings
+    until(lambda: good.readings > after)
+
+
+def test_one_that_hangs_keeps_nobody_waiting(start: Callable[..., Sampling], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "STUCK_NS", 5 * MS)
+    go_on = Event()
+    good = Counter()
+    work = start(bad=Hangs(go_on), good=good)
+    until(lambda: (work.take()[0]["bad"]["fault"] or "").startswith("sample() has not returned for "))
+    after = good.readings
+    until(lambda: good.readings > after)
+    go_on.set()  # slow is not dead
+    until(lambda: work.take()[0]["bad"]["fault"] is None)
+
+
+@pytest.mark.parametrize("given", [{}, {1: "MHz"}, {"a": None}, ["a"], None, dict.fromkeys(map(str, range(2000)), "")])
+def test_nonsense_for_units_ends_a_sampler(given: Any, start: Callable[..., Sampling]) -> None:
+    class Odd(Counter):
+        def open(self) -> Any:
+            return given
+
+    work = start(odd=Odd())
+    until(lambda: work.take()[0]["odd"]["fault"])
+    assert "open() returned" in work.take()[0]["odd"]["fault"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, {}, {"count": 1.0}, {"count": 1, "now_and_then": 1, "more": 1}]
+    + [{"count": wrong, "now_and_then": 1} for wrong in ("1", True, 10**400, [1.0], 1j)],
+)
+def test_nonsense_for_values_ends_a_sampler(given: Any, start: Callable[..., Sampling]) -> None:
+    class Odd(Counter):
+        def sample(self) -> Any:
+            return given
+
+    work = start(odd=Odd())
+    until(lambda: work.take()[0]["odd"]["fault"])
+    assert "sample() returned" in work.take()[0]["odd"]["fault"]
+
+
+def test_what_nobody_takes_is_bounded_and_counted(
+    start: Callable[..., Sampling], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "_MAX_VALUES", 8)  # four readings of two fields
+    counter = Counter()
+    work = start(a=counter)
+    until(lambda: counter.readings >= 10)
+    work.stop(5)
+    states, arrays = work.take()
+    last = counter.readings
+    assert arrays["a/values"][:, 0].tolist() == [last - 3, last - 2, last - 1, last]
+    assert states["a"]["dropped"] == last - 4
+
+
+def test_samplers_are_closed_once_even_if_they_failed(start: Callable[..., Sampling]) -> None:
+    class Failing(Closing, Raises):
+        def close(self) -> None:
+            super().close()
+            raise RuntimeError("and cannot be closed")
+
+    samplers = Closing(), Failing()
+    work = start(good=samplers[0], bad=samplers[1])
+    until(lambda: samplers[1].closed)
+    work.stop(5)
+    work.stop(5)
+    assert [sampler.closed for sampler in samplers] == [1, 1]
+    states, _ = work.take()
+    assert states["good"]["fault"] is None
+    assert states["bad"]["fault"] == "OSError: [Errno 5] the sensor is gone"  # what went wrong first
+
+
+def test_one_that_cannot_be_made_says_so() -> None:
+    def make() -> Sampler:
+        raise MissingDependency("no such package")
+
+    work = Sampling({"a": make}, MS)
+    work.stop(5)
+    assert work.take()[0] == {"a": {"units": {}, "dropped": 0, "fault": "no such package"}}
