@@ -88,4 +88,5 @@ def _signature(function: ast.FunctionDef) -> str:
 
 
 def _python(text: str) -> str:
-    return f"```python\n{text}\n```\n"
+    quoted = text.replace("'", '"')  # `ruff format` formats the Python of pages too
+    return f"```python\n{quoted}\n```\n"

@@ -15,6 +15,7 @@ SHORTER = (
     (r"(benchfw run scenarios/smoke\.toml)", rf"\1 {QUICK} --backend torch-eager --sweep fixed"),
     (r"(benchfw run scenarios/(?:smoke|res18)\.toml)(.*)", rf"\1 {SMALL}\2 {QUICK}"),
     (r"(benchfw run --resume .*)", r"\1"),
+    (r"(benchfw (?:doctor --json|env check default))", r"BENCHFW_BLOCK_PLUGINS=torch \1"),  # `doctor` imports it
     (r"((?:\w+=\S+ )*benchfw (?:run|time) .*)", rf"\1 {QUICK}"),
 )
 """Commands that would take long, and how they are shortened."""
@@ -30,8 +31,12 @@ NOT_RUN = (
     (r"pip install .*", "changes the environment that the tests run in"),
     (r"source \.venv/bin/activate", "the tests are in that environment already"),
     (r"BENCHFW_\w+=\S+ pytest .*", "tests of their own"),
+    (r"benchfw env (create|rm) .*|benchfw env check ort-.*", "would install packages from an index"),
 )
 """Commands that are not run, and why not."""
+
+CODES = ((r"benchfw doctor.*", {0, 3}),)
+"""Exit codes of commands that depend on the machine; others are declared beside their block."""
 
 COMPILED = ("docs/reference/hooks.md",)
 """Pages whose Python is signatures only: it is compiled and not run."""
