@@ -1,4 +1,5 @@
-# make run | test | lint | clean. Everything is installed into .venv; nothing else is needed before.
+# make install | run | test | lint | docs | docs-html | clean. Everything is installed into .venv; nothing else is
+# needed before.
 PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.installed
@@ -7,7 +8,9 @@ PLUGINS = torch onnxruntime openvino
 export PIP_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: run test lint docs clean
+.PHONY: install run test lint docs docs-html clean
+
+install: $(STAMP)
 
 run: $(STAMP)
 	$(BIN)/benchfw run scenarios/res18.toml
@@ -27,6 +30,11 @@ docs: $(STAMP)
 	$(BIN)/python tools/reference.py
 	$(BIN)/python tools/faults.py
 
+# The pages as a site, as tests/docs builds it too.
+docs-html: $(STAMP)
+	$(BIN)/python -m sphinx -c docs -W --keep-going -n -q -b html . docs/_build
+	@echo docs/_build/docs/index.html
+
 $(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
@@ -34,4 +42,4 @@ $(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

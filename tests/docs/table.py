@@ -1,0 +1,45 @@
+"""How the commands of the documentation are run here: the first row that matches the whole command counts.
+
+Everything that is not as the reader would do it stands in this file.
+"""
+
+from __future__ import annotations
+
+QUICK = "--set measure.budget=1s"
+SMALL = (  # an ONNX model in place of ResNet, and one backend: no export, no import of torch
+    "--set model.ref=onnx:models/mlp.onnx --set model.inputs={} --set accuracy.reference=ort-cpu"
+    " --backend ort-cpu --sweep fixed --set sweep.0.batch=[2]"
+)
+
+SHORTER = (
+    (r"(benchfw run scenarios/smoke\.toml)", rf"\1 {QUICK} --backend torch-eager --sweep fixed"),
+    (r"(benchfw run scenarios/(?:smoke|res18)\.toml)(.*)", rf"\1 {SMALL}\2 {QUICK}"),
+    (r"(benchfw run --resume .*)", r"\1"),
+    (r"(benchfw (?:doctor --json|env check default))", r"BENCHFW_BLOCK_PLUGINS=torch \1"),  # `doctor` imports it
+    (r"((?:\w+=\S+ )*benchfw (?:run|time) .*)", rf"\1 {QUICK}"),
+)
+"""Commands that would take long, and how they are shortened."""
+
+SCENARIOS = {"small": f"{SMALL} {QUICK}"}
+"""The same for scenarios in blocks, by their names: what is added to `benchfw run`. Others get `QUICK`."""
+
+INSTEAD = ((r"\b[0-9]{8}T[0-9]\S*", "latest"),)
+"""What readers have and this test has not: here the id of a run."""
+
+NOT_RUN = (
+    (r"make .*", "would run the whole suite, or for minutes; that the target is there is tested"),
+    (r"pip install .*", "changes the environment that the tests run in"),
+    (r"source \.venv/bin/activate", "the tests are in that environment already"),
+    (r"BENCHFW_\w+=\S+ pytest .*", "tests of their own"),
+    (r"benchfw env (create|rm) .*|benchfw env check ort-.*", "would install packages from an index"),
+)
+"""Commands that are not run, and why not."""
+
+CODES = ((r"benchfw doctor.*", {0, 3}),)
+"""Exit codes of commands that depend on the machine; others are declared beside their block."""
+
+COMPILED = ("docs/reference/hooks.md",)
+"""Pages whose Python is signatures only: it is compiled and not run."""
+
+FOREIGN: set[str] = set()
+"""Options in text that are other programs'."""
