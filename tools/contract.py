@@ -14,7 +14,7 @@ from tools.markdown import code, prose, table
 
 def hooks_page() -> str:
     """Return the hooks, then every public class and function of `benchfw.spec`."""
-    text = "# Hooks and the contract of plugins\n\n[How to write a plugin](../plugins.md).\n"
+    text = "# Hooks and the contract of plugins\n\n[How to write a plugin](../plugins/index.md).\n"
     text += f"\n## Hooks\n\n{prose(hooks.__doc__)}"
     text += "".join(map(_definition, _public(inspect.getsource(hooks))))
     for file in sorted(Path(inspect.getfile(spec)).parent.glob("[!_]*.py")):

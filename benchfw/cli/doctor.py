@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from benchfw.doctor.findings import Check, Finding
-    from benchfw.doctor.probe import Probe
     from benchfw.doctor.storage import Folder
     from benchfw.environments import Environment
+    from benchfw.environments.check import CheckedEnvironment
     from benchfw.plugins import Registry
 
 _STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "bold red"}
@@ -94,7 +94,7 @@ def _checks(out: Path, console: Console) -> list[Check]:
     import os
 
     from benchfw.doctor import gpu, machine, software, storage
-    from benchfw.environments import find_python
+    from benchfw.environments import pythons
     from benchfw.plugins import registry
 
     affinity = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
@@ -109,27 +109,27 @@ def _checks(out: Path, console: Console) -> list[Check]:
         *gpu.checks(),
         *storage.checks(_folders(out)),
         storage.terminal_check(terminal),
-        *software.python_checks(software.Interpreter.this(), find_python),
+        *software.python_checks(software.Interpreter.this(), pythons),
         software.plugin_check(plugins),
-        software.environments_check(plugins, lambda: _probes(plugins, _environments())),
+        software.environments_check(plugins, lambda: _checked(plugins, _environments())),
     ]
 
 
 def _environments() -> list[Environment]:
-    """Return the environments that are looked at."""
+    """Return the environments that are looked at: benchfw's own interpreter, and what benchfw has made or begun."""
     from benchfw.environments import Environment, managed
 
     made = [Environment(name=name, python=str(managed.python_of(name))) for name in managed.names()]
     return [Environment(), *made]
 
 
-def _probes(registry: Registry, environments: Iterable[Environment]) -> Iterator[Probe]:
-    from benchfw.doctor.probe import probe
+def _checked(registry: Registry, environments: Iterable[Environment]) -> Iterator[CheckedEnvironment]:
+    from benchfw.environments.check import check
     from benchfw.executors.scratch import scratch
 
     with scratch(Path.cwd()) as folder:
         for environment in environments:
-            yield probe(environment, registry.backends.values(), folder)
+            yield check(environment, registry.backends.values(), folder)
 
 
 def _folders(out: Path) -> list[Folder]:

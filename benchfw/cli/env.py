@@ -11,7 +11,7 @@ from benchfw.cli import options
 
 if TYPE_CHECKING:
     from benchfw.environments import Environment
-    from benchfw.environments.check import Check
+    from benchfw.environments.check import CheckedEnvironment
     from benchfw.plugins import Registry
 
 
@@ -85,7 +85,7 @@ def check(name: str, scenario: Path | None, as_json: bool) -> int:
 
     registry, environment = _chosen(name, scenario)
     with scratch(Path.cwd()) as folder:
-        found = look(environment, registry, folder)
+        found = look(environment, registry.backends.values(), folder)
     if as_json:
         print_json(found.to_json())
     else:
@@ -174,7 +174,7 @@ def _show_listing(listing: dict[str, Any]) -> None:
     print_table(console, table)
 
 
-def _show_check(found: Check) -> None:
+def _show_check(found: CheckedEnvironment) -> None:
     from rich.table import Table
 
     from benchfw.cli.console import literal, make_console, print_table

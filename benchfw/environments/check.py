@@ -2,88 +2,114 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from benchfw.environments import managed
-from benchfw.environments.environment import Environment, check_packages, start_worker
+from benchfw.environments.environment import Environment, check_made, check_packages, start_worker
 from benchfw.environments.managed import create_command
-from benchfw.errors import BenchfwError, CaseError, MissingDependency
-from benchfw.plugins import Registry
+from benchfw.errors import BenchfwError, MissingDependency
 from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.backend import BackendInfo
-from benchfw.supervisor import hand_over
+from benchfw.supervisor import Worker, hand_over
 
-IMPORT_TIMEOUT_S = 300.0
+IMPORT_TIMEOUT_S = 120.0
+"""Importing a framework takes seconds; from a cold disk or over a network, tens of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loading:
+class CheckedBackend:
     """Whether a backend loads.
 
     Attributes:
         name: The backend.
         loads: Whether its class could be imported.
-        reason: Why not; empty if it loads.
+        missing: Whether a requirement is not met; it was not imported then.
+        reason: Why it does not load; empty if it does.
         remedy: What to do about it, where that is known.
+        install: The command that brings what it requires into this environment, where that is known.
+        packages: Version of each package that it requires; None where it is missing.
+        seconds: What the import took, in a worker that may have the framework already; 0 if it does not load.
     """
 
     name: str
     loads: bool
+    missing: bool = False
     reason: str = ""
     remedy: str = ""
+    install: str = ""
+    packages: Mapping[str, str | None] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class CheckedEnvironment:
     """What an environment is.
 
     Attributes:
         name, python: Its name and the path of its interpreter.
         works: Whether workers start there.
-        reason, remedy: Why not, and what to do about it; or which of the packages that it must have it lacks.
-        version: Version of the interpreter.
+        made: False if benchfw has to make it first, because it is unfinished or is not there.
+        reason, remedy: Why it does not work, and what to do about it; or which of the packages that it must have it
+            lacks.
+        implementation, version: Of the interpreter; None if no worker starts, and nothing is known of the rest.
         packages: Version of each package that a backend or the scenario speaks of, and of numpy; None where it is
             missing.
-        backends: Whether each of them loads; none if workers do not start.
+        backends: Whether each of them loads.
     """
 
     name: str
     python: str
     works: bool
+    made: bool = True
     reason: str = ""
     remedy: str = ""
+    implementation: str | None = None
     version: str | None = None
     packages: Mapping[str, str | None] = field(default_factory=dict)
-    backends: tuple[Loading, ...] = ()
+    backends: tuple[CheckedBackend, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def check(environment: Environment, registry: Registry, folder: Path) -> Check:
-    """Start a worker in an environment, and one more per backend whose requirements are met: it imports that backend.
+def check(environment: Environment, backends: Iterable[BackendInfo], folder: Path) -> CheckedEnvironment:
+    """Start a worker in an environment, then import each backend there whose requirements are met.
 
-    A worker of its own each: a crash is that of one backend, and two frameworks in one process may disturb each other.
+    Backends of one module share a worker, those of different ones do not, as in a run: two frameworks in one process
+    may get in each other's way. One that kills its worker does not cost the others.
 
     Args:
         environment: Where to look.
-        registry: Its backends are imported.
-        folder: An empty folder for the workers' code and logs.
-
-    Raises:
-        PluginError: The package of a plugin is not to be found.
+        backends: What to import.
+        folder: A scratch folder: for code and logs of workers, and for what frameworks leave in TMPDIR when they are
+            imported. Its name begins the mark of the workers.
     """
-    infos = registry.backends.values()
-    code = hand_over(folder / "code", {info.factory for info in infos})
-    known = {name for info in infos for name in distributions(info.requires)}
+    infos = tuple(backends)
+    place = folder / environment.name
+    start = functools.partial(
+        start_worker,
+        environment,
+        check=False,
+        env={"TMPDIR": str(folder)},
+        distributions={name for info in infos for name in _needs(info)},
+        mark=folder.name,
+    )
+    refused = functools.partial(CheckedEnvironment, name=environment.name, python=environment.python, works=False)
     try:
-        worker = start_worker(environment, check=False, code=code, log=folder / "hello.log", distributions=known)
-    except CaseError as error:
-        return Check(name=environment.name, python=environment.python, works=False, **_told(error))
+        check_made(environment)
+    except MissingDependency as error:
+        return refused(made=False, **_told(error))
+    try:
+        worker = start(code=hand_over(place / "code", []), log=place / "log")
+    except (BenchfwError, OSError) as error:
+        return refused(**_told(error, _again(environment)))
     worker.close()
     hello = worker.hello
     lacks: Mapping[str, Any] = {}
@@ -91,40 +117,98 @@ def check(environment: Environment, registry: Registry, folder: Path) -> Check:
         check_packages(environment, hello)
     except MissingDependency as error:
         lacks = _told(error)
-    return Check(
+    checked = {info.name: _held_against(environment, info, hello) for info in infos}
+    met = sorted((info for info in infos if not checked[info.name].reason), key=_module)
+    for number, (_, group) in enumerate(groupby(met, key=_module)):
+        for name, outcome in _import(list(group), start, place / str(number)):
+            checked[name] = replace(checked[name], **outcome)
+    return CheckedEnvironment(
         name=environment.name,
         python=environment.python,
         works=True,
+        implementation=hello["implementation"],
         version=hello["python"],
         packages={"numpy": hello["numpy"], **hello["packages"]},
-        backends=tuple(_load(environment, info, hello, code, folder) for info in infos),
+        backends=tuple(checked.values()),
         **lacks,
     )
 
 
-def _load(environment: Environment, info: BackendInfo, hello: Mapping[str, Any], code: Path, folder: Path) -> Loading:
+def _held_against(environment: Environment, info: BackendInfo, hello: Mapping[str, Any]) -> CheckedBackend:
+    """Compare what a backend requires with what a worker found; there is no reason yet where that is met."""
+    checked = CheckedBackend(
+        name=info.name,
+        loads=False,
+        install=_install(environment, info, hello),
+        packages={name: hello["packages"].get(name) for name in _needs(info)},
+    )
     try:
-        check_requirements("it", info.requires, hello["packages"], _install(environment, info, hello))
-        worker = start_worker(environment, check=False, code=code, log=folder / f"{info.name}.log")
-        try:
-            worker.ask("import", IMPORT_TIMEOUT_S, factory=info.factory)
-        finally:
+        check_requirements("it", info.requires, hello["packages"], checked.install)
+    except MissingDependency as error:
+        return replace(checked, missing=True, **_told(error))
+    except ValueError as error:
+        return replace(checked, reason=f"its plugin states a requirement that is none: {error}")
+    return checked
+
+
+def _import(
+    infos: Sequence[BackendInfo], start: Callable[..., Worker], place: Path
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what comes of each backend of one module, in a worker that is started anew if one of them ends it."""
+    worker = None
+    try:
+        for info in infos:
+            try:
+                if worker is None or not worker.alive:
+                    worker = start(code=hand_over(place / "code", {info.factory}), log=place / "log")
+                before = time.monotonic()
+                worker.ask("import", IMPORT_TIMEOUT_S, factory=info.factory)
+            except (BenchfwError, OSError) as error:
+                yield info.name, _told(error)
+            else:
+                yield info.name, {"loads": True, "seconds": time.monotonic() - before}
+    finally:
+        if worker is not None:
             worker.close()
-    except CaseError as error:
-        return Loading(name=info.name, loads=False, **_told(error))
-    return Loading(name=info.name, loads=True)
 
 
 def _install(environment: Environment, info: BackendInfo, hello: Mapping[str, Any]) -> str:
     """Return the command that brings what a backend requires; elsewhere than here that is not the plugin itself."""
     if not environment.foreign:
         return info.install
+    if not info.requires:
+        return ""
     if environment.managed:
         made = managed.find(environment.name)
         asked = made.requirements if made else ()
-        return create_command(environment.name, hello["python"].rpartition(".")[0], [*asked, *info.requires])
+        return create_command(environment.name, _minor(hello["python"]), [*asked, *info.requires])
     return shlex.join([environment.python, "-m", "pip", "install", *info.requires])
 
 
-def _told(error: BenchfwError) -> dict[str, Any]:
-    return {"reason": error.message, "remedy": error.hint or ""}
+def _again(environment: Environment) -> str:
+    """Return the command that makes an environment of ours once more; empty for one of somebody else."""
+    made = managed.find(environment.name) if environment.managed else None
+    return create_command(made.name, _minor(made.python), made.requirements) if made else ""
+
+
+def _minor(version: str) -> str:
+    return version.rpartition(".")[0]
+
+
+def _told(error: BenchfwError | OSError, remedy: str = "") -> dict[str, Any]:
+    """Return the reason and the remedy of an error, or another remedy if it has none."""
+    if isinstance(error, OSError):
+        return {"reason": str(error), "remedy": "TMPDIR names another folder for what workers are handed"}
+    return {"reason": error.message, "remedy": error.hint or remedy}
+
+
+def _needs(info: BackendInfo) -> list[str]:
+    """Return the distributions that a backend requires; none if what it states cannot be read."""
+    try:
+        return distributions(info.requires)
+    except ValueError:
+        return []
+
+
+def _module(info: BackendInfo) -> str:
+    return info.factory.partition(":")[0]

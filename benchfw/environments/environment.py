@@ -81,7 +81,7 @@ def start_worker(
         MissingDependency: There is no such environment, or it lacks packages; the hint is the command that makes it.
         CaseError: As for `Worker`.
     """
-    _check_made(environment)
+    check_made(environment)
     worker = Worker(
         python=environment.python,
         env={**(env or {}), **environment.env},
@@ -117,7 +117,7 @@ def check_packages(environment: Environment, hello: Mapping[str, Any]) -> None:
     check_requirements(f"the environment {environment.name!r}", environment.packages, hello["packages"], remedy)
 
 
-def _check_made(environment: Environment) -> None:
+def check_made(environment: Environment) -> None:
     """Refuse an environment that benchfw would have to make, and has not made so.
 
     Raises:

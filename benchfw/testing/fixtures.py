@@ -12,6 +12,7 @@ import pytest
 
 from benchfw.plugins import discover
 from benchfw.testing import project as projects
+from benchfw.testing.nvml import FakeGpu, FakeNvml
 from benchfw.testing.project import FAKES, Project
 
 
@@ -28,3 +29,16 @@ def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def virtual_backend() -> Callable[..., str]:
     """A function that returns a `[[backend]]` table with a virtual clock; see `benchfw.testing.project`."""
     return projects.virtual_backend
+
+
+@pytest.fixture
+def fake_nvml() -> Iterator[FakeNvml]:
+    """NVML with one GPU, in place of the module `pynvml`, as in `open_nvml(fake_nvml)`.
+
+    What the GPU says is in the fields of `fake_nvml.gpus[0]`; its `errors` are NVML codes by the names of the functions
+    that fail for it. `fake_nvml.gpus.append(FakeGpu(uuid="GPU-1"))` adds one, `fake_nvml.errors["nvmlInit"] = 9` is a
+    driver that is not loaded, `fake_nvml.hangs.add("nvmlDeviceGetTemperature")` one that hangs until the test is over.
+    """
+    fake = FakeNvml([FakeGpu()])
+    yield fake
+    fake.release()

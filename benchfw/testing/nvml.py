@@ -65,6 +65,7 @@ class FakeNvml:
         lost_after: So many calls about GPUs succeed; then all GPUs are lost.
 
     Attributes:
+        gpus, errors, hangs: As given; they may change between calls.
         calls: Names of the functions that were called, in order.
         opened: How often it was initialised and not shut down.
     """
@@ -84,8 +85,8 @@ class FakeNvml:
         self.opened = 0
         self._driver = driver
         self._cuda = cuda
-        self._errors = dict(errors or {})
-        self._hangs = set(hangs)
+        self.errors = dict(errors or {})
+        self.hangs = set(hangs)
         self._released = threading.Event()
         self._left = lost_after
 
@@ -195,7 +196,7 @@ class FakeNvml:
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
-        if name in self._hangs:
+        if name in self.hangs:
             self._released.wait()
-        if name in self._errors:
-            raise pynvml.NVMLError(self._errors[name])
+        if name in self.errors:
+            raise pynvml.NVMLError(self.errors[name])

@@ -34,6 +34,9 @@ def test_every_area_has_its_findings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCHFW_ENVIRONMENTS", str(tmp_path / "environments"))
+    (tmp_path / "environments/begun").mkdir(parents=True)
+    (tmp_path / "environments/.begun.unfinished").touch()
     assert doctor(monkeypatch, "--json") == 3
     out, err = capsys.readouterr()
     assert err == ""
@@ -43,6 +46,8 @@ def test_every_area_has_its_findings(
     (broken,) = (finding for finding in found if finding["area"] == "plugins" and finding["level"] == "FAIL")
     assert "RuntimeError: on purpose" in broken["text"]
     assert all(finding["remedy"] for finding in found if finding["level"] == "FAIL")
+    environments = {finding["what"]: finding["level"] for finding in found if finding["area"] == "environments"}
+    assert environments == {"default": "OK", "begun": "WARN"}
     backends = {finding["what"]: finding["level"] for finding in found if finding["area"] == "backends"}
     assert backends == dict.fromkeys(["null", "fake", "fake-special"], "OK")
     assert not (tmp_path / "results").exists()

@@ -12,11 +12,8 @@ from typing import Any
 import pytest
 
 from benchfw.cli import main
-from benchfw.environments import Environment, managed
-from benchfw.environments.check import check
+from benchfw.environments import managed
 from benchfw.executors.resume import Resume
-from benchfw.plugins import Registry
-from benchfw.spec import BackendInfo
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 OLD = "onnxruntime==1.20.1"
@@ -133,39 +130,6 @@ def test_what_was_skipped_is_measured_once_its_environment_is_made(
     resumed, results = project.run(NULL, resume=Resume(folder=outcome.folder))
     assert [row["status"] for row in resumed.rows] == ["OK"]
     assert set(results.manifests[0]["workers"]["null-fp32"]["packages"]) == {"numpy"}
-
-
-def test_check_says_what_loads_and_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sample").mkdir()
-    files = {
-        "__init__": "",
-        "good": "class Thing: pass",
-        "missing": "import no_such_package",
-        "library": "raise ImportError('libX.so.1: cannot open shared object file')",
-        "crash": "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
-    }
-    for name, text in files.items():
-        (tmp_path / "sample" / f"{name}.py").write_text(text)
-    monkeypatch.syspath_prepend(tmp_path)
-    names = ("crash", "good", "library", "missing")
-    infos = {
-        name: BackendInfo(name=name, summary="", factory=f"sample.{name}:Thing", accepts=("*",)) for name in names
-    } | {
-        "unmet": BackendInfo(
-            name="unmet", summary="", factory="sample.good:Thing", accepts=("*",), requires=("absent>=2",), install="do"
-        )
-    }
-    found = check(Environment(), Registry(backends=infos), tmp_path / "folder")
-    assert found.works and found.version == ".".join(map(str, sys.version_info[:3]))
-    assert found.packages["absent"] is None and found.packages["numpy"]
-    assert [(one.name, one.loads, one.reason) for one in found.backends] == [
-        ("crash", False, "the worker was ended by SIGSEGV in 'import'"),
-        ("good", True, ""),
-        ("library", False, "sample.library cannot be imported: libX.so.1: cannot open shared object file"),
-        ("missing", False, "sample.missing needs the package 'no_such_package', which is not installed"),
-        ("unmet", False, "it needs absent>=2, which is not installed"),
-    ]
-    assert found.backends[4].remedy == "do"
 
 
 def test_mistakes_and_their_exit_codes(benchfw: Benchfw, root: Path, tmp_path: Path) -> None:

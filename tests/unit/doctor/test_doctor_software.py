@@ -5,45 +5,53 @@ from __future__ import annotations
 import base64
 import hashlib
 import sys
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchfw.doctor import software
 from benchfw.doctor.findings import Finding, examine
-from benchfw.doctor.probe import Attempt, Files, Probe, installed, probe
-from benchfw.doctor.software import Interpreter, overwritten
-from benchfw.environments import Environment
+from benchfw.doctor.packages import Files, installed, overwritten, recorded
+from benchfw.doctor.software import Interpreter
+from benchfw.environments import Python
+from benchfw.environments.check import CheckedBackend, CheckedEnvironment
 from benchfw.plugins import BrokenPlugin, Registry
 from benchfw.spec.backend import BackendInfo
 
-HELLO = {"implementation": "cpython", "python": "3.11.7", "numpy": "2.4.6", "executable": "/p/python"}
-
-
-def backend(name: str, factory: str = "benchfw.testing.fakes:FakeBackend", requires: str = "") -> BackendInfo:
-    return BackendInfo(
-        name=name,
-        summary="",
-        factory=factory,
-        accepts=("*",),
-        requires=(requires,) if requires else (),
-        install=f"pip install {name}",
-    )
-
 
 def registry(*names: str, broken: list[BrokenPlugin] | None = None) -> Registry:
-    infos = {name: backend(name) for name in names}
+    infos = {name: BackendInfo(name=name, summary="", factory="a:B", accepts=("*",)) for name in names}
     owners = {f"backend {name}": "benchfw" if name == "null" else "some-plugin 1.0" for name in names}
     return Registry(backends=infos, owners=owners, broken=broken or [])
 
 
-def look(found: Registry, *probes: Probe, area: str = "backends") -> list[tuple[str, str, str, str]]:
-    findings = examine([software.environments_check(found, lambda: probes)])
+def look(
+    found: Registry, *checked: CheckedEnvironment, area: str = "backends", files: Files | None = None
+) -> list[tuple[str, str, str, str]]:
+    findings = examine([software.environments_check(found, lambda: checked, lambda python: files or {})])
     return [(item.what, item.level, item.text, item.remedy) for item in findings if item.area == area]
 
 
-def environment(name: str = "default", files: Files | None = None, **attempts: Attempt) -> Probe:
-    return Probe(Environment(name=name), hello=HELLO, attempts=attempts, files=files or {})
+def environment(name: str = "default", *backends: CheckedBackend) -> CheckedEnvironment:
+    return CheckedEnvironment(
+        name=name,
+        python="/p/python",
+        works=True,
+        implementation="cpython",
+        version="3.11.7",
+        packages={"numpy": "2.4.6"},
+        backends=backends,
+    )
+
+
+def backend(name: str, **more: Any) -> CheckedBackend:
+    return CheckedBackend(**{"name": name, "loads": True, "install": f"pip install {name}", **more})
+
+
+def missing(name: str) -> CheckedBackend:
+    return backend(name, loads=False, missing=True, reason="it needs x")
 
 
 # --- interpreters and plugins -----------------------------------------------------------------------------------
@@ -52,10 +60,10 @@ def environment(name: str = "default", files: Files | None = None, **attempts: A
 @pytest.mark.parametrize(("free", "debug", "level"), [(0, 0, "OK"), (1, 0, "WARN"), (0, 1, "WARN"), (1, 1, "WARN")])
 def test_builds_of_python(free: int, debug: int, level: str) -> None:
     build = Interpreter("3.14.0", "cpython", free_threaded=bool(free), debug=bool(debug))
-    first, *others = examine(software.python_checks(build, {"3.12": "/usr/bin/python3.12"}.get))
+    first, *others = examine(software.python_checks(build, lambda: [Python("/usr/bin/python3.12", "3.12.1")]))
     assert first.level == level
     assert ("free-threaded" in first.text, "debug" in first.text) == (bool(free), bool(debug))
-    assert [(other.what, other.text) for other in others] == [("3.12", "/usr/bin/python3.12")]
+    assert [(other.what, other.text) for other in others] == [("3.12.1", "/usr/bin/python3.12")]
 
 
 def test_this_interpreter() -> None:
@@ -75,21 +83,21 @@ def test_broken_plugins_fail_with_their_reason() -> None:
 
 
 def test_backends_are_optional_but_one_must_work() -> None:
-    found = look(registry("a", "b", "null"), environment(a=Attempt(missing="needs x"), b=Attempt(), null=Attempt()))
+    found = look(registry("a", "b", "null"), environment("default", missing("a"), backend("b"), backend("null")))
     assert [item[:2] for item in found] == [("a", "WARN"), ("b", "OK"), ("null", "OK")]
-    assert found[0][2:] == ("needs x", "pip install a")
-    found = look(registry("a", "null"), environment(a=Attempt(missing="needs x"), null=Attempt()))
+    assert found[0][2:] == ("it needs x", "pip install a")
+    found = look(registry("a", "null"), environment("default", missing("a"), backend("null")))
     assert [item[:2] for item in found] == [("a", "WARN"), ("null", "OK"), ("all", "FAIL")]
 
 
 def test_what_is_met_but_does_not_import_fails() -> None:
-    broken = Attempt(error="libx.so: cannot open shared object file", versions={"x": "1.0"})
-    found = look(registry("a", "b"), environment(a=broken, b=Attempt(seconds=1.23, versions={"y": "2.0"})))
-    assert found == [
+    broken = backend("a", loads=False, reason="libx.so: cannot open", remedy="look", packages={"x": "1.0"})
+    working = backend("b", seconds=1.23, packages={"y": "2.0"})
+    assert look(registry("a", "b"), environment("default", broken, working)) == [
         (
             "a",
             "FAIL",
-            "does not import: libx.so: cannot open shared object file",
+            "does not import: libx.so: cannot open (look)",
             "if that does not help you, install it anew: pip install a",
         ),
         ("b", "OK", "imports in 1.2 s, y 2.0", ""),
@@ -97,17 +105,26 @@ def test_what_is_met_but_does_not_import_fails() -> None:
 
 
 def test_a_backend_that_another_environment_has_is_not_missing() -> None:
-    here, there = environment(a=Attempt(missing="needs x")), environment("old", a=Attempt(seconds=2))
+    here, there = environment("default", missing("a")), environment("old", backend("a", seconds=2))
     assert look(registry("a"), here, there) == [("a", "OK", "imports in old in 2.0 s", "")]
 
 
-def test_an_environment_without_a_worker() -> None:
-    dead = Probe(Environment(name="old"), error="the interpreter /x has no numpy", remedy="install numpy there")
-    assert look(registry("a"), dead, area="environments") == [
-        ("old", "FAIL", "no worker starts: the interpreter /x has no numpy", "install numpy there")
+def test_environments_that_cannot_be_used() -> None:
+    dead = CheckedEnvironment(name="old", python="/x", works=False, reason="/x has no numpy", remedy="install numpy")
+    begun = CheckedEnvironment(
+        name="new", python="/y", works=False, made=False, reason="is unfinished", remedy="benchfw env create new"
+    )
+    assert look(registry("a"), dead, begun, area="environments") == [
+        ("old", "FAIL", "no worker starts: /x has no numpy", "install numpy"),
+        (
+            "new",
+            "WARN",
+            "is unfinished",
+            "make it again: benchfw env create new --with …; or remove it: benchfw env rm new",
+        ),
     ]
-    assert [item[1] for item in look(registry("a"), dead)] == ["FAIL"]
-    assert look(registry("a"), dead, area="packages") == []
+    assert [item[:2] for item in look(registry("a"), dead, begun)] == [("all", "FAIL")]
+    assert look(registry("a"), dead, begun, area="packages", files={"x": {}}) == []
 
 
 # --- packages that overwrite each other -------------------------------------------------------------------------
@@ -135,13 +152,13 @@ def test_packages_that_overwrite_each_other(tmp_path: Path) -> None:
     install(tmp_path, "monitor", **{"monitor.py": "module"})
     install(tmp_path, "old-monitor", **{"monitor____init__.py": "package"})
     install(tmp_path, "fine", **{"fine____init__.py": "", "../../bin/x.py": "1", "readme.txt": "1"})
-    files = installed([str(tmp_path)])
+    files = recorded(metadata.distributions(path=[str(tmp_path)]))
     assert overwritten(files) == {
         ("fast", "fast-gpu"): "fast/core.so",
         ("libs-12", "libs-13"): "nv/lib.so.10",
         ("monitor", "old-monitor"): "monitor/__init__.py",
     }
-    first, *_ = look(registry("a"), environment(files=files), area="packages")
+    first, *_ = look(registry("a"), environment(), area="packages", files=files)
     assert first == (
         "default",
         "FAIL",
@@ -153,7 +170,8 @@ def test_packages_that_overwrite_each_other(tmp_path: Path) -> None:
 def test_the_same_file_in_two_folders_is_not_overwritten(tmp_path: Path) -> None:
     install(tmp_path / "a", "fast", fast____init__="1")
     install(tmp_path / "b", "fast-gpu", fast____init__="2")
-    assert overwritten(installed([str(tmp_path / "a"), str(tmp_path / "b")])) == {}
+    found = metadata.distributions(path=[str(tmp_path / "a"), str(tmp_path / "b")])
+    assert overwritten(recorded(found)) == {}
 
 
 def test_what_a_killed_installer_left_is_passed_over(tmp_path: Path) -> None:
@@ -161,7 +179,7 @@ def test_what_a_killed_installer_left_is_passed_over(tmp_path: Path) -> None:
     install(tmp_path, "torn", torn____init__="1")
     (tmp_path / "torn-1.0.dist-info/RECORD").write_bytes(b"a\0b,x,1\n")
     install(tmp_path, "whole", whole____init__="1")
-    assert "whole" in installed([str(tmp_path)])
+    assert "whole" in recorded(metadata.distributions(path=[str(tmp_path)]))
 
 
 def test_own_packages_are_read() -> None:
@@ -169,65 +187,14 @@ def test_own_packages_are_read() -> None:
     assert any(path.startswith("numpy/") for _, path in files["numpy"])
 
 
-# --- asking workers ---------------------------------------------------------------------------------------------
-
-
-def test_importing_backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One worker per module; whatever a backend does costs itself alone."""
-    modules = {
-        "doctor_dies": "import os; os._exit(7)\n",
-        "doctor_lacks": "import no_such_package\n",
-        "doctor_raises": "raise RuntimeError('on purpose')\n",
-        "doctor_two": "import tempfile; tempfile.mkdtemp()\nclass First: pass\n",
-    }
-    for name, text in modules.items():
-        (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    infos = [
-        backend("dies", "doctor_dies:Backend"),
-        backend("lacks", "doctor_lacks:Backend"),
-        backend("raises", "doctor_raises:Backend", "numpy>=1"),
-        backend("first", "doctor_two:First"),
-        backend("second", "doctor_two:Second"),
-        backend("unmet", "doctor_two:First", "no-such-distribution>=3"),
-        backend("newer", "doctor_two:First", "numpy>=1000"),
-        backend("nonsense", "doctor_two:First", "not a requirement"),
-        backend("nowhere", "doctor_nowhere:Backend"),
-    ]
-    found = probe(Environment(), infos, tmp_path / "work")
-    assert found.hello["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert {name for name, attempt in found.attempts.items() if attempt.ready} == {"first"}
-    missing = {name: attempt.missing for name, attempt in found.attempts.items() if attempt.missing}
-    assert set(missing) == {"unmet", "newer"}
-    assert missing["unmet"] == "needs no-such-distribution>=3, which is not installed"
-    errors = {name: attempt.error for name, attempt in found.attempts.items() if attempt.error}
-    assert "exited with 7 in 'import'" in errors["dies"]
-    assert "needs the package 'no_such_package'" in errors["lacks"]
-    assert "RuntimeError: on purpose" in errors["raises"]
-    assert "Second" in errors["second"]
-    assert "requirement" in errors["nonsense"]
-    assert "not to be found" in errors["nowhere"]
-    assert found.attempts["raises"].versions.keys() == {"numpy"}
-    assert len(list((tmp_path / "work").glob("tmp*"))) == 1  # goes when the folder goes
-
-
-def test_another_interpreter(tmp_path: Path) -> None:
-    """It has packages of its own, and pip is told where."""
+def test_packages_of_another_interpreter(tmp_path: Path) -> None:
+    """An environment that benchfw has made need not have pip."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    found = probe(Environment(name="old", python=str(python)), [backend("a")], tmp_path / "work")
-    assert found.attempts["a"].ready
-    assert "numpy" in found.files
-    mixed = Probe(found.environment, hello=HELLO, files={"a": {("/f", "x.py"): "1"}, "b": {("/f", "x.py"): "2"}})
-    ((_, _, _, remedy),) = look(registry("a"), mixed, area="packages")
-    assert remedy.startswith(f"{python} -m pip uninstall -y a b; ")
-
-
-def test_an_interpreter_that_is_not_there(tmp_path: Path) -> None:
-    found = probe(Environment(name="old", python=str(tmp_path / "python")), [backend("a")], tmp_path)
-    assert "does not start" in found.error
-    assert found.remedy
-    assert not found.attempts
-    (tmp_path / "file").write_text("")
-    assert "Not a directory" in probe(Environment(), [backend("a")], tmp_path / "file").error
+    assert "numpy" in installed(str(python))
+    assert installed(str(tmp_path / "none")) == {}
+    mixed: Files = {"a": {("/f", "x.py"): "1"}, "b": {("/f", "x.py"): "2"}}
+    ((_, level, _, remedy),) = look(registry("x"), environment("old"), area="packages", files=mixed)
+    assert level == "FAIL"
+    assert remedy == "benchfw env rm old; then with the one that you want: benchfw env create old --with a …"

@@ -1,0 +1,131 @@
+"""What loads in an environment, and what is told of what does not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchfw.environments import Environment, managed
+from benchfw.environments.check import check
+from benchfw.spec.backend import BackendInfo
+
+HERE = ".".join(map(str, sys.version_info[:3]))
+
+
+def backend(name: str, factory: str = "benchfw.testing.fakes:FakeBackend", *requires: str) -> BackendInfo:
+    return BackendInfo(
+        name=name, summary="", factory=factory, accepts=("*",), requires=requires, install=f"pip install {name}"
+    )
+
+
+def interpreter(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCHFW_ENVIRONMENTS", str(tmp_path / "environments"))
+    return tmp_path / "environments"
+
+
+def test_whatever_a_backend_does_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modules = {
+        "check_dies": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)\n",
+        "check_lacks": "import no_such_package\n",
+        "check_library": "raise ImportError('libX.so.1: cannot open shared object file')\n",
+        "check_raises": "raise RuntimeError('on purpose')\n",
+        "check_two": (
+            "import os, tempfile; tempfile.mkdtemp()\n"
+            "class First: pass\n"
+            "def __getattr__(name):\n"
+            "    if name == 'Deadly': os._exit(7)\n"
+            "    raise AttributeError(name)\n"
+        ),
+    }
+    for name, text in modules.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    infos = [
+        backend("lacks", "check_lacks:Backend"),
+        backend("dies", "check_dies:Backend"),
+        backend("library", "check_library:Backend"),
+        backend("raises", "check_raises:Backend", "numpy>=1"),
+        backend("deadly", "check_two:Deadly"),
+        backend("first", "check_two:First"),
+        backend("second", "check_two:Second"),
+        backend("unmet", "check_two:First", "no-such-distribution>=3"),
+        backend("newer", "check_two:First", "numpy>=1000"),
+        backend("nonsense", "check_two:First", "not a requirement"),
+        backend("nowhere", "check_nowhere:Backend"),
+    ]
+    found = check(Environment(), infos, tmp_path / "work")
+    assert found.works and found.made and found.version == HERE
+    assert found.packages["no-such-distribution"] is None and found.packages["numpy"]
+    assert [one.name for one in found.backends] == [info.name for info in infos]
+    assert [one.name for one in found.backends if one.loads] == ["first"]
+    backends = {one.name: one for one in found.backends}
+    assert backends["first"].reason == "" and backends["first"].seconds > 0
+    missing = {one.name: (one.reason, one.remedy) for one in found.backends if one.missing}
+    assert missing.keys() == {"unmet", "newer"}
+    assert missing["unmet"] == ("it needs no-such-distribution>=3, which is not installed", "pip install unmet")
+    reasons = {
+        "dies": "the worker was ended by SIGSEGV in 'import'",
+        "lacks": "check_lacks needs the package 'no_such_package', which is not installed",
+        "library": "check_library cannot be imported: libX.so.1: cannot open shared object file",
+        "raises": "RuntimeError: on purpose",
+        "deadly": "exited with 7 in 'import'",
+        "second": "Second",
+        "nonsense": "its plugin states a requirement that is none: ",
+        "nowhere": "the package 'check_nowhere' of a plugin is not to be found",
+    }
+    for name, reason in reasons.items():
+        assert reason in backends[name].reason
+    assert backends["raises"].packages.keys() == {"numpy"}
+    left = list((tmp_path / "work").glob("tmp*"))
+    assert len(left) == 2, "one worker served a module until a backend ended it; what it left goes with the folder"
+
+
+def test_what_installs_a_backend_fits_the_environment(root: Path, tmp_path: Path) -> None:
+    wanted = [backend("unmet", "benchfw.testing.fakes:FakeBackend", "absent>=2"), backend("fine")]
+    minor = HERE.rpartition(".")[0]
+    theirs = Environment(name="theirs", python=interpreter(tmp_path / "python"))
+    ours = Environment(name="ours", python=interpreter(managed.python_of("ours")))
+    managed.Managed(name="ours", python="3.10.13", requirements=("some==1",), tool="pip 1", created="now").write()
+    remedies = {
+        "theirs": f"{theirs.python} -m pip install 'absent>=2'",
+        "ours": f"benchfw env rm ours && benchfw env create ours --python {minor} --with some==1 --with 'absent>=2'",
+    }
+    for environment in (theirs, ours):
+        found = check(environment, wanted, tmp_path / "work")
+        unmet, fine = found.backends
+        assert unmet.missing and unmet.remedy == unmet.install == remedies[environment.name]
+        assert fine.loads
+
+
+def test_environments_in_which_no_worker_starts(root: Path, tmp_path: Path) -> None:
+    wanted = [backend("a")]
+    absent = check(Environment(name="theirs", python=str(tmp_path / "python")), wanted, tmp_path / "work")
+    assert (absent.works, absent.made, absent.remedy) == (False, True, "")
+    assert "does not start" in absent.reason
+    assert absent.backends == ()
+
+    ours = Environment(name="ours", python=str(managed.python_of("ours")))
+    (root / "ours").mkdir(parents=True)
+    (root / ".ours.unfinished").touch()
+    begun = check(ours, wanted, tmp_path / "work")
+    assert (begun.works, begun.made) == (False, False)
+    assert (begun.reason, begun.remedy) == ("the environment 'ours' is unfinished", "benchfw env create ours")
+    managed.Managed(name="ours", python="3.10.13", requirements=("some==1",), tool="pip 1", created="now").write()
+    gone = check(ours, wanted, tmp_path / "work")
+    assert (gone.works, gone.made) == (False, True)
+    assert "does not start" in gone.reason
+    assert gone.remedy == "benchfw env rm ours && benchfw env create ours --python 3.10 --with some==1"
+
+    (tmp_path / "file").touch()
+    full = check(Environment(), wanted, tmp_path / "file")
+    assert "Not a directory" in full.reason and full.remedy.startswith("TMPDIR")
