@@ -34,9 +34,10 @@ RUN_LAYOUT = """\
       cases/part-*.parquet   one folder per table below, one part per cohort; a table without rows has no folder
       logs/<session>.log     stdout and stderr of the workers; `artifacts.log` is that of resolving and converting,
                              `samplers.log` that of the process of samplers
+      logs/benchfw.log       what happened and when: command, versions, machine, every stage, round, case and warning
 
 A part that the journal does not name is not read, nor one of a cohort that a later line replaces. `state` in the
-manifest is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `show --list`
+manifest is `running`, `finished`, `failed` or `interrupted`; a run that was killed stays `running`, and `results ls`
 calls it `killed`. Files are Parquet with zstd and a checksum per page.
 """
 EXIT_CODES = """\

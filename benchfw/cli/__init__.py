@@ -89,6 +89,6 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         say("interrupted")
         code = 130
-    except SystemExit:  # what click and rich make of a closed pipe, with a code that means something else here
-        code = _PIPE_CLOSED
+    except SystemExit as end:  # what click and rich make of a closed pipe, with a code that means something else here
+        code = _PIPE_CLOSED if end.code else 0  # a shell that asked for completions gets 0
     return code

@@ -60,11 +60,11 @@ def _entry(registry: Registry, kind: str, info: Info) -> dict[str, Any]:
         "name": name,
         "summary": info.summary or f"{facts.get('source')} to {facts.get('target')}",
         "plugin": registry.owners[f"{kind} {info.key}"],
-        **_state(info.requires, info.install),
+        **state_here(info.requires, info.install),
     }
 
 
-def _state(requires: tuple[str, ...], install: str) -> dict[str, Any]:
+def state_here(requires: tuple[str, ...], install: str) -> dict[str, Any]:
     """Say whether requirements are met in this interpreter, from the metadata of distributions alone."""
     from importlib import metadata
 

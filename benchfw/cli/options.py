@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from benchfw.cli import completers
+
 backend = click.option(
-    "--backend", multiple=True, metavar="NAME", help="Keep this backend (and the reference); repeatable."
+    "--backend",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completers.scenario_backends,
+    help="Keep this backend (and the reference); repeatable.",
 )
 sweep = click.option(
     "--sweep",
@@ -25,11 +33,32 @@ overrides = click.option(
     metavar="KEY=VALUE",
     help="Change a value of the scenario, as in --set measure.budget=30s or --set backend.ort-cpu.options.threads=1.",
 )
+inputs = click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=DIMxDIM[:DTYPE]",
+    help="An input, for models that do not say what theirs are, as in --input x=batchx3x224x224.",
+)
 out = click.option(
     "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder of results."
+)
+results = click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder of results."
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout and nothing else.")
 no_wait = click.option("--no-wait", is_flag=True, help="Fail if another run measures on the same CPUs.")
 allow_shared = click.option(
     "--allow-shared", is_flag=True, help="Measure beside another run; the rows of both say CONTENDED."
 )
+
+
+def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--quiet` and `--verbose`, of which the last one counts: `verbosity` is `quiet`, `verbose` or None."""
+    quiet = click.option(
+        "-q", "--quiet", "verbosity", flag_value="quiet", help="Nothing on stderr but errors and warnings."
+    )
+    verbose = click.option(
+        "-v", "--verbose", "verbosity", flag_value="verbose", help="The lines of the log on stderr, with their times."
+    )
+    return verbose(quiet(command))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchfw.cli import options
+from benchfw.cli import completers, options
 
 if TYPE_CHECKING:
     from benchfw.plugins import Registry
@@ -18,7 +18,7 @@ _LEAST_S = 1.0
 
 
 @click.command()
-@click.argument("scenario", type=click.Path(path_type=Path))
+@click.argument("scenario", type=click.Path(path_type=Path), shell_complete=completers.scenarios)
 @options.backend
 @options.sweep
 @options.effort

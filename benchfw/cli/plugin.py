@@ -6,14 +6,17 @@ from benchfw.spec.command import CommandInfo
 from benchfw.spec.hooks import hookimpl
 
 _COMMANDS = {
+    "init": "Write a scenario for a model, to start from.",
     "run": "Run a scenario and store its results.",
     "plan": "Show what a run would do, without doing it.",
     "time": "Time one model on one backend, without a scenario file.",
     "show": "Show the results of a run.",
+    "results": "List, remove and export results.",
     "env": "Make, list, check and remove environments: interpreters that workers run on.",
     "doctor": "Look at this machine: what is there, what disturbs, what to do about it.",
     "backends": "List what plugins provide, and what it lacks here.",
     "schema": "Print the JSON Schema of scenario files.",
+    "completion": "Print the script for completion in a shell.",
 }
 
 

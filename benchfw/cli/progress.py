@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from benchfw.cli.text import printable, say
-from benchfw.spec.events import CaseDone, CohortStarted, Event, RoundDone, Stage
+from benchfw.executors.log import listening
+from benchfw.spec.events import CaseDone, CohortStarted, Event, Notice, RoundDone, Stage
 
 _REDRAW_S = 0.2
 _QUIET = frozenset({"OK", "SKIPPED", "INTERRUPTED"})
@@ -20,15 +21,32 @@ _QUIET = frozenset({"OK", "SKIPPED", "INTERRUPTED"})
 
 
 @contextlib.contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
-    """Give a function that shows events; `quiet` gives one that does not."""
-    if quiet:
-        yield lambda event: None
+def progress(verbosity: str | None = None) -> Iterator[Callable[[Event], None]]:
+    """Give a function that shows events.
+
+    Args:
+        verbosity: `quiet` shows notices only, `verbose` the lines of the log instead.
+    """
+    if verbosity == "quiet":
+        yield _show_notice
+    elif verbosity == "verbose":
+        with listening(_say_all):
+            yield lambda event: None
     elif sys.stderr.isatty():
         with _Live() as live:
             yield live.show
     else:
         yield _Lines().show
+
+
+def _show_notice(event: Event) -> None:
+    if isinstance(event, Notice):
+        say(event.text, lines=True)
+
+
+def _say_all(lines: str) -> None:
+    for line in lines.split("\n"):
+        say(line)
 
 
 class _Lines:
@@ -73,17 +91,22 @@ class _Live:
         if isinstance(event, CohortStarted):
             self._cohort = f"[{event.index}/{event.total}] {event.cohort_id}"
             self._draw(_cases(event.cases))
+        elif isinstance(event, Notice):
+            self._print(event.text)
         elif isinstance(event, Stage):
             self._draw(event.text)
         elif isinstance(event, RoundDone):
             if time.monotonic() - self._drawn >= _REDRAW_S:
                 self._draw(_round(event))
         elif isinstance(event, CaseDone) and event.row["status"] not in _QUIET:
-            from rich.text import Text
-
             row = event.row
-            line = f"{row['case_id']}: {row['status']}, {row['status_reason']}"
-            self._console.print(Text(printable(line, lines=True)))
+            self._print(f"{row['case_id']}: {row['status']}, {row['status_reason']}")
+
+    def _print(self, text: str) -> None:
+        """Print above the line, to stay."""
+        from rich.text import Text
+
+        self._console.print(Text(printable(text, lines=True)))
 
     def _draw(self, text: str) -> None:
         from rich.text import Text

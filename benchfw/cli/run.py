@@ -7,22 +7,28 @@ from typing import Any
 
 import click
 
-from benchfw.cli import options
+from benchfw.cli import completers, options
 
 
 @click.command()
-@click.argument("scenario", type=click.Path(path_type=Path), required=False)
+@click.argument("scenario", type=click.Path(path_type=Path), required=False, shell_complete=completers.scenarios)
 @options.backend
 @options.sweep
 @options.effort
 @options.overrides
 @options.out
-@click.option("--resume", metavar="RUN", help="Go on with a run: its id, the beginning of one, or `latest`.")
+@click.option(
+    "--resume",
+    metavar="RUN",
+    shell_complete=completers.runs_or_latest,
+    help="Go on with a run: its id, the beginning of one, or `latest`.",
+)
 @click.option("--retry-failed", is_flag=True, help="With --resume: measure the cohorts of failed cases again.")
 @click.option("--force", is_flag=True, help="With --resume: go on although something has changed; rows say what.")
 @options.no_wait
 @options.allow_shared
 @click.option("--strict", is_flag=True, help="Exit with 3 if a case was skipped or is unsupported.")
+@options.verbosity
 @click.option("--executor", default="local", show_default=True, metavar="NAME", help="Where to run it.")
 @options.json_output
 def command(
@@ -38,6 +44,7 @@ def command(
     no_wait: bool,
     allow_shared: bool,
     strict: bool,
+    verbosity: str | None,
     executor: str,
     as_json: bool,
 ) -> int:
@@ -88,7 +95,7 @@ def command(
         wait=not no_wait,
         shared=allow_shared,
     )
-    outcome = session.run(job, executor=executor, quiet=as_json)
+    outcome = session.run(job, executor=executor, verbosity=verbosity or ("quiet" if as_json else None))
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
     session.tell_how_to_resume(outcome)
     return session.exit_code(outcome, strict=strict)

@@ -85,7 +85,7 @@ def load_again(request: Mapping[str, Any]) -> Loaded:
     )
 
 
-def run(job: Job, *, executor: str = "local", quiet: bool = False) -> Outcome:
+def run(job: Job, *, executor: str = "local", verbosity: str | None = None) -> Outcome:
     """Run a job and show its progress on stderr; Ctrl-C and SIGTERM end it in good order.
 
     Raises:
@@ -97,7 +97,8 @@ def run(job: Job, *, executor: str = "local", quiet: bool = False) -> Outcome:
     if job.sweeps and not set(job.sweeps) & kinds:
         raise UsageError(f"--sweep {', '.join(sorted(job.sweeps))}: the scenario has only {', '.join(sorted(kinds))}")
     made: Executor = plugins.load_class(plugins.registry().executor(executor))()
-    with stoppable(quiet=quiet) as stop, progress(quiet=quiet) as notify, _resumable(notify) as show:
+    quiet = verbosity == "quiet"
+    with stoppable(quiet=quiet) as stop, progress(verbosity) as notify, _resumable(notify) as show:
         return made.run(job, stop=stop, notify=show)
 
 

@@ -28,12 +28,18 @@ def printable(value: object, *, lines: bool = False) -> str:
     return "".join(_escaped(char) if unicodedata.category(char) in _ACTIVE else char for char in text)
 
 
-def json_printable(text: str) -> str:
-    """Return a JSON text with the same escaped as JSON does it; its own line breaks stay."""
-    if text.isprintable():
+def json_printable(text: str, *, ascii_only: bool = False) -> str:
+    """Return a JSON text with the same escaped as JSON does it, and all else beyond ASCII if asked for.
+
+    Its own line breaks stay.
+    """
+    if text.isascii() and text.isprintable():
         return text
     return "".join(
-        _json_escaped(char) if char != "\n" and unicodedata.category(char) in _ACTIVE else char for char in text
+        _json_escaped(char)
+        if char != "\n" and (unicodedata.category(char) in _ACTIVE or (ascii_only and not char.isascii()))
+        else char
+        for char in text
     )
 
 

@@ -7,31 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchfw.cli import options
+from benchfw.cli import completers, options
 
 if TYPE_CHECKING:
     from benchfw.plugins import Registry
 
 
 @click.command()
-@click.argument("model")
-@click.option("--backend", required=True, metavar="NAME", help="Backend, as in `benchfw backends`.")
+@click.argument("model", shell_complete=completers.models)
+@click.option(
+    "--backend",
+    required=True,
+    metavar="NAME",
+    shell_complete=completers.installed_backends,
+    help="Backend, as in `benchfw backends`.",
+)
 @click.option("--batch", type=click.IntRange(min=1), default=None, help="Size of the batch axis.  [default: 1]")
 @click.option("--precision", default="fp32", show_default=True, help="Precision to compute in.")
 @click.option("--size", "sizes", multiple=True, metavar="AXIS=N", help="Size of another named axis; repeatable.")
-@click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="NAME=DIMxDIM[:DTYPE]",
-    help="An input, for models that do not say what theirs are, as in --input x=batchx3x224x224.",
-)
+@options.inputs
 @click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: what affinity and quota allow]")
 @options.effort
 @options.overrides
 @options.out
 @options.no_wait
 @options.allow_shared
+@options.verbosity
 @options.json_output
 def command(
     model: str,
@@ -46,21 +47,24 @@ def command(
     out: Path,
     no_wait: bool,
     allow_shared: bool,
+    verbosity: str | None,
     as_json: bool,
 ) -> int:
-    """Time MODEL (onnx:PATH, builtin:NAME, python:MODULE:CALLABLE) on one backend, at one shape.
+    """Time MODEL (an ONNX file, builtin:NAME, python:MODULE:CALLABLE) on one backend, at one shape.
 
     Inputs are read from the model where it says what they are; the leading named axis of the first one is the batch.
     """
     from benchfw import plugins
     from benchfw.cli import session
     from benchfw.cli.console import report
+    from benchfw.cli.inputs import split_model
     from benchfw.executors.local import backend_options, step_options
     from benchfw.scenario import from_document
     from benchfw.spec.executor import Job
 
     registry = plugins.registry()
     registry.backend(backend)
+    model = ":".join(split_model(registry, model))
     document: dict[str, Any] = {
         "name": "time",
         "model": {"ref": model},
@@ -88,7 +92,7 @@ def command(
         wait=not no_wait,
         shared=allow_shared,
     )
-    outcome = session.run(job, quiet=as_json)
+    outcome = session.run(job, verbosity=verbosity or ("quiet" if as_json else None))
     report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
     session.tell_how_to_resume(outcome)
     return session.exit_code(outcome, strict=True)
@@ -103,16 +107,12 @@ def _shapes(
     table: dict[str, Any],
 ) -> dict[str, Any]:
     """Fill in the model's inputs and return `shapes` and the sweep."""
+    from benchfw.cli.inputs import find_inputs, named_axes
     from benchfw.errors import UsageError
 
-    table["inputs"] = _given(inputs) if inputs else _described(registry, model)
-    shapes = [item["shape"] for item in table["inputs"].values()]
-    axes = list(dict.fromkeys(dim for shape in shapes for dim in shape if isinstance(dim, str)))
-    leading = shapes[0][0] if shapes and shapes[0] else None
-    if "batch" not in axes and isinstance(leading, str):  # the leading axis is the batch, whatever the graph calls it
-        for shape in shapes:
-            shape[:] = ["batch" if dim == leading else dim for dim in shape]
-        axes[axes.index(leading)] = "batch"
+    table["inputs"] = find_inputs(registry, model, inputs, Path.cwd())
+    axes = named_axes(table["inputs"])
+    leading = next((item["shape"][0] for item in table["inputs"].values() if item["shape"]), None)
     if batch is not None and "batch" not in axes:
         if leading != batch:
             raise UsageError(
@@ -128,35 +128,6 @@ def _shapes(
         raise UsageError(f"--size {unknown[0]}: the model has no such axis; it has {', '.join(axes) or 'none'}")
     ranges = {axis: dict.fromkeys(("min", "opt", "max"), wanted[axis]) for axis in axes}
     return {"shapes": ranges, "sweep": [{"kind": "fixed"}]}
-
-
-def _described(registry: Registry, model: str) -> dict[str, Any]:
-    from benchfw.errors import UsageError
-    from benchfw.executors.describe import describe_model
-    from benchfw.scenario.resolved import described_input
-
-    if model.startswith("null:"):
-        return {}
-    io = describe_model(registry, model, Path.cwd())
-    if io is None:
-        raise UsageError(f"{model} does not say what its inputs are", hint="--input x=batchx3x224x224")
-    return {spec.name: described_input(spec).model_dump(exclude_none=True) for spec in io.inputs}
-
-
-def _given(inputs: tuple[str, ...]) -> dict[str, Any]:
-    from benchfw.errors import UsageError
-
-    given: dict[str, Any] = {}
-    for text in inputs:
-        name, equals, rest = text.partition("=")
-        shape, _, dtype = rest.partition(":")
-        if not equals or not shape:
-            raise UsageError(f"--input {text}: is not NAME=DIMxDIM[:DTYPE]", hint="--input x=batchx3x224x224:float32")
-        dims = [int(dim) if dim.isdecimal() else dim for dim in shape.split("x")]
-        given[name] = {"shape": dims, "dtype": dtype or "float32"}
-        if given[name]["dtype"].startswith(("int", "uint")):
-            given[name] |= {"low": 0.0, "high": 2.0}
-    return given
 
 
 def _assignment(text: str) -> tuple[str, int]:

@@ -22,6 +22,7 @@ from benchfw.environments import (
 )
 from benchfw.errors import BenchfwError, CaseError, Interrupted, Invalid, OutOfMemory, UsageError
 from benchfw.executors.devices import Devices, cpus
+from benchfw.executors.log import LOGGER, log_event, log_start, log_warnings, run_log
 from benchfw.executors.manifest import Manifest
 from benchfw.executors.resume import Resume, earlier_statuses, refuse
 from benchfw.executors.scratch import scratch
@@ -34,7 +35,7 @@ from benchfw.requirements import distributions
 from benchfw.scenario import Cohort, Loaded, Plan, Session, from_document, make_plan
 from benchfw.scenario.edits import edited, planned_cases
 from benchfw.scenario.resolved import model_inputs
-from benchfw.spec.events import RunFinished, RunStarted, Stage
+from benchfw.spec.events import Notice, RunFinished, RunStarted, Stage
 from benchfw.spec.executor import Executor, Job, Outcome
 from benchfw.spec.stop import Stop
 from benchfw.store import provenance
@@ -136,9 +137,17 @@ def run_scenario(
     stop = stop or Stop()
     notify = registry.teller(notify)
     devices = Devices(cpus())
-    with devices.taken(wait=wait, shared=shared, notify=lambda text: notify(Stage(text)), stop=stop):
-        run = _Run(loaded, registry, out, effort, resume, devices, stop, notify)
-        with run.writer:
+
+    def tell(event: Event) -> None:
+        log_event(event)
+        notify(event)
+
+    def warn(text: str) -> None:
+        tell(Notice(text))
+
+    with devices.taken(wait=wait, shared=shared, notify=warn, stop=stop):
+        run = _Run(loaded, registry, out, effort, resume, devices, stop, tell)
+        with run.writer, run_log(run.writer.folder, warn):
             return run.run(only_backends, only_sweeps, request or {})
 
 
@@ -194,16 +203,19 @@ class _Run:
                     request=dict(request),
                     metadata={} if self.resume else self.registry.metadata(self.loaded.document, self.loaded.root),
                 )
-                self.manifest.state(self._facts(only_backends, only_sweeps))
+                facts = self._facts(only_backends, only_sweeps)
+                log_start(provenance.command(), facts["software"], facts["machine"])
+                self.manifest.state(facts)
                 name = self.loaded.scenario.name
                 self.notify(RunStarted(self.writer.run_id, str(self.writer.folder), name))
                 if self.cache.notice:
-                    self.notify(Stage(self.cache.notice))
+                    self.notify(Notice(self.cache.notice))
                 hand_over(self.code, self._factories())
                 outcome = self._conduct(builder, folder, only_backends, only_sweeps)
                 self._tell_end("interrupted" if outcome.interrupted else "finished", outcome.rows)
                 return outcome
-            except UsageError:
+            except UsageError as error:
+                LOGGER.error("%s", error)
                 if self.resume:  # a run that is not gone on with stays what it was
                     self.manifest.withdraw()
                 else:
@@ -211,6 +223,9 @@ class _Run:
                 raise
             except BaseException as error:
                 ended = isinstance(error, KeyboardInterrupt | Interrupted)
+                LOGGER.error(
+                    "%s", str(error) or repr(error), exc_info=not ended and not isinstance(error, BenchfwError)
+                )
                 with contextlib.suppress(BenchfwError):  # what went wrong first is what counts
                     self.manifest.finish("interrupted" if ended else "failed", error=repr(error))
                 if isinstance(error, Exception):
@@ -280,12 +295,15 @@ class _Run:
             with telemetry:
                 for measured in conductor.cohorts():
                     tables = measured.tables | {"telemetry": telemetry.take(measured.cohort_id)}
+                    log_warnings(tables["warnings"])
                     self.writer.write_cohort(measured.cohort_id, tables, state=measured.state)
         except Interrupted as error:
             interrupted = error.message
         finally:
             if telemetry.facts:
                 self.manifest.add(samplers=telemetry.facts)
+        if interrupted:
+            LOGGER.warning("%s", interrupted)
         self.manifest.finish(
             "interrupted" if interrupted else "finished",
             error=interrupted,
@@ -308,7 +326,7 @@ class _Run:
         if self.resume is None:
             return plan, {}
         hashes = {case.case_id: case_hash(case, context) for case in plan.cases}
-        finished, self.writer.keep = earlier_statuses(self.resume, plan, hashes, lambda text: self.notify(Stage(text)))
+        finished, self.writer.keep = earlier_statuses(self.resume, plan, hashes, lambda text: self.notify(Notice(text)))
         left = tuple(
             cohort for cohort in plan.cohorts if cohort.cohort_id not in finished or _may_be_there_now(cohort, finished)
         )

@@ -34,9 +34,7 @@ def model_inputs(loaded: Loaded, io: IoSpec | None) -> tuple[Scenario, list[Tens
         try:
             declared = {name: described_input(spec) for name, spec in own.items()}
         except ValidationError as error:
-            what = error.errors(include_url=False)[0]
-            reason = f"the model has an input that no scenario can declare: {what['msg']}, got {what['input']!r}"
-            raise ScenarioError(loaded.source, [Fault(("model", "inputs"), reason)]) from error
+            raise ScenarioError(loaded.source, [Fault(("model", "inputs"), undeclarable(error))]) from error
         model = scenario.model.model_copy(update={"inputs": declared})
         scenario = scenario.model_copy(update={"model": model})
         faults = list(axis_faults(scenario))
@@ -53,10 +51,24 @@ def described_input(spec: TensorSpec) -> Input:
     """Return an input as a scenario would declare it; integers get the values 0 and 1, which every model can take.
 
     Graphs name axes as they like (`input.1_0`); what is no name in a scenario becomes an underscore.
+
+    Raises:
+        ValidationError: No scenario can declare it: its dtype, or a size that is not positive.
     """
     integer = spec.dtype.startswith(("int", "uint"))
-    shape = [re.sub(r"\W", "_", dim) if isinstance(dim, str) else dim for dim in spec.shape]
+    shape = [_axis_name(dim) if isinstance(dim, str) else dim for dim in spec.shape]
     return Input.model_validate({"shape": shape, "dtype": spec.dtype} | ({"low": 0.0, "high": 2.0} if integer else {}))
+
+
+def undeclarable(error: ValidationError) -> str:
+    """Say why an input of a model cannot be declared."""
+    what = error.errors(include_url=False)[0]
+    return f"the model has an input that no scenario can declare: {what['msg']}, got {what['input']!r}"
+
+
+def _axis_name(text: str) -> str:
+    name = re.sub(r"\W", "_", text, flags=re.ASCII)
+    return f"_{name}" if name[:1].isdecimal() else name
 
 
 def _contradictions(declared: Mapping[str, Input], own: Mapping[str, TensorSpec]) -> list[Fault]:

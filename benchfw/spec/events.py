@@ -38,6 +38,11 @@ class Stage(Event):
 
 
 @dataclass(frozen=True)
+class Notice(Stage):
+    """Something that the user should know, also one who wants to be told little."""
+
+
+@dataclass(frozen=True)
 class CohortStarted(Event):
     """A cohort begins: its number from 1, of how many, and how many of its cases can be measured."""
 

@@ -36,14 +36,19 @@ def resume_command(run: Path) -> str:
 
 def run_argument(run: Path) -> str:
     """Return what a command calls a run, for a shell: its id if it is where commands look for ids, else its folder."""
-    run_id, folder = run.name.removeprefix(PREFIX), str(run)
+    run_id = run.name.removeprefix(PREFIX)
     try:
         near = os.path.realpath(run.parent) == os.path.realpath(RESULTS)
     except (OSError, ValueError):  # the working folder is gone
         near = False
     if near and run_id != "latest" and re.fullmatch(r"\w[\w.-]*", run_id, re.ASCII):
         return run_id
-    return _quoted(f"./{folder}" if folder.startswith("-") else folder)
+    return path_argument(run)
+
+
+def path_argument(path: Path) -> str:
+    """Return a path for a shell; a terminal can take it as it is."""
+    return _quoted(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def _quoted(text: str) -> str:

@@ -90,6 +90,22 @@ def test_json_is_the_only_thing_on_stdout(folder: Path) -> None:
     assert data["folder"].startswith("elsewhere/")
 
 
+def test_a_verbose_run_shows_the_log_that_it_writes(folder: Path) -> None:
+    quick = ("--sweep", "fixed", "--set", "measure.budget=200ms")
+    run = benchfw("run", "s.toml", "-q", "-v", *quick, "--set", "backend.other.options.fault=raise", cwd=folder, code=3)
+    (path,) = folder.glob("results/run=*/logs/benchfw.log")
+    log = path.read_text()
+    assert run.stderr == log
+    assert "INFO command -c run s.toml -q -v --sweep fixed" in log
+    assert f"INFO run {path.parts[-3].removeprefix('run=')} of cli\n" in log
+    assert "INFO case model/fake/fp32/any/batch2: OK, " in log
+    (failure,) = (line for line in log.splitlines() if " ERROR " in line)
+    assert "case model/other/fp32/static/batch2: " in failure and "asked for" in failure
+    assert "INFO case model/trt-static/fp32/static/batch2: SKIPPED, " in log
+    assert "DEBUG RoundDone round=1 " in log
+    assert log.endswith(" INFO finished, 1 OK, 1 CRASH, 1 SKIPPED\n")
+
+
 def test_exit_codes(folder: Path) -> None:
     quick = ("--sweep", "fixed", "--set", "measure.budget=1s", "--json")
     benchfw("run", "s.toml", *quick, "--strict", cwd=folder, code=3)

@@ -87,7 +87,8 @@ COMMANDS = (
     ("plan", "s.toml", "--json"),
     ("show",),
     ("show", "--json"),
-    ("show", "--list"),
+    ("results", "ls"),
+    ("results", "export", "latest", "--table", "cases", "--format", "json"),
     ("backends",),
     ("schema",),
 )
@@ -122,7 +123,10 @@ def test_a_reader_that_stops(command: tuple[str, ...], locale: str, done: Path) 
     assert (run.returncode, run.stderr) == (PIPE_CLOSED, "")
 
 
-@pytest.mark.parametrize("command", [("--help",), ("show",), ("schema",)], ids=" ".join)
+EXPORT = ("results", "export", "latest", "--table", "cases")
+
+
+@pytest.mark.parametrize("command", [("--help",), ("show",), ("schema",), EXPORT], ids=" ".join)
 def test_an_output_without_space(command: tuple[str, ...], done: Path) -> None:
     with open("/dev/full", "w") as full:
         run = start(*command, cwd=done, stdout=full)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchfw.measure import Event
-from benchfw.spec.events import CaseDone, CohortStarted, RoundDone
+from benchfw.spec.events import CaseDone, CohortStarted, Notice, RoundDone
 
 SCENARIO = """
 name = "fakes"
@@ -204,3 +204,26 @@ def test_the_budget_is_kept(project: Any) -> None:
     assert spent < 5
     assert {case["verdict"] for case in outcome.rows} == {"NOT_CONVERGED"}
     assert all("wanted" in case["verdict_reason"] or "too few" in case["verdict_reason"] for case in outcome.rows)
+
+
+def test_an_unexpected_error_of_the_parent_is_in_the_log_with_its_traceback(project: Any) -> None:
+    def fail(event: Event) -> None:
+        if isinstance(event, CohortStarted):
+            raise ZeroDivisionError("on purpose")
+
+    with pytest.raises(ZeroDivisionError):
+        project.run(SCENARIO, notify=fail)
+    (log,) = project.results.glob("run=*/logs/benchfw.log")
+    lines = log.read_text().splitlines()
+    assert "    ZeroDivisionError: on purpose" in lines
+    assert lines[-1].endswith(" INFO failed")
+    assert any(line.endswith("ERROR on purpose") for line in lines)
+
+
+def test_a_run_without_a_log_goes_on_and_says_so(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchfw.executors.log.NAME", "nowhere/benchfw.log")
+    events: list[Event] = []
+    outcome, _ = project.run(SCENARIO, "measure.budget=100ms", notify=events.append)
+    assert [row["status"] for row in outcome.rows] == ["OK", "OK"]
+    (notice,) = (event for event in events if isinstance(event, Notice))
+    assert notice.text.endswith("nowhere/benchfw.log cannot be written (No such file or directory)")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from benchfw.cli.progress import progress
-from benchfw.spec.events import CaseDone, CohortStarted, RoundDone, Stage
+from benchfw.executors.log import log_event
+from benchfw.spec.events import CaseDone, CohortStarted, Notice, RoundDone, Stage
 
 EVENTS = (
     Stage("resolving null:net"),
@@ -19,7 +22,7 @@ EVENTS = (
 
 
 def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(quiet=False) as notify:
+    with progress() as notify:
         for event in EVENTS:
             notify(event)
     out, err = capsys.readouterr()
@@ -32,8 +35,23 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
-def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(quiet=True) as notify:
-        for event in EVENTS:
+def test_quiet_tells_only_what_must_be_known(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("quiet") as notify:
+        for event in (*EVENTS, Notice("two runs\nat once")):
             notify(event)
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "two runs\n    at once\n")
+
+
+def test_verbose_tells_every_line_of_the_log_and_nothing_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("verbose") as notify:
+        for event in EVENTS:
+            log_event(event)
+            notify(event)
+    log_event(EVENTS[0])
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line.split(" ", 1) for line in err.splitlines()]
+    assert len(lines) == len(EVENTS)
+    assert all(re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}Z", stamp) for stamp, _ in lines)
+    assert lines[0][1] == "INFO resolving null:net"
+    assert lines[3][1].startswith("DEBUG RoundDone round=1")

@@ -126,7 +126,7 @@ EVENTS = (
 
 
 def test_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with progress(quiet=False) as notify:
+    with progress() as notify:
         for event in EVENTS:
             notify(event)
     assert is_harmless(capsys.readouterr().err)

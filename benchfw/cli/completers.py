@@ -1,0 +1,97 @@
+"""What a shell proposes for values: files, backends, runs. Quick, light, and silent about whatever goes wrong.
+
+A name that a shell would take apart, or a terminal act on, is not proposed.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+_PREFIX = "run="
+_PLAIN = re.compile(r"[\w./+@%=:-]+")
+
+
+def _completer(find: Callable[[click.Context, str], Iterable[str]]) -> Completer:
+    """Make a completer for click of a function that finds candidates."""
+
+    @functools.wraps(find)
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        try:
+            return [
+                CompletionItem(text)
+                for text in dict.fromkeys(find(ctx, incomplete))
+                if text.startswith(incomplete) and _PLAIN.fullmatch(text)
+            ]
+        except Exception:  # a message would land in the line that is being typed
+            return []
+
+    return complete
+
+
+@_completer
+def _scenario_files(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    start = glob.escape(incomplete)
+    return sorted([*glob.glob(f"{start}*.toml"), *glob.glob(f"{start}*/*.toml")])
+
+
+def scenarios(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Propose TOML files, here and one folder further; where there are none, any file."""
+    return _scenario_files(ctx, param, incomplete) or [CompletionItem(incomplete, type="file")]
+
+
+def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Propose files."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+@_completer
+def installed_backends(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the backends that plugins register."""
+    from benchfw import plugins
+
+    return plugins.registry().backends
+
+
+@_completer
+def scenario_backends(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the backends of the scenario that the command line names."""
+    import tomllib
+
+    scenario = ctx.params["scenario"] or ctx.args[0]  # an option that waits for its value leaves arguments there
+    document = tomllib.loads(Path(scenario).read_text(encoding="utf-8"))
+    return [entry.get("name") or entry["use"] for entry in document["backend"]]
+
+
+@_completer
+def runs(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the ids of runs, newest first."""
+    return _run_ids(ctx)
+
+
+@_completer
+def runs_or_latest(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose `latest` too."""
+    return ["latest", *_run_ids(ctx)]
+
+
+@_completer
+def tables(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the tables of results."""
+    from benchfw.store.schema import TABLES
+
+    return TABLES
+
+
+def _run_ids(ctx: click.Context) -> list[str]:
+    folder = ctx.params.get("results") or ctx.params.get("out") or "results"
+    names = sorted((name for name in os.listdir(folder) if name.startswith(_PREFIX)), reverse=True)
+    return [name.removeprefix(_PREFIX) for name in names]

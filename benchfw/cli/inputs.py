@@ -1,0 +1,89 @@
+"""Inputs of a model for commands that need no scenario: what the command line says, else what the model does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchfw.errors import UsageError
+
+if TYPE_CHECKING:
+    from benchfw.plugins import Registry
+
+_EXAMPLE = "--input NAME=DIMxDIM[:DTYPE], as in --input x=batchx3x224x224"
+_BATCH = "batch"
+
+
+def split_model(registry: Registry, model: str) -> tuple[str, str]:
+    """Return the scheme and the target of a model; a path alone is that of an ONNX file.
+
+    Raises:
+        UnknownName: No plugin provides the scheme.
+        UsageError: There is no such ONNX file.
+    """
+    scheme, colon, target = model.partition(":")
+    if not colon or (scheme not in registry.model_sources and Path(model).is_file()):
+        scheme, target = "onnx", model
+    registry.model_source(scheme)
+    if scheme == "onnx" and not Path(target).is_file():
+        raise UsageError(f"no such ONNX file: {target}", hint="MODEL is a path, python:MODULE:CALLABLE or builtin:NAME")
+    return scheme, target
+
+
+def find_inputs(registry: Registry, model: str, given: tuple[str, ...], root: Path) -> dict[str, Any]:
+    """Return the inputs of a model as a scenario declares them, by name.
+
+    The leading axis of the first input that has axes is called `batch` if no axis is, whatever the model calls it.
+
+    Args:
+        registry: What plugins provide.
+        model: Its reference.
+        given: `NAME=DIMxDIM[:DTYPE]` of `--input`; the model is not asked if there are any.
+        root: Folder that paths and modules start from.
+
+    Raises:
+        UsageError: `--input` is wrong, or neither says what the inputs are, or no scenario can declare them.
+        UnknownName: No plugin provides the model's scheme.
+        CaseError: The model cannot be resolved.
+    """
+    inputs = dict(map(_parse, given)) if given else _described(registry, model, root)
+    shapes = [item["shape"] for item in inputs.values()]
+    leading = next((shape[0] for shape in shapes if shape), None)
+    if isinstance(leading, str) and _BATCH not in named_axes(inputs):
+        for shape in shapes:
+            shape[:] = [_BATCH if dim == leading else dim for dim in shape]
+    return inputs
+
+
+def named_axes(inputs: Mapping[str, Any]) -> list[str]:
+    """Return the axes that inputs name, each once."""
+    return list(dict.fromkeys(dim for item in inputs.values() for dim in item["shape"] if isinstance(dim, str)))
+
+
+def _described(registry: Registry, model: str, root: Path) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    from benchfw.executors.describe import describe_model
+    from benchfw.scenario.resolved import described_input, undeclarable
+
+    if model.startswith("null:"):
+        return {}
+    io = describe_model(registry, model, root)
+    if io is None:
+        raise UsageError(f"{model} does not say what its inputs are", hint=_EXAMPLE)
+    try:
+        return {spec.name: described_input(spec).model_dump(exclude_none=True) for spec in io.inputs}
+    except ValidationError as error:
+        raise UsageError(f"{model}: {undeclarable(error)}") from error
+
+
+def _parse(text: str) -> tuple[str, dict[str, Any]]:
+    name, equals, rest = text.partition("=")
+    shape, _, dtype = rest.partition(":")
+    if not equals or not shape:
+        raise UsageError(f"--input {text}: is not NAME=DIMxDIM[:DTYPE]", hint=f"{_EXAMPLE}:float32")
+    dims = [int(dim) if dim.isdecimal() else dim for dim in shape.split("x")]
+    dtype = dtype or "float32"
+    bounds = {"low": 0.0, "high": 2.0} if dtype.startswith(("int", "uint")) else {}
+    return name, {"shape": dims, "dtype": dtype, **bounds}

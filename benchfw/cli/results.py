@@ -1,0 +1,194 @@
+"""`benchfw results`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchfw.cli import completers, options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+
+@click.group()
+def command() -> None:
+    """List, remove and export the runs in a folder of results."""
+
+
+@command.command()
+@options.results
+@options.json_output
+def ls(results: Path, as_json: bool) -> int:
+    """List all runs, newest first: state, cases, size."""
+    from benchfw.cli.runs import show_list
+
+    show_list(results, as_json=as_json)
+    return 0
+
+
+@command.command()
+@click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=completers.runs)
+@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Remove all runs but the newest N.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be removed, and remove nothing.")
+@options.results
+@options.json_output
+def rm(runs: tuple[str, ...], keep: int | None, dry_run: bool, results: Path, as_json: bool) -> int:
+    """Remove each RUN: a run's id, the beginning of one, or its folder. It asks nothing, and tells what it removed.
+
+    A run that is being written is not removed: where it was named nothing is, and --keep passes over it.
+    """
+    from benchfw.cli.console import print_json
+    from benchfw.cli.runs import find_run
+    from benchfw.cli.text import printable
+    from benchfw.errors import UsageError
+    from benchfw.store.removal import check_removable, remove_run, sweep
+
+    if bool(runs) == (keep is not None):
+        raise UsageError("give runs, or --keep N", hint="benchfw results ls lists runs")
+    if keep is None:
+        folders = list(dict.fromkeys(find_run(run, results) for run in runs))
+        for folder in folders:
+            check_removable(folder)
+    else:
+        folders = list(_all_but(keep, results))
+    removed = []
+    try:
+        for folder in folders:
+            if not dry_run:
+                remove_run(folder)
+            removed.append(str(folder))
+            if not as_json:
+                print(printable(f"{'would remove' if dry_run else 'removed'} {folder}"))
+    finally:
+        if as_json:
+            print_json({"removed": removed, "dry_run": dry_run})
+    if not dry_run:
+        sweep(results)
+    return 0
+
+
+@command.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=completers.runs_or_latest)
+@click.option(
+    "--table",
+    required=True,
+    metavar="TABLE",
+    shell_complete=completers.tables,
+    help="The table: cases, iterations or any other of docs/reference/results.md.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "md", "json", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="What to write.",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; else it goes to stdout.")
+@click.option("--columns", metavar="NAME,NAME", help="These columns only, in this order.")
+@options.results
+def export(
+    runs: tuple[str, ...], table: str, kind: str, output: Path | None, columns: str | None, results: Path
+) -> int:
+    """Write a table of each RUN as CSV, Markdown, JSON or Parquet.
+
+    RUN is a run's id, the beginning of one, its folder, `latest`, or `all`; the rows of several stand in one table.
+    """
+    from benchfw.cli.runs import find_run, read_table
+    from benchfw.store.export import FORMATS, select
+    from benchfw.store.reader import find_runs
+
+    folders = find_runs(results) if "all" in runs else list(dict.fromkeys(find_run(run, results) for run in runs))
+    rows = read_table(folders, table)
+    if columns is not None:
+        rows = select(rows, columns.split(","))
+    if kind == "parquet":
+        _write_parquet(rows, output)
+    elif output is None:
+        _print(FORMATS[kind](rows), as_json=kind == "json")
+    else:
+        _write(output, (text.encode("utf-8", "backslashreplace") for text in FORMATS[kind](rows)))
+    return 0
+
+
+def _all_but(keep: int, results: Path) -> Iterator[Path]:
+    """Yield all runs but the newest, and say which cannot be removed."""
+    from benchfw.cli.text import say
+    from benchfw.errors import ResultError
+    from benchfw.store.reader import find_runs
+    from benchfw.store.removal import check_removable
+
+    folders = find_runs(results)
+    for folder in folders[: len(folders) - keep] if keep < len(folders) else []:
+        try:
+            check_removable(folder)
+        except ResultError as error:
+            say(f"warning: {error}; it stays")
+        else:
+            yield folder
+
+
+def _print(parts: Iterator[str], *, as_json: bool) -> None:
+    """Print text; on a terminal without what would act on it."""
+    import codecs
+    import sys
+
+    from benchfw.cli.text import json_printable, printable
+
+    ascii_only = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    for part in parts:
+        if as_json:
+            part = json_printable(part, ascii_only=ascii_only)
+        elif sys.stdout.isatty():
+            part = "\n".join(map(printable, part.split("\n")))
+        sys.stdout.write(part)
+
+
+def _write_parquet(rows: pa.Table, output: Path | None) -> None:
+    import sys
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from benchfw.errors import UsageError
+
+    if output is None and sys.stdout.isatty():
+        raise UsageError("Parquet is nothing for a terminal", hint="-o FILE")
+    content = pa.BufferOutputStream()
+    pq.write_table(rows, content, compression="zstd")
+    data = content.getvalue().to_pybytes()
+    if output is None:
+        sys.stdout.buffer.write(data)
+    else:
+        _write(output, iter([data]))
+
+
+def _write(path: Path, parts: Iterator[bytes]) -> None:
+    """Write a file whole or not at all; what is no regular file, a pipe for one, is written to as it is."""
+    import contextlib
+    import os
+    import secrets
+
+    from benchfw.errors import ResultError
+
+    target = Path(os.path.realpath(path))
+    whole = target.is_file() or not target.exists()
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp") if whole else target
+    try:
+        try:
+            with draft.open("wb") as file:
+                file.writelines(parts)
+            if whole:
+                os.replace(draft, target)
+        except BaseException:
+            if whole:
+                with contextlib.suppress(OSError):
+                    draft.unlink()
+            raise
+    except OSError as error:
+        raise ResultError(f"{path} cannot be written: {error.strerror}", hint="-o FILE names another file") from error
