@@ -33,6 +33,7 @@ PROGRAMS = {
         "cp",
         "docker",
         "du",
+        "eval",
         "export",
         "git",
         "ls",
