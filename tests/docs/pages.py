@@ -25,33 +25,10 @@ PAGES = [
 ]
 SHELL = {"console", "sh", "bash", "shell"}
 LANGUAGES = {*SHELL, "toml", "json", "python", "text", ""}
-PROGRAMS = set(
-    [
-        "benchfw",
-        "cat",
-        "cd",
-        "cp",
-        "docker",
-        "du",
-        "eval",
-        "export",
-        "git",
-        "ls",
-        "make",
-        "mkdir",
-        "nohup",
-        "pip",
-        "pre-commit",
-        "pytest",
-        "python",
-        "python3",
-        "source",
-        "sudo",
-        "taskset",
-        "touch",
-        "uv",
-    ]
-)
+PROGRAMS = {
+    *("benchfw", "cat", "cd", "cp", "docker", "du", "eval", "export", "git", "ls", "make", "mkdir", "nohup", "pip"),
+    *("pre-commit", "pytest", "python", "python3", "source", "sudo", "taskset", "touch", "uv"),
+}
 """First words by which a line of a block that names no language is known as a command."""
 
 _PREFIX = re.compile(r"^((?:[A-Z_]+=\S+ +)*)(?:\./)?(?:\.venv/bin/)?(?=(\S+))")
