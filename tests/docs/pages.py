@@ -26,23 +26,8 @@ PAGES = [
 SHELL = {"console", "sh", "bash", "shell"}
 LANGUAGES = {*SHELL, "toml", "json", "python", "text", ""}
 PROGRAMS = {
-    *(
-        "benchfw",
-        "cat",
-        "cd",
-        "cp",
-        "docker",
-        "du",
-        "export",
-        "git",
-        "ls",
-        "make",
-        "mkdir",
-        "nohup",
-        "pip",
-        "pre-commit",
-    ),
-    *("pytest", "python", "python3", "source", "sudo", "taskset", "touch", "uv"),
+    *("benchfw", "cat", "cd", "cp", "docker", "du", "eval", "export", "git", "ls", "make", "mkdir", "nohup", "pip"),
+    *("pre-commit", "pytest", "python", "python3", "source", "sudo", "taskset", "touch", "uv"),
 }
 """First words by which a line of a block that names no language is known as a command."""
 

@@ -31,6 +31,7 @@ NOT_RUN = (
     (r"pip install .*", "changes the environment that the tests run in"),
     (r"source \.venv/bin/activate", "the tests are in that environment already"),
     (r"BENCHFW_\w+=\S+ pytest .*", "tests of their own"),
+    (r'eval "\$\(benchfw completion zsh\)"', "needs zsh"),
     (r"benchfw env (create|rm) .*|benchfw env check ort-.*", "would install packages from an index"),
 )
 """Commands that are not run, and why not."""

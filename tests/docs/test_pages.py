@@ -62,7 +62,8 @@ def folder(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     path = tmp_path_factory.mktemp("reader")
     shutil.copytree(ROOT / "scenarios", path / "scenarios")
     (path / "scenarios/measured.toml").write_text(MEASURED, encoding="utf-8")
-    (path / ".cache/benchfw/artifacts").mkdir(parents=True)
+    for home in (".cache/benchfw/artifacts", ".config/fish/completions"):
+        (path / home).mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCHFW_PLUGINS", "benchfw.testing.plugin")
         patch.setenv("HOME", str(path))
