@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from benchfw.scenario.draft import Choice
 
 
-_NULL = "null"
-"""The backend that computes nothing: its outputs are never those of a model."""
-
-
 @click.command()
 @click.argument("model", shell_complete=completers.models)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: NAME.toml, here]")
@@ -79,6 +75,7 @@ def _relative(target: str, root: Path) -> str:
 def _choices(registry: Registry, scheme: str, *, has_axes: bool) -> list[Choice]:
     """Return the backends that a route leads to: those for fp32 first, then those that need fewer conversions."""
     from benchfw.artifacts import find_route
+    from benchfw.artifacts.routes import ANY
     from benchfw.cli.backends import state_here
     from benchfw.errors import Unsupported
     from benchfw.scenario.draft import Choice
@@ -86,7 +83,7 @@ def _choices(registry: Registry, scheme: str, *, has_axes: bool) -> list[Choice]
     source = registry.model_source(scheme)
     found = []
     for info in registry.backends.values():
-        if info.name == _NULL:
+        if ANY in info.accepts:  # it never looks at the model: `null`, fakes
             continue
         specialize = has_axes and info.capabilities.specializes
         try:

@@ -57,7 +57,7 @@ def test_a_scenario_runs_as_it_is(cli: Cli, tmp_path: Path) -> None:
     out, err = cli("init", "onnx:models/net.onnx", "-o", "mine/first.toml", "-q")
     assert (out, err) == ("mine/first.toml\n", "")
     assert document_of("mine/first.toml")["model"]["ref"] == "onnx:../models/net.onnx"
-    only = ("--backend", "fake", "--set", "accuracy.reference=fake", "--sweep", "fixed")
+    only = ("--backend", "ort-cpu", "--set", "accuracy.reference=ort-cpu", "--sweep", "fixed")
     _, err = cli("run", "mine/first.toml", *only, "--set", "measure.budget=200ms", "-q")
     assert err == ""
     (run,) = benchfw.load("results").manifests
