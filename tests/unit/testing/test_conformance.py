@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from benchfw.testing import BackendCase
+from benchfw.testing.bench import Bench
+
 BACKEND = """
 import numpy as np
 
@@ -302,6 +305,7 @@ PYTHONS, RUN = "its_code_is_code_on_every_python_found", "a_whole_run"
 
 SINS = {
     "innocent": Sin(checks={}),
+    "fp16_alone": Sin(checks={}, registration={"capabilities": {"precisions": ("fp16",)}}),
     "no_summary": Sin(checks={REGISTRATION: "BackendInfo.summary says in one line"}, registration={"summary": ""}),
     "no_install": Sin(
         checks={REGISTRATION: "BackendInfo.install is the command"}, registration={"requires": ("numpy",)}
@@ -448,3 +452,10 @@ def test_without_the_framework_what_needs_it_is_skipped_and_the_rest_is_checked(
     assert {
         "no-such-framework>=2, which is not installed; pip install no-such-framework" in words for words in skipped
     } == {True}
+
+
+def test_a_backend_that_nobody_registers_is_told_with_the_plugins_that_are_broken(tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception) as caught:
+        Bench(BackendCase(backend="mine", plugin="no_such_module"), tmp_path)
+    assert str(caught.value).startswith("no plugin provides the backend 'mine'; ")
+    assert "no_such_module (no_such_module) is broken: ModuleNotFoundError" in str(caught.value)
