@@ -6,10 +6,13 @@ that `BENCHFW_BLOCK_PLUGINS` names is not even imported.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import difflib
 import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +54,8 @@ KINDS: dict[str, type[Info]] = {
 """What plugins register. The hook of each is `benchfw_register_<kind>s`, with underscores."""
 
 AnyInfo = TypeVar("AnyInfo", bound=Info)
+_RAISED = (Exception, SystemExit)
+"""What a plugin may raise without ending this process; a KeyboardInterrupt is the user's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +148,9 @@ class Registry:
         """
         for plugin in self.plugins:
             try:
-                edits = plugin.hook.benchfw_edit_plan(scenario=scenario, cases=cases)
-            except Exception as error:
+                with _printing_to_stderr():
+                    edits = plugin.hook.benchfw_edit_plan(scenario=copy.deepcopy(scenario), cases=cases)
+            except _RAISED as error:
                 raise PluginError(f"the plugin {plugin.name} raised in benchfw_edit_plan: {_words(error)}") from error
             for edit in edits:
                 if not isinstance(edit, PlanEdit):
@@ -157,9 +163,11 @@ class Registry:
         found: dict[str, Any] = {}
         for plugin in self.plugins:
             try:
-                for facts in plugin.hook.benchfw_add_metadata(scenario=scenario, root=root):
-                    found[plugin.name] = json.loads(json.dumps(dict(facts)))
-            except Exception as error:
+                with _printing_to_stderr():
+                    answers = plugin.hook.benchfw_add_metadata(scenario=copy.deepcopy(scenario), root=root)
+                for facts in answers:
+                    found[plugin.name] = json.loads(json.dumps(dict(facts), allow_nan=False))
+            except _RAISED as error:
                 found[plugin.name] = {"error": _words(error)}
         return found
 
@@ -171,8 +179,9 @@ class Registry:
             notify(event)
             for plugin in list(listening):
                 try:
-                    plugin.hook.benchfw_on_event(event=event)
-                except Exception as error:
+                    with _printing_to_stderr():
+                        plugin.hook.benchfw_on_event(event=event)
+                except _RAISED as error:
                     listening.remove(plugin)
                     text = f"the plugin {plugin.name} raised in benchfw_on_event and is told nothing more"
                     notify(Stage(f"warning: {text}: {_words(error)}"))
@@ -193,9 +202,9 @@ def discover(
         trace: Told what is imported and called, and how long that took.
     """
     here = Registry()
-    away = set(_listed(_BLOCKED) if blocked is None else blocked)
+    away = set(map(_normalized, _listed(_BLOCKED) if blocked is None else blocked))
     for name, owner, aliases, load in _found(_listed(_EXTRA) if extra is None else extra):
-        if away.isdisjoint((name, *aliases)):
+        if away.isdisjoint(map(_normalized, (name, *aliases))):
             _register(here, name, owner, load, trace)
         else:
             here.blocked.append(name)
@@ -240,9 +249,10 @@ def options_model(info: BackendInfo | StepInfo) -> Any:
 def _imported(path: str, what: str) -> Any:
     module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise PluginError(f"{what} cannot be imported: {error}") from error
+        with _printing_to_stderr():
+            return getattr(importlib.import_module(module), name)
+    except _RAISED as error:
+        raise PluginError(f"{what} cannot be imported: {_words(error)}") from error
 
 
 def _listed(variable: str) -> list[str]:
@@ -268,16 +278,17 @@ def _register(
     try:
         manager = pluggy.PluginManager(hooks.PROJECT)
         manager.add_hookspecs(hooks)
-        module = load()
-        manager.register(module, name)
-        manager.check_pending()
-        found = {kind: _infos(manager.hook, kind) for kind in KINDS}
+        with _printing_to_stderr():
+            module = load()
+            manager.register(module, name)
+            manager.check_pending()
+            found = {kind: _infos(manager.hook, kind) for kind in KINDS}
         for kind, infos in found.items():
             _check(registry, owner, kind, infos)
-    except (Exception, SystemExit) as error:  # whatever a plugin does, the others work
-        registry.broken.append(BrokenPlugin(f"{name} ({owner})", f"{type(error).__name__}: {error}"))
+    except _RAISED as error:  # whatever a plugin does, the others work
+        registry.broken.append(BrokenPlugin(f"{name} ({owner})", _words(error)))
         if trace:
-            trace(f"{name} ({owner}): broken, {type(error).__name__}: {error}")
+            trace(f"{name} ({owner}): broken, {_words(error)}")
         return
     for kind, infos in found.items():
         for info in infos:
@@ -346,5 +357,14 @@ def _lookup(kind: str, name: str, known: Mapping[str, AnyInfo]) -> AnyInfo:
     )
 
 
-def _words(error: Exception) -> str:
+def _printing_to_stderr() -> contextlib.AbstractContextManager[object]:
+    """What a plugin prints must not get among the data of a command."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def _normalized(name: str) -> str:
+    return name.replace("_", "-").lower()
+
+
+def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

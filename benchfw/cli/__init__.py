@@ -32,8 +32,9 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, printable(info.summary)) for name, info in registry().commands.items()])
+        if commands := registry().commands:
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, printable(info.summary)) for name, info in commands.items()])
 
 
 def _trace_plugins(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:

@@ -13,7 +13,7 @@ from benchfw import plugins
 from benchfw.cli.progress import progress
 from benchfw.cli.runs import find_run
 from benchfw.cli.text import say
-from benchfw.errors import BenchfwError, UnknownName, UsageError
+from benchfw.errors import BenchfwError, PluginError, UnknownName, UsageError
 from benchfw.executors.local import backend_options, step_options
 from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, from_document, load
@@ -90,16 +90,23 @@ def run(job: Job, *, executor: str = "local", verbosity: str | None = None) -> O
 
     Raises:
         UnknownName: No plugin provides the executor.
+        PluginError: It is none, or returns something else than an outcome.
         UsageError: The scenario has no sweep of the kinds that were asked for.
         BenchfwError: The run as a whole failed.
     """
     kinds = {str(sweep.get("kind")) for sweep in job.document["sweep"]}
     if job.sweeps and not set(job.sweeps) & kinds:
         raise UsageError(f"--sweep {', '.join(sorted(job.sweeps))}: the scenario has only {', '.join(sorted(kinds))}")
-    made: Executor = plugins.load_class(plugins.registry().executor(executor))()
+    kind = plugins.load_class(plugins.registry().executor(executor))
+    if not (isinstance(kind, type) and issubclass(kind, Executor)):
+        raise PluginError(f"the executor {executor!r} is {kind!r}, not a class derived from Executor")
+    made = kind()
     quiet = verbosity == "quiet"
     with stoppable(quiet=quiet) as stop, progress(verbosity) as notify, _resumable(notify) as show:
-        return made.run(job, stop=stop, notify=show)
+        outcome = made.run(job, stop=stop, notify=show)
+    if not isinstance(outcome, Outcome):
+        raise PluginError(f"the executor {executor!r} returned {type(outcome).__name__}, not an Outcome")
+    return outcome
 
 
 @contextlib.contextmanager

@@ -432,7 +432,7 @@ class Conductor:
         }
         rows.expel_misfits(tables)
         for row in tables["cases"]:
-            self._notify(CaseDone(row))
+            self._notify(CaseDone(dict(row)))  # who listens must not change what is stored
         return tables
 
     def _release(self, index: int, members: Mapping[str, Member]) -> None:

@@ -35,9 +35,8 @@ def edited(plan: Plan, edits: Iterable[tuple[str, PlanEdit]]) -> Plan:
         PluginError: An edit names what is not in the plan.
     """
     for plugin, edit in edits:
-        known = {case.case_id for case in plan.cases} | {cohort.cohort_id for cohort in plan.cohorts}
-        if unknown := [name for name in (*edit.skip, *edit.first) if name not in known]:
-            raise PluginError(f"the plugin {plugin} edits {unknown[0]!r}, which is not in the plan")
+        _check("skips the case", plugin, edit.skip, {case.case_id for case in plan.cases})
+        _check("moves the cohort", plugin, edit.first, {cohort.cohort_id for cohort in plan.cohorts})
         places = {cohort_id: place for place, cohort_id in enumerate(edit.first)}
         cohorts = sorted(plan.cohorts, key=lambda cohort: places.get(cohort.cohort_id, len(places)))
         plan = Plan(
@@ -47,6 +46,14 @@ def edited(plan: Plan, edits: Iterable[tuple[str, PlanEdit]]) -> Plan:
             )
         )
     return plan
+
+
+def _check(does: str, plugin: str, names: Iterable[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise PluginError(
+                f"the plugin {plugin} {does} {name!r}, which is not in the plan", hint=f"BENCHFW_BLOCK_PLUGINS={plugin}"
+            )
 
 
 def _skipped(case: Case, plugin: str, edit: PlanEdit) -> Case:

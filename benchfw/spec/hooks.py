@@ -14,8 +14,10 @@ no framework; classes are named by strings. A raise, a name that another plugin 
 was written for a newer contract makes the whole plugin broken: nothing of it is used, `benchfw backends` lists it with
 the reason, and everything else works.
 
-**During a run**, the others: called between blocks, so that they disturb no measurement, but the run waits for them.
-What a raise means stands with each.
+**During a run**, the others: called where the run takes place, which may be another machine (see `Executor`), and
+between blocks, so that they disturb no measurement; but the run waits for them. What a raise means stands with each.
+
+What a plugin prints goes to stderr. `sys.exit` counts as a raise; a KeyboardInterrupt is the user's and ends the run.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ def benchfw_register_commands() -> list[CommandInfo]:  # type: ignore[empty-body
 
 @hookspec
 def benchfw_edit_plan(scenario: Mapping[str, Any], cases: Sequence[PlannedCase]) -> PlanEdit | None:
-    """Skip cases or move cohorts to the front. Called once, when the plan is made, also by `benchfw plan`.
+    """Skip cases or move cohorts to the front. Called when the plan is made, also by `benchfw plan` and `--resume`.
 
     A raise, or an edit that names what is not in the plan, ends the command with an error: measuring something else
     than what was meant is worse than measuring nothing.
@@ -91,7 +93,7 @@ def benchfw_edit_plan(scenario: Mapping[str, Any], cases: Sequence[PlannedCase])
 
 @hookspec
 def benchfw_add_metadata(scenario: Mapping[str, Any], root: Path) -> Mapping[str, Any]:  # type: ignore[empty-body]
-    """Return facts about this run for its manifest, JSON values only. Called once, when a run begins.
+    """Return facts about this run for its manifest, JSON values only. Called once, when a run begins, not when resumed.
 
     They stand under `metadata` and the plugin's name. A raise, or something that JSON cannot hold, is written there in
     their place, and the run goes on.

@@ -44,3 +44,9 @@ class PlanEdit:
 
     skip: Mapping[str, str] = field(default_factory=dict)
     first: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.skip, Mapping):
+            raise TypeError("PlanEdit.skip is a mapping from case_id to reason")
+        if not isinstance(self.first, tuple):
+            raise TypeError("PlanEdit.first is a tuple of cohort_id")

@@ -63,10 +63,10 @@ class Host:
             MissingDependency: The interpreter lacks what the backend requires.
         """
         if not self._workers or not self._workers[-1].alive:
-            worker = self._start(distributions(self.info.requires))
-            self._workers.append(worker)
-            check_requirements(self.info.name, self.info.requires, worker.hello["packages"], self.info.install)
-        return self._workers[-1]
+            self._workers.append(self._start(distributions(self.info.requires)))
+        worker = self._workers[-1]
+        check_requirements(self.info.name, self.info.requires, worker.hello["packages"], self.info.install)
+        return worker
 
     def resolve(self, reference: str, root: Path) -> ResolvedModel:
         """Resolve a model reference."""
@@ -134,6 +134,7 @@ class Instance:
         self.worker = worker
         self._name = name
         self._folder = folder
+        self._files: dict[str, Path] = {}
 
     def load(self, artifact: Artifact, profile: Profile) -> IoSpec:
         """Prepare and load."""
@@ -141,16 +142,18 @@ class Instance:
         return IoSpec.from_json(self._ask("load").values["io"])
 
     def bind(self, arrays: Arrays, slot: int = 0) -> None:
-        """Bind arrays to a slot; their files are overwritten afterwards, as a backend has to have copied them."""
-        files = {}
+        """Bind arrays to a slot."""
+        self._files = {}
         for place, (name, array) in enumerate(arrays.items()):
-            files[name] = self._folder / f"input{place}.npy"
-            np.save(files[name], array)
-        self._ask("bind", slot=slot, files={name: str(file) for name, file in files.items()})
-        for name, file in files.items():
-            with file.open("r+b") as stream:
-                stream.seek(-arrays[name].nbytes, 2)
-                stream.write(b"\x7f" * arrays[name].nbytes)
+            file = self._files[name] = self._folder / f"input{place}.npy"
+            file.unlink(missing_ok=True)  # the old one may still be mapped
+            np.save(file, array)
+        self._ask("bind", slot=slot, files={name: str(file) for name, file in self._files.items()})
+
+    def spoil(self) -> None:
+        """Overwrite the arrays that were bound last, where the worker has mapped them."""
+        for file in self._files.values():
+            np.load(file, mmap_mode="r+")[...] = 0
 
     def launch(self, slot: int = 0, n: int = 1) -> NDArray[np.int64]:
         """Launch as a block, and return the latencies in ns: int64 [n]."""

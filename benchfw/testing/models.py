@@ -13,18 +13,20 @@ from onnx.reference import ReferenceEvaluator
 
 from benchfw.spec.tensors import TensorSpec
 
-FEATURES, HIDDEN, CLASSES = 256, 64, 96
+FEATURES, HIDDEN, CLASSES = 1024, 64, 96
 PERCEPTRON_INPUTS = (TensorSpec(name="x", dtype="float32", shape=("batch", FEATURES)),)
 
 
 def write_perceptron(path: Path) -> Path:
-    """Write `y = relu(x @ w1 + b1) @ w2` as ONNX: x float32 [batch, 256], y float32 [batch, 96]; seeded weights.
+    """Write `y = relu(x @ w1 + b1) @ w2` as ONNX: x float32 [batch, 1024], y float32 [batch, 96]; seeded
+    weights.
 
-    An output of a few rows is larger than what a Python object takes, so that allocating one shows.
+    An output of a few rows is larger than what a Python object takes, so that allocating one shows; a few hundred
+    inputs are larger than what the memory of a process varies by, so that keeping them shows.
     """
     random = np.random.default_rng(0)
     weights = {
-        "w1": random.standard_normal((FEATURES, HIDDEN)) / 16,
+        "w1": random.standard_normal((FEATURES, HIDDEN)) / 32,
         "b1": random.standard_normal(HIDDEN),
         "w2": random.standard_normal((HIDDEN, CLASSES)) / 8,
     }

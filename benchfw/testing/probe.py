@@ -25,14 +25,14 @@ class ProbedBackend(Backend):
     """Does what the backend does whose class and options are its own options, and says more of it.
 
     `facts` has `probe` beside the backend's own: the options that reached it, where its code allocated in `launch`, and
-    whether it explains what means nothing. `close` closes twice.
+    how it explains what means nothing. `close` closes twice.
     """
 
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         super().__init__(options, context)
         module, _, name = options["factory"].partition(":")
         package = importlib.import_module(module.partition(".")[0])
-        self._code = str(Path(str(package.__file__)).parent)
+        self._code = f"{Path(str(package.__file__)).parent}/" if hasattr(package, "__path__") else str(package.__file__)
         self._inner: Backend = getattr(importlib.import_module(module), name)(options["options"], context)
         self._bound: Bound | None = None
 
@@ -55,8 +55,8 @@ class ProbedBackend(Backend):
 
     def facts(self) -> Mapping[str, Any]:
         probe: dict[str, Any] = {
-            "options": dict(self._inner.options),
-            "explains_anything": self._inner.explain(RuntimeError("nothing in particular")) is not None,
+            "options": getattr(self._inner, "options", None),
+            "explains_nothing_as": self._explains_nothing_as(),
         }
         if self._bound is not None:
             probe["allocations"] = allocations(self._bound.launch, self._code)
@@ -65,16 +65,23 @@ class ProbedBackend(Backend):
     def explain(self, error: Exception) -> Any:
         return self._inner.explain(error)
 
+    def _explains_nothing_as(self) -> str | None:
+        try:
+            meaning = self._inner.explain(RuntimeError("nothing in particular"))
+        except Exception as error:
+            return f"raised {error!r}"
+        return None if meaning is None else f"returned {meaning!r}"
+
     def close(self) -> None:
         self._inner.close()
         self._inner.close()
 
 
 def allocations(launch: Callable[[], object], code: str) -> dict[str, int]:
-    """Return the lines of files below the folder `code` that allocate when `launch` is called, with bytes.
+    """Return the lines that allocate when `launch` is called, of files whose paths begin with `code`, with bytes.
 
     What is freed at once counts too: it is the peak of a line that is looked at. What other files do in a call from
-    such a line does not count: that is the framework's.
+    such a line does not count: that is the framework's. What the line does after such a call can be missed.
     """
     launch()
     watch = _Watch(code)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from benchfw.builtin.git import checkout
 from benchfw.errors import PluginError, UnknownName
-from benchfw.plugins import Registry, discover, options_model
+from benchfw.plugins import Registry, discover, load_class, options_model
 from benchfw.spec.artifact import ModelSourceInfo, StepInfo
 from benchfw.spec.backend import BackendInfo
+from benchfw.spec.events import Event, Stage
 from benchfw.spec.hooks import hookimpl
 from benchfw.spec.info import SPEC_VERSION
+from benchfw.spec.plan import PlanEdit
 from benchfw.testing.options import FakeOptions
 
 Make = Callable[..., str]
@@ -157,3 +163,175 @@ def test_options_models() -> None:
     for missing in ("no_such_module:X", "benchfw.testing.options:NoSuch"):
         with pytest.raises(PluginError, match="'a' cannot be imported"):
             options_model(_backend("a", options=missing))
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), RuntimeError("no licence")])
+def test_a_class_whose_module_does_not_import_is_the_fault_of_its_plugin(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "no_import.py").write_text(f"raise {error!r}")
+    with pytest.raises(PluginError, match=f"'a' cannot be imported: {type(error).__name__}: {error}"):
+        load_class(BackendInfo(name="a", factory="no_import:Class", accepts=("*",)))
+
+
+# --- blocking -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["torch", "benchfw_torch.plugin", "benchfw-torch", "benchfw_torch", "Benchfw-Torch"])
+def test_a_plugin_is_blocked_by_its_name_its_module_or_its_distribution(
+    word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCHFW_BLOCK_PLUGINS", f" , {word}")
+    monkeypatch.delitem(sys.modules, "benchfw_torch.plugin", raising=False)
+    assert "torch" in {point.name for point in metadata.entry_points(group="benchfw")}
+    registry = discover(extra=[])
+    assert registry.blocked == ["torch"]
+    assert "torch-eager" not in registry.backends
+    assert "benchfw_torch.plugin" not in sys.modules, "it is not even imported"
+    assert "null" in registry.backends
+
+
+def test_own_plugins_and_those_of_the_environment_are_blocked_alike(make: Make) -> None:
+    name = make("made_up", benchfw_register_backends=lambda: [_backend("mine")])
+    registry = discover(extra=[name], blocked=["builtin", "benchfw.cli.plugin", name])
+    assert registry.blocked == ["builtin", "commands", name]
+    assert registry.commands == {}
+    assert not {"mine", "null"} & set(registry.backends)
+    assert list(registry.executors) == ["local"]
+
+
+# --- hooks during a run ---------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_plugins_change_no_plan_and_add_facts_of_git_only(tmp_path: Path) -> None:
+    registry = discover(extra=[])
+    assert list(registry.plan_edits({}, ())) == []
+    assert registry.metadata({}, tmp_path) == {}
+
+
+def test_a_plugin_sees_a_copy_of_the_scenario(make: Make) -> None:
+    def spoil(scenario: Any) -> Any:
+        scenario["model"]["ref"] = "other:model"
+
+    registry = discover(extra=[make("spoiler", benchfw_edit_plan=spoil, benchfw_add_metadata=spoil)])
+    scenario = {"model": {"ref": "null:model"}}
+    assert list(registry.plan_edits(scenario, ())) == []
+    registry.metadata(scenario, Path())
+    assert scenario == {"model": {"ref": "null:model"}}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda: 5,
+        lambda: PlanEdit(skip=["a"]),  # type: ignore[arg-type]
+        lambda: PlanEdit(first="batch2"),  # type: ignore[arg-type]
+        lambda: sys.exit(1),
+    ],
+)
+def test_an_edit_that_makes_no_sense_ends_the_command(make: Make, edit: Callable[[], Any]) -> None:
+    registry = discover(extra=[make("wrong", benchfw_edit_plan=lambda: edit())])
+    with pytest.raises(PluginError, match=r"the plugin wrong .* benchfw_edit_plan"):
+        list(registry.plan_edits({}, ()))
+
+
+def test_who_raises_at_an_event_is_told_nothing_more_and_the_others_are(make: Make) -> None:
+    heard: list[str] = []
+    calls: list[Event] = []
+
+    def fail(event: Event) -> None:
+        calls.append(event)
+        raise ValueError("no network")
+
+    names = [
+        make("failing", benchfw_on_event=fail),
+        make("hearing", benchfw_on_event=lambda event: heard.append(event.text)),
+    ]
+    told: list[Event] = []
+    tell = discover(extra=names).teller(told.append)
+    for text in ("one", "two"):
+        tell(Stage(text))
+    assert (len(calls), heard) == (1, ["one", "two"])
+    assert [event.text for event in told if isinstance(event, Stage)] == [
+        "one",
+        "warning: the plugin failing raised in benchfw_on_event and is told nothing more: ValueError: no network",
+        "two",
+    ]
+
+
+@pytest.mark.parametrize("hook", ["benchfw_on_event", "benchfw_add_metadata", "benchfw_edit_plan"])
+def test_a_keyboard_interrupt_is_the_users(make: Make, hook: str) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    registry = discover(extra=[make("interrupting", **{hook: interrupt})])
+    calls: Mapping[str, Callable[[], object]] = {
+        "benchfw_on_event": lambda: registry.teller(lambda event: None)(Stage("one")),
+        "benchfw_add_metadata": lambda: registry.metadata({}, Path()),
+        "benchfw_edit_plan": lambda: list(registry.plan_edits({}, ())),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        calls[hook]()
+
+
+def test_what_a_plugin_prints_goes_to_stderr(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    def talk() -> None:
+        print("I am a plugin")
+
+    hooks = ("register_backends", "on_event", "add_metadata", "edit_plan")
+    registry = discover(extra=[make("talking", **{f"benchfw_{hook}": talk for hook in hooks})])
+    registry.teller(lambda event: None)(Stage("one"))
+    registry.metadata({}, Path())
+    list(registry.plan_edits({}, ()))
+    assert capsys.readouterr() == ("", "I am a plugin\n" * 4)
+
+
+def test_a_trace_says_what_is_found_and_what_hooks_return(make: Make) -> None:
+    def fail() -> None:
+        raise ValueError("no network")
+
+    lines: list[str] = []
+    name = make("traced", benchfw_edit_plan=lambda: PlanEdit(), benchfw_on_event=fail)
+    registry = discover(extra=[name], blocked=["torch"], trace=lines.append)
+    list(registry.plan_edits({}, ()))
+    registry.teller(lambda event: None)(Stage("one"))
+    starts = [line.rpartition(", ")[0] for line in lines]
+    assert "builtin (benchfw): 1 backend, 2 model sources, 1 step, 1 sampler" in starts
+    assert f"torch (benchfw-torch {metadata.version('benchfw-torch')}): blocked" in lines
+    assert starts[-3:] == [
+        "traced (traced): no registrations",
+        "traced: benchfw_edit_plan returned [PlanEdit(skip={}, first=())]",
+        "traced: benchfw_on_event raised ValueError('no network')",
+    ]
+
+
+# --- git ------------------------------------------------------------------------------------------------------------
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org", "-c", "init.defaultBranch=trunk")
+    run = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+def test_the_commit_of_a_checkout_and_whether_it_is_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = tmp_path / "below"
+    below.mkdir()
+    assert checkout(below) is None, "no checkout"
+    _git(tmp_path, "init", "--quiet")
+    assert checkout(below) is None, "no commit yet"
+    (tmp_path / "s.toml").write_text("one")
+    _git(tmp_path, "add", ".")
+    _git(tmp_path, "commit", "--quiet", "--no-gpg-sign", "-m", "one")
+    clean = {"commit": _git(tmp_path, "rev-parse", "HEAD"), "branch": "trunk", "dirty": False}
+    assert checkout(below) == clean
+    (tmp_path / "results").write_text("nobody tracks it")
+    assert checkout(below) == clean
+    (tmp_path / "s.toml").write_text("two")
+    assert checkout(below) == {**clean, "dirty": True}
+    assert discover(extra=[]).metadata({}, below) == {"builtin": {"git": {**clean, "dirty": True}}}
+    _git(tmp_path, "checkout", "--quiet", "--detach")
+    assert checkout(below) == {**clean, "branch": None, "dirty": True}
+    monkeypatch.setenv("PATH", str(below))
+    assert checkout(below) is None, "no git on PATH"
