@@ -228,6 +228,11 @@ def registry(trace: Callable[[str], None] | None = None) -> Registry:
     return _here[key]
 
 
+def forget() -> None:
+    """Let `registry` look for plugins anew."""
+    _here.clear()
+
+
 def load_class(info: Info) -> Any:
     """Import what `info.factory` names, in this process.
 

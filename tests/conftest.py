@@ -20,8 +20,8 @@ OTHERS = ("BENCHFW_ENVIRONMENTS", "BENCHFW_LOCKS", "TMPDIR")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One cache for the whole session, so that exports and compilations are made once."""
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders of the session's own; one cache for all tests, so that exports and compilations are made once."""
     path = tmp_path_factory.mktemp("cache")
     folders = {"BENCHFW_CACHE": path, **{key: tmp_path_factory.mktemp(key) for key in OTHERS}}
     with pytest.MonkeyPatch.context() as patch:
@@ -32,13 +32,19 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def cache(surroundings: Path) -> Path:
+    """The cache of the session."""
+    return surroundings
+
+
+@pytest.fixture(scope="session")
 def registry() -> Registry:
     """Every installed plugin, and the fake backends."""
     return discover(extra=[FAKES])
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(request: pytest.FixtureRequest, cache: Path) -> Iterator[None]:
+def nothing_is_left(request: pytest.FixtureRequest, surroundings: Path) -> Iterator[None]:
     """A test leaves no process, no open pipe or file (so no lock either), and no temporary file of a run.
 
     Workers of the kit for backends live as long as its class: what they leave is seen once the module is over.
@@ -46,13 +52,13 @@ def nothing_is_left(request: pytest.FixtureRequest, cache: Path) -> Iterator[Non
     if "bench" in request.fixturenames:
         yield
         return
-    with _leaving_nothing(cache):
+    with _leaving_nothing(surroundings):
         yield
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_is_left_by_a_module(cache: Path) -> Iterator[None]:
-    with _leaving_nothing(cache):
+def nothing_is_left_by_a_module(surroundings: Path) -> Iterator[None]:
+    with _leaving_nothing(surroundings):
         yield
 
 

@@ -10,7 +10,7 @@ import click
 import benchfw
 from benchfw.cli.text import discard, open_streams, printable, say
 from benchfw.errors import BenchfwError, PluginError
-from benchfw.plugins import load_class, registry
+from benchfw.plugins import forget, load_class, registry
 
 _PIPE_CLOSED = 141
 """Whoever read our output stopped: what a shell says of a program that SIGPIPE ended."""
@@ -40,6 +40,7 @@ class _Commands(click.Group):
 def _trace_plugins(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
     if wanted:  # before the command is looked up, which is what discovers plugins
         registry(trace=lambda text: say(f"plugins: {text}"))
+        ctx.call_on_close(forget)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
