@@ -24,7 +24,8 @@ def test_a_generated_plugin_and_the_finished_tutorial_work_in_a_fresh_environmen
         REPOSITORY / "docs/plugins/tract", tract, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__")
     )
     shutil.copytree(REPOSITORY / "scenarios", tmp_path / "scenarios")
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_CONS", "BENCHFW_PLUGINS"))}
+    others = ("PYTHON", "PIP_CONSTRAINT", "BENCHFW_PLUGINS")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(others)}
 
     def run(*command: str, cwd: Path = tmp_path) -> str:
         done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=500)
