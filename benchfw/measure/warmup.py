@@ -71,14 +71,18 @@ def _settle(member: Member, limit_s: float) -> None:
             member.settled = True
             break
         if time.monotonic() >= deadline:
-            member.warn(
-                "G2",
-                spread,
-                SPREAD,
-                f"the machine did not settle within {limit_s:.1f} s: the canary still varied by "
-                f"{spread:.1%}; close what else runs on it",
-            )
+            _warn_unsettled(member, looks, spread, limit_s)
             break
     member.rewind()
     if member.case.sequence is None:
         member.expect(0, float(np.median(block.latencies)))
+
+
+def _warn_unsettled(member: Member, looks: list[int], spread: float, limit_s: float) -> None:
+    """Say why the machine was not seen to settle: it varied, or there was no time for enough looks."""
+    if spread > SPREAD:
+        what = f"the machine did not settle within {limit_s:.1f} s: the canary still varied by {spread:.1%}"
+        member.warn("G2", spread, SPREAD, f"{what}; close what else runs on it")
+    else:
+        what = f"{len(looks)} of {LOOKS} looks within {limit_s:.1f} s do not show whether the machine has settled"
+        member.warn("G2", len(looks), LOOKS, f"{what}; allow more time")

@@ -227,3 +227,14 @@ def test_a_run_without_a_log_goes_on_and_says_so(project: Any, monkeypatch: pyte
     assert [row["status"] for row in outcome.rows] == ["OK", "OK"]
     (notice,) = (event for event in events if isinstance(event, Notice))
     assert notice.text.endswith("nowhere/benchfw.log cannot be written (No such file or directory)")
+
+
+def test_a_machine_that_could_not_be_watched_is_not_called_restless(project: Any) -> None:
+    """No warning has a value on the good side of its threshold."""
+    _, results = project.run(SCENARIO, "measure.budget=0.2s")
+    restless = results.warnings[results.warnings.code == "G2"]
+    assert len(restless)
+    varied = restless.threshold < 1
+    assert (restless.value[varied] > restless.threshold[varied]).all()
+    assert (restless.value[~varied] < restless.threshold[~varied]).all()
+    assert restless.message[~varied].str.contains("of 5 looks").all()
