@@ -26,7 +26,7 @@ import pytest
 import benchfw
 from benchfw.processes import MARK
 
-KILLS = int(os.environ.get("BENCHFW_STORM", "20"))
+KILLS = int(os.environ.get("BENCHFW_STORM", "8"))
 LANES = 2
 
 FAKE = """
