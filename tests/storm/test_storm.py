@@ -1,6 +1,6 @@
 """Runs that are killed with SIGKILL at random instants, resumed, and compared with a run that nobody disturbed.
 
-`BENCHFW_STORM` is the number of kills of the fake backends (default 20), a tenth of it that of a real one.
+`BENCHFW_STORM` is the number of kills of the fake backends (default 8), a tenth of it that of a real one.
 """
 
 from __future__ import annotations
