@@ -37,10 +37,12 @@ def create(name: str, python: str | None, requirements: tuple[str, ...], only_pi
     As in: benchfw env create ort-old --python 3.10 --with onnxruntime==1.20.1
     """
     from benchfw.cli.console import print_json
+    from benchfw.cli.signals import interruptible
     from benchfw.cli.text import say
     from benchfw.environments.create import create as make
 
-    made = make(name, python=python, requirements=requirements, use_uv=not only_pip, notify=say)
+    with interruptible():
+        made = make(name, python=python, requirements=requirements, use_uv=not only_pip, notify=say)
     if as_json:
         print_json(_described(name))
         return 0
