@@ -78,6 +78,7 @@ def create(
             )
             made.write()
         except BaseException:
+            kill_marked(str(folder))  # what has left the group of its tool, or was just being started
             shutil.rmtree(folder, ignore_errors=True)
             raise
     return made
@@ -163,7 +164,6 @@ def _run(command: list[str], mark: str, notify: Notify) -> None:
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            kill_marked(mark)
             raise
     if process.returncode:
         words = "\n".join([f"{shlex.join(command)} failed with {process.returncode}:", *last])
