@@ -27,8 +27,9 @@ _INDENT = 6
 
 @click.command()
 @options.out
+@click.option("--scenario", type=click.Path(path_type=Path), help="Look at the environments of this scenario file too.")
 @options.json_output
-def command(out: Path, as_json: bool) -> int:
+def command(out: Path, scenario: Path | None, as_json: bool) -> int:
     """Look at this machine before it is measured on.
 
     Each finding is OK, WARN or FAIL, and names what to do about it. Exit code 3 if anything is FAIL, else 0.
@@ -40,7 +41,7 @@ def command(out: Path, as_json: bool) -> int:
 
     console = make_console()
     found: list[Finding] = []
-    findings = _kept(examine(_checks(out, console)), found)
+    findings = _kept(examine(_checks(out, scenario, console)), found)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -89,12 +90,18 @@ def _kept(findings: Iterator[Finding], found: list[Finding]) -> Iterator[Finding
         yield finding
 
 
-def _checks(out: Path, console: Console) -> list[Check]:
-    """Return all checks, with the facts of this process and its machine; the slow ones come last."""
+def _checks(out: Path, scenario: Path | None, console: Console) -> list[Check]:
+    """Return all checks, with the facts of this process and its machine; the slow ones come last.
+
+    Raises:
+        ScenarioError: The scenario has faults.
+    """
+    import functools
     import os
 
     from benchfw.doctor import gpu, machine, software, storage
     from benchfw.environments import pythons
+    from benchfw.executors.devices import Devices, cpus
     from benchfw.plugins import registry
 
     affinity = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
@@ -103,33 +110,41 @@ def _checks(out: Path, console: Console) -> list[Check]:
         colour=console.color_system,
         encoding=sys.stdout.encoding or "unknown",
     )
-    plugins = registry()
+    plugins, measuring = registry(), Devices(cpus()).others()
+    looks = {each.name: functools.partial(_checked, plugins, each) for each in _environments(scenario)}
     return [
-        *machine.checks(Path("/"), affinity),
+        *machine.checks(Path("/"), affinity, measuring),
         *gpu.checks(),
         *storage.checks(_folders(out)),
         storage.terminal_check(terminal),
         *software.python_checks(software.Interpreter.this(), pythons),
         software.plugin_check(plugins),
-        software.environments_check(plugins, lambda: _checked(plugins, _environments())),
+        *software.environment_checks(plugins, looks, measuring=measuring),
     ]
 
 
-def _environments() -> list[Environment]:
-    """Return the environments that are looked at: benchfw's own interpreter, and what benchfw has made or begun."""
-    from benchfw.environments import Environment, managed
+def _environments(scenario: Path | None) -> list[Environment]:
+    """Return the environments that are looked at: benchfw's own interpreter, what it has made or begun, a scenario's.
 
-    made = [Environment(name=name, python=str(managed.python_of(name))) for name in managed.names()]
-    return [Environment(), *made]
+    A table of the scenario says more of an environment than its name, so it goes before what benchfw has made.
+    """
+    from benchfw.cli.session import load_scenario
+    from benchfw.environments import Environment, from_scenario, managed
+
+    found = {name: Environment(name=name, python=str(managed.python_of(name))) for name in managed.names()}
+    if scenario is not None:
+        loaded = load_scenario(scenario, (), ())[1]
+        entries = loaded.scenario.environments.items()
+        found.update({name: from_scenario(name, entry, loaded.root) for name, entry in entries})
+    return [Environment(), *found.values()]
 
 
-def _checked(registry: Registry, environments: Iterable[Environment]) -> Iterator[CheckedEnvironment]:
+def _checked(registry: Registry, environment: Environment) -> CheckedEnvironment:
     from benchfw.environments.check import check
     from benchfw.executors.scratch import scratch
 
     with scratch(Path.cwd()) as folder:
-        for environment in environments:
-            yield check(environment, registry.backends.values(), folder)
+        return check(environment, registry.backends.values(), folder)
 
 
 def _folders(out: Path) -> list[Folder]:

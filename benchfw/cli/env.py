@@ -37,10 +37,12 @@ def create(name: str, python: str | None, requirements: tuple[str, ...], only_pi
     As in: benchfw env create ort-old --python 3.10 --with onnxruntime==1.20.1
     """
     from benchfw.cli.console import print_json
+    from benchfw.cli.signals import interruptible
     from benchfw.cli.text import say
     from benchfw.environments.create import create as make
 
-    made = make(name, python=python, requirements=requirements, use_uv=not only_pip, notify=say)
+    with interruptible():
+        made = make(name, python=python, requirements=requirements, use_uv=not only_pip, notify=say)
     if as_json:
         print_json(_described(name))
         return 0
@@ -77,20 +79,24 @@ def ls(as_json: bool) -> int:
 def check(name: str, scenario: Path | None, as_json: bool) -> int:
     """Say what loads in the environment NAME, by starting workers there.
 
-    `default` is benchfw's own interpreter. Exits with 3 if no worker starts.
+    `default` is benchfw's own interpreter. Exits with 3 if no worker starts, or if it lacks `packages` of its table.
     """
     from benchfw.cli.console import print_json
+    from benchfw.cli.text import say
     from benchfw.environments.check import check as look
+    from benchfw.executors.devices import Devices, cpus
     from benchfw.executors.scratch import scratch
 
     registry, environment = _chosen(name, scenario)
+    if measuring := Devices(cpus()).others():
+        say(f"warning: {measuring} is measuring on these CPUs, and this disturbs it")
     with scratch(Path.cwd()) as folder:
         found = look(environment, registry.backends.values(), folder)
     if as_json:
         print_json(found.to_json())
     else:
         _show_check(found)
-    return 0 if found.works else 3
+    return 3 if found.reason else 0
 
 
 @command.command()
@@ -108,11 +114,10 @@ def rm(name: str) -> int:
 def _described(name: str) -> dict[str, Any]:
     from benchfw.environments import managed
 
-    made, python = managed.find(name), managed.python_of(name)
-    state = "unfinished" if made is None else "ready" if python.exists() else "without its interpreter"
+    made, python, state = managed.find(name), managed.python_of(name), managed.state_of(name)
     return {
         "name": name,
-        "state": state,
+        "state": "without its interpreter" if state == "ready" and not python.exists() else state,
         "python": str(python),
         "version": made and made.python,
         "requirements": list(made.requirements) if made else [],
@@ -126,21 +131,24 @@ def _chosen(name: str, scenario: Path | None) -> tuple[Registry, Environment]:
 
     Raises:
         UnknownName: There is none of this name.
+        ScenarioError: The scenario has faults, whatever is looked for in it.
     """
     from benchfw.cli.session import load_scenario
     from benchfw.environments import DEFAULT, Environment, from_scenario, managed
     from benchfw.errors import UnknownName
     from benchfw.plugins import discover
 
-    if name == DEFAULT:
-        return discover(), Environment()
     if scenario is not None:
         registry, loaded = load_scenario(scenario, (), ())
         entries = loaded.scenario.environments
+        if name == DEFAULT:
+            return registry, Environment()
         if name in entries:
             return registry, from_scenario(name, entries[name], loaded.root)
         place, known = str(scenario), [DEFAULT, *entries]
     else:
+        if name == DEFAULT:
+            return discover(), Environment()
         if managed.is_name(name) and managed.is_ours(name):
             return discover(), Environment(name=name, python=str(managed.python_of(name)))
         place, known = str(managed.root()), [DEFAULT, *managed.names()]
@@ -148,15 +156,11 @@ def _chosen(name: str, scenario: Path | None) -> tuple[Registry, Environment]:
 
 
 def _show_listing(listing: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    from benchfw.cli.console import literal, make_console, print_table
+    from benchfw.cli.console import literal, make_console, print_table, simple_table
 
     console = make_console()
     if listing["environments"]:
-        table = Table(show_edge=False, pad_edge=False, box=None)
-        for name in ("environment", "state", "Python", "asked for", "made by"):
-            table.add_column(name, header_style="underline")
+        table = simple_table("environment", "state", "Python", "asked for", "made by")
         for item in listing["environments"]:
             asked = ", ".join(item["requirements"])
             cells = (item["name"], item["state"], item["version"] or "", asked, item["tool"] or "")
@@ -166,18 +170,14 @@ def _show_listing(listing: dict[str, Any]) -> None:
         console.print(literal("no environment has been made; benchfw env create --help"), soft_wrap=True)
     console.print(literal(f"in {listing['folder']}"), soft_wrap=True)
     console.print()
-    table = Table(show_edge=False, pad_edge=False, box=None)
-    for name in ("Python", "path"):
-        table.add_column(name, header_style="underline")
+    table = simple_table("Python", "path")
     for item in listing["pythons"]:
         table.add_row(literal(item["version"]), literal(item["path"]))
     print_table(console, table)
 
 
 def _show_check(found: CheckedEnvironment) -> None:
-    from rich.table import Table
-
-    from benchfw.cli.console import literal, make_console, print_table
+    from benchfw.cli.console import literal, make_console, print_table, simple_table
     from benchfw.cli.text import say
 
     console = make_console()
@@ -186,14 +186,12 @@ def _show_check(found: CheckedEnvironment) -> None:
         packages = ", ".join(f"{name} {version}" for name, version in found.packages.items() if version)
         console.print(literal(f"packages: {packages}"), soft_wrap=True)
         console.print()
-        table = Table(show_edge=False, pad_edge=False, box=None)
-        for name in ("backend", "loads", "why not"):
-            table.add_column(name, header_style="underline")
+        table = simple_table("backend", "loads", "why not")
         for backend in found.backends:
             why = "; ".join(filter(None, (backend.reason, backend.remedy)))
             table.add_row(*map(literal, (backend.name, "yes" if backend.loads else "no", why)))
         print_table(console, table)
     if found.reason:
-        say(f"{'warning' if found.works else 'error'}: {found.reason}", lines=True)
+        say(f"error: {found.reason}", lines=True)
         if found.remedy:
             say(f"hint: {found.remedy}", lines=True)

@@ -42,6 +42,7 @@ class Check:
         deadline_s: Seconds after which it is left alone in its thread; None: it runs in the caller's, with deadlines
             of its own.
         late: The finding if that happens; default: a warning.
+        wrong: The level if it raises: `FAIL` where nothing else tells whether the thing works.
     """
 
     area: str
@@ -49,10 +50,11 @@ class Check:
     find: Callable[[], Iterable[Finding]]
     deadline_s: float | None = DEADLINE_S
     late: Finding | None = None
+    wrong: Level = "WARN"
 
 
 def examine(checks: Iterable[Check]) -> Iterator[Finding]:
-    """Yield the findings of all checks in order; a check that raises or hangs gives a warning that names it."""
+    """Yield the findings of all checks in order; one that raises or hangs gives one that names it, mostly a warning."""
     for check in checks:
         yield from _outcome(check)
 
@@ -82,4 +84,4 @@ def _run(check: Check, found: list[Finding]) -> None:
         found.extend(check.find())
     except Exception as error:  # a check that is wrong about this machine
         text = f"this check failed: {type(error).__name__}: {error}"
-        found.append(Finding(check.area, check.what, "WARN", text, "please report this line"))
+        found.append(Finding(check.area, check.what, check.wrong, text, "please report this line"))

@@ -31,12 +31,17 @@ _STEAL = 0.01
 """A share of stolen time that is as large as the narrowest interval that `effort = "quick"` asks for."""
 
 
-def checks(root: Path, affinity: frozenset[int] | None) -> list[Check]:
+_CLOCKS = {"tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter"}
+"""These are read without a call into the kernel, in tens of nanoseconds."""
+
+
+def checks(root: Path, affinity: frozenset[int] | None, measuring: str | None = None) -> list[Check]:
     """Return the checks of a machine.
 
     Args:
         root: Where its `/proc` and `/sys` are.
         affinity: The CPUs that this process may use; None if the system does not say.
+        measuring: Describes the runs that measure on these CPUs now; None if there are none.
     """
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "system": functools.partial(_system, root),
@@ -45,9 +50,11 @@ def checks(root: Path, affinity: frozenset[int] | None) -> list[Check]:
         "governor": functools.partial(_governor, root),
         "turbo": functools.partial(_turbo, root),
         "SMT": functools.partial(_smt, root, affinity),
+        "clock": functools.partial(_clock, root),
         "memory": functools.partial(_memory, root),
         "load": functools.partial(_load, root),
         "steal": functools.partial(_steal, root),
+        "runs": functools.partial(_runs, measuring),
     }
     return [Check("machine", what, look) for what, look in looks.items()]
 
@@ -144,16 +151,31 @@ def _smt(root: Path, affinity: frozenset[int] | None) -> Iterator[Finding]:
     yield _finding("SMT", "WARN", text, remedy)
 
 
+def _clock(root: Path) -> Iterator[Finding]:
+    folder = root / "sys/devices/system/clocksource/clocksource0"
+    name, others = _read(folder / "current_clocksource"), _read(folder / "available_clocksource").split()
+    if not name or name in _CLOCKS:
+        yield _finding("clock", "OK", name or "not visible here")
+        return
+    better = next((other for other in others if other in _CLOCKS), None)
+    if better:
+        remedy = f"echo {better} | sudo tee /{(folder / 'current_clocksource').relative_to(root)}"
+    else:
+        remedy = "look why the kernel does not trust its own: dmesg | grep -i -e tsc -e clocksource"
+    text = f"{name}: reading it may take a microsecond and more, which times of microseconds then contain"
+    yield _finding("clock", "WARN", text, remedy)
+
+
 def _memory(root: Path) -> Iterator[Finding]:
-    available, limit = provenance.memory_available(root), cgroups.memory_limit(root)
+    available, room = provenance.memory_available(root), cgroups.memory_room(root)
     if available is None:
         yield _finding("memory", "OK", "not visible here")
         return
     total = provenance.machine(root)["memory_bytes"] or available
     text = f"{available / _GIB:.1f} of {total / _GIB:.1f} GiB available"
-    if limit is not None and limit < total:
-        available = min(available, limit)
-        text += f", limited to {limit / _GIB:.1f} GiB"
+    if room is not None and room.limit < total:
+        available = min(available, room.left)
+        text += f", limited to {room.limit / _GIB:.1f} GiB, of which {room.left / _GIB:.1f} GiB are left"
     if available < _LOW_MEMORY:
         remedy = 'end what uses memory, or raise the limit; interleave = "session" keeps fewer workers loaded'
         short = "no worker may start" if available < _NO_MEMORY else "backends may not fit side by side"
@@ -187,6 +209,14 @@ def _steal(root: Path) -> Iterator[Finding]:
         yield _finding("steal", "WARN", text, "use a machine, or a kind of instance, whose CPUs are not shared")
     else:
         yield _finding("steal", "OK", text)
+
+
+def _runs(measuring: str | None) -> Iterator[Finding]:
+    if measuring:
+        text = f"{measuring} is measuring on these CPUs: whatever is done here disturbs it"
+        yield _finding("runs", "WARN", text, "wait until it is over")
+    else:
+        yield _finding("runs", "OK", "none is measuring on these CPUs")
 
 
 def _first(siblings: str) -> int:

@@ -6,7 +6,7 @@ import functools
 import platform
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchfw.doctor import packages
@@ -56,29 +56,40 @@ def plugin_check(registry: Registry) -> Check:
     return Check("plugins", "plugins", functools.partial(_plugins, registry))
 
 
-def environments_check(
+def environment_checks(
     registry: Registry,
-    look: Callable[[], Iterable[CheckedEnvironment]],
+    looks: Mapping[str, Callable[[], CheckedEnvironment]],
     installed: Callable[[str], packages.Files] = packages.installed,
-) -> Check:
-    """Return the check of environments, of the packages in them and of backends.
+    measuring: str | None = None,
+) -> list[Check]:
+    """Return the checks of environments, of the packages in them and of backends.
 
     Args:
         registry: The plugins.
-        look: Checks benchfw's own interpreter and what benchfw has made; workers have deadlines of their own.
+        looks: By the name of an environment, what checks it; workers have deadlines of their own.
         installed: Returns the files of the packages that an interpreter sees.
+        measuring: Describes the runs that measure on this machine now: nothing is imported beside them.
     """
+    if measuring:
+        return [Check("environments", "workers", functools.partial(_held_back, measuring))]
+    found: dict[str, CheckedEnvironment] = {}
 
-    def find() -> Iterator[Finding]:
-        found = list(look())
-        for environment in found:
-            yield _environment(environment)
-        for environment in found:
-            if environment.works:
-                yield from packages.findings(environment.name, installed(environment.python))
-        yield from _backends(registry, found)
+    def look(name: str) -> Iterator[Finding]:
+        found[name] = looks[name]()
+        yield _environment(found[name])
 
-    return Check("environments", "workers", find, deadline_s=None)
+    def overwritten(name: str) -> Iterator[Finding]:
+        if name in found and found[name].works:
+            yield from packages.findings(name, installed(found[name].python))
+
+    def backends() -> Iterator[Finding]:
+        yield from _backends(registry, list(found.values()), complete=len(found) == len(looks))
+
+    return [
+        *(Check("environments", name, functools.partial(look, name), deadline_s=None, wrong="FAIL") for name in looks),
+        *(Check("packages", name, functools.partial(overwritten, name), deadline_s=None) for name in looks),
+        Check("backends", "backends", backends, wrong="FAIL"),
+    ]
 
 
 def _interpreter(interpreter: Interpreter) -> Iterator[Finding]:
@@ -111,20 +122,32 @@ def _plugins(registry: Registry) -> Iterator[Finding]:
         yield Finding("plugins", plugin.name, "FAIL", plugin.reason, remedy)
 
 
+def _held_back(measuring: str) -> Iterator[Finding]:
+    text = f"not looked at, nor packages and backends: importing them would disturb {measuring}"
+    yield Finding("environments", "workers", "WARN", text, "when it is over, once more: benchfw doctor")
+
+
 def _environment(found: CheckedEnvironment) -> Finding:
     name = found.name
     if not found.made:
-        remedy = f"make it again: {found.remedy} --with …; or remove it: benchfw env rm {name}"
+        remedy = found.remedy
+        if found.state in ("unfinished", "damaged"):
+            remedy = f"make it again: {found.remedy} --with …; or remove it: benchfw env rm {name}"
         return Finding("environments", name, "WARN", found.reason, remedy)
     if not found.works:
         remedy = found.remedy or f"repair or remove {found.python}"
         return Finding("environments", name, "FAIL", f"no worker starts: {found.reason}", remedy)
+    if found.reason:  # cases that want it are skipped
+        return Finding("environments", name, "WARN", found.reason, found.remedy)
     text = f"{found.implementation} {found.version}, numpy {found.packages['numpy']}, {found.python}"
     return Finding("environments", name, "OK", text)
 
 
-def _backends(registry: Registry, environments: Sequence[CheckedEnvironment]) -> Iterator[Finding]:
-    """Yield every backend where it can be used or fails, and one warning for a backend that is ready nowhere."""
+def _backends(registry: Registry, environments: Sequence[CheckedEnvironment], *, complete: bool) -> Iterator[Finding]:
+    """Yield every backend where it can be used or fails, and one warning for a backend that is ready nowhere.
+
+    That no framework can be used is known only if the environments are complete.
+    """
     useful = False
     for name in sorted(registry.backends):
         found = [(place.name, one) for place in environments for one in place.backends if one.name == name]
@@ -135,7 +158,7 @@ def _backends(registry: Registry, environments: Sequence[CheckedEnvironment]) ->
         if found and not tried:
             _, first = found[0]
             yield Finding("backends", name, "WARN", first.reason, _install(first))
-    if not useful:
+    if complete and not useful:
         text = "no framework can be used, so there is nothing to measure"
         yield Finding(
             "backends", "all", "FAIL", text, "install a framework and its plugin: benchfw backends lists them"
@@ -144,9 +167,9 @@ def _backends(registry: Registry, environments: Sequence[CheckedEnvironment]) ->
 
 def _backend(found: CheckedBackend, where: str) -> Finding:
     if not found.loads:
-        hint = f" ({found.remedy})" if found.remedy else ""
-        remedy = f"if that does not help you, install it anew: {_install(found)}"
-        return Finding("backends", found.name, "FAIL", f"does not import{where}: {found.reason}{hint}", remedy)
+        anew = f"install it anew: {_install(found)}"
+        remedy = f"{found.remedy}; if that does not help, {anew}" if found.remedy else anew
+        return Finding("backends", found.name, "FAIL", f"does not import{where}: {found.reason}", remedy)
     seconds = f" in {found.seconds:.1f} s" if found.seconds >= _QUICK_S else ""
     versions = "".join(f", {package} {version}" for package, version in found.packages.items())
     return Finding("backends", found.name, "OK", f"imports{where}{seconds}{versions}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchfw.doctor.findings import Check, Finding, Level
+from benchfw.store.files import bytes_below, size_text
 
-_LOW_DISK = 5 * 10**9
+_LOW_DISK = 5 << 30
 """A few exports of a large model, the weights of another one, or a night of raw iterations."""
 
-_NO_DISK = 500 * 10**6
+_NO_DISK = 500 << 20
 """Less than the artifacts, weights and results of one small scenario."""
 
 _WIDTH = 110
@@ -94,9 +94,9 @@ def _folder(folder: Folder, free: Callable[[Path], int]) -> Iterator[Finding]:
         yield Finding("storage", folder.what, bad, f"{folder.path} cannot be written: {why_not}", folder.remedy)
         return
     left = free(there)
-    text = f"{folder.path}, {_size(left)} free"
+    text = f"{folder.path}, {size_text(left)} free"
     if folder.sized and there == folder.path:
-        text += f", {_size(_content(there))} in it"
+        text += f", {size_text(bytes_below(there))} in it"
     elif there != folder.path:
         text += ", made when it is needed"
     if folder.needed and left < _LOW_DISK:
@@ -122,22 +122,6 @@ def _why_not_writable(path: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
-
-
-def _content(path: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    total = 0
-    for place, _, names in os.walk(path):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(place, name)).st_size
-            except OSError:
-                continue
-    return total
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _terminal(terminal: Terminal) -> Iterator[Finding]:

@@ -11,6 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from benchfw.environments import managed
 from benchfw.environments.environment import Environment, check_made, check_packages, start_worker
 from benchfw.environments.managed import create_command
@@ -21,6 +23,8 @@ from benchfw.supervisor import Worker, hand_over
 
 IMPORT_TIMEOUT_S = 120.0
 """Importing a framework takes seconds; from a cold disk or over a network, tens of them."""
+
+_UTF8 = "files are read in the encoding of the locale: export PYTHONUTF8=1, or a UTF-8 locale: export LC_ALL=C.UTF-8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,7 @@ class CheckedEnvironment:
         name, python: Its name and the path of its interpreter.
         works: Whether workers start there.
         made: False if benchfw has to make it first, because it is unfinished or is not there.
+        state: What is known of one that benchfw makes, as `managed.State`; empty for an interpreter of somebody else.
         reason, remedy: Why it does not work, and what to do about it; or which of the packages that it must have it
             lacks.
         implementation, version: Of the interpreter; None if no worker starts, and nothing is known of the rest.
@@ -68,6 +73,7 @@ class CheckedEnvironment:
     python: str
     works: bool
     made: bool = True
+    state: str = ""
     reason: str = ""
     remedy: str = ""
     implementation: str | None = None
@@ -101,7 +107,10 @@ def check(environment: Environment, backends: Iterable[BackendInfo], folder: Pat
         distributions={name for info in infos for name in _needs(info)},
         mark=folder.name,
     )
-    refused = functools.partial(CheckedEnvironment, name=environment.name, python=environment.python, works=False)
+    state = managed.state_of(environment.name) if environment.managed else ""
+    refused = functools.partial(
+        CheckedEnvironment, name=environment.name, python=environment.python, works=False, state=state
+    )
     try:
         check_made(environment)
     except MissingDependency as error:
@@ -126,6 +135,7 @@ def check(environment: Environment, backends: Iterable[BackendInfo], folder: Pat
         name=environment.name,
         python=environment.python,
         works=True,
+        state=state,
         implementation=hello["implementation"],
         version=hello["python"],
         packages={"numpy": hello["numpy"], **hello["packages"]},
@@ -164,7 +174,7 @@ def _import(
                 before = time.monotonic()
                 worker.ask("import", IMPORT_TIMEOUT_S, factory=info.factory)
             except (BenchfwError, OSError) as error:
-                yield info.name, _told(error)
+                yield info.name, _told(error, _UTF8 if "UnicodeDecodeError" in str(error) else "")
             else:
                 yield info.name, {"loads": True, "seconds": time.monotonic() - before}
     finally:
@@ -176,13 +186,39 @@ def _install(environment: Environment, info: BackendInfo, hello: Mapping[str, An
     """Return the command that brings what a backend requires; elsewhere than here that is not the plugin itself."""
     if not environment.foreign:
         return info.install
-    if not info.requires:
+    if not _needs(info):
         return ""
     if environment.managed:
         made = managed.find(environment.name)
-        asked = made.requirements if made else ()
-        return create_command(environment.name, _minor(hello["python"]), [*asked, *info.requires])
+        packages = _merged(made.requirements if made else (), info, hello["packages"])
+        # Under another name: what is there may be pinned for good reason, serve other scenarios, and could not be had
+        # back if the new one cannot be installed. The user removes it when nobody needs it any more.
+        return create_command(managed.free_name(environment.name), _minor(hello["python"]), packages)
     return shlex.join([environment.python, "-m", "pip", "install", *info.requires])
+
+
+def _merged(asked: Sequence[str], info: BackendInfo, packages: Mapping[str, str | None]) -> list[str]:
+    """Return what an environment was asked for, with what a backend requires in place of the pins that it refuses."""
+    needed = {canonicalize_name(name): text for name, text in zip(_needs(info), info.requires, strict=True)}
+    met = {name for name, text in needed.items() if _is_met(text, packages)}
+    kept = [text for text in asked if _name(text) in met or _name(text) not in needed]
+    return [*kept, *(text for name, text in needed.items() if name not in map(_name, kept))]
+
+
+def _is_met(requirement: str, packages: Mapping[str, str | None]) -> bool:
+    try:
+        check_requirements("it", [requirement], packages, "")
+    except MissingDependency:
+        return False
+    return True
+
+
+def _name(requirement: str) -> str:
+    """Return the name of what a requirement asks for; of one that somebody has written by hand, what it says."""
+    try:
+        return canonicalize_name(distributions([requirement])[0])
+    except ValueError:
+        return requirement
 
 
 def _again(environment: Environment) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -18,6 +20,7 @@ from benchfw.environments import managed
 from benchfw.environments.interpreters import OLDEST, VERSION, as_numbers, find_python, probe, pythons
 from benchfw.environments.managed import Managed
 from benchfw.errors import BenchfwError, UsageError
+from benchfw.processes import MARK, kill_marked
 
 _LAST_LINES = 15
 _NOT_PASSED_ON = frozenset(
@@ -53,7 +56,7 @@ def create(
 
     Raises:
         UsageError: It exists, is being made, or cannot be called so; no such interpreter, or a malformed requirement.
-        BenchfwError: The tools failed; nothing is left of it.
+        BenchfwError: The tools failed; nothing is left of it, nor when this is interrupted.
     """
     folder = managed.folder_of(name)
     packages = _with_numpy(requirements)
@@ -63,7 +66,7 @@ def create(
         if managed.find(name) is not None:
             raise UsageError(f"the environment {name!r} exists", hint=f"benchfw env rm {name}")
         if folder.exists():
-            notify(f"removing what is left of an unfinished {name}")
+            notify(f"removing what is left of {name}")
             managed.remove_tree(name)
         try:
             made = Managed(
@@ -75,6 +78,7 @@ def create(
             )
             made.write()
         except BaseException:
+            kill_marked(str(folder))  # what has left the group of its tool, or was just being started
             shutil.rmtree(folder, ignore_errors=True)
             raise
     return made
@@ -84,11 +88,11 @@ def _install(name: str, interpreter: str, packages: Sequence[str], uv: str | Non
     """Make the virtual environment, install packages into it, and return what did so."""
     folder, inside = str(managed.folder_of(name)), str(managed.python_of(name))
     if uv:
-        _run([uv, "venv", "--python", interpreter, folder], notify)
-        _run([uv, "pip", "install", "--python", inside, *packages], notify)
+        _run([uv, "venv", "--python", interpreter, folder], folder, notify)
+        _run([uv, "pip", "install", "--python", inside, *packages], folder, notify)
         return _ask([uv, "--version"], words=2)
-    _run([interpreter, "-m", "venv", folder], notify)
-    _run([inside, "-m", "pip", "install", "--disable-pip-version-check", *packages], notify)
+    _run([interpreter, "-m", "venv", folder], folder, notify)
+    _run([inside, "-m", "pip", "install", "--disable-pip-version-check", *packages], folder, notify)
     return _ask([inside, "-m", "pip", "--version"], words=2)
 
 
@@ -130,8 +134,11 @@ def _interpreter(python: str | None, uv: str | None) -> str:
     return os.path.abspath(path)
 
 
-def _run(command: list[str], notify: Notify) -> None:
-    """Run a tool and pass on what it prints while it prints it.
+def _run(command: list[str], mark: str, notify: Notify) -> None:
+    """Run a tool and pass on what it prints while it prints it. None of its processes outlives an interruption.
+
+    It gets a process group of its own, so that Ctrl-C in a terminal reaches us alone, and a mark by which whoever
+    changes this environment next finds it if we are killed.
 
     Raises:
         BenchfwError: It failed; the message has its last lines.
@@ -143,9 +150,10 @@ def _run(command: list[str], notify: Notify) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=_surroundings(),
+        env={**_surroundings(), MARK: mark},
         text=True,
         errors="replace",
+        process_group=0,
     )
     with process:
         try:
@@ -154,7 +162,8 @@ def _run(command: list[str], notify: Notify) -> None:
                 last.append(line.rstrip())
                 notify(last[-1])
         except BaseException:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
         words = "\n".join([f"{shlex.join(command)} failed with {process.returncode}:", *last])
@@ -167,7 +176,9 @@ def _ask(command: list[str], *, words: int = 1) -> str:
     Raises:
         BenchfwError: It failed.
     """
-    answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=_surroundings())
+    answer = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", env=_surroundings()
+    )
     if answer.returncode:
         raise BenchfwError("\n".join([f"{shlex.join(command)} failed:", *answer.stderr.splitlines()[-_LAST_LINES:]]))
     return " ".join(answer.stdout.split()[:words])

@@ -18,6 +18,11 @@ from benchfw.requirements import check_requirements, distributions
 from benchfw.scenario.schema import EnvironmentEntry
 from benchfw.supervisor import Worker
 
+_NOT_READY = {
+    "unfinished": "is unfinished",
+    "damaged": f"is damaged: its {managed.SIDE_CAR} cannot be read",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
@@ -128,7 +133,10 @@ def check_made(environment: Environment) -> None:
     name, asked = environment.name, environment.asked
     made = managed.find(name)
     if made is None:
-        what = "is unfinished" if managed.is_ours(name) else "has not been made"
+        state = managed.state_of(name)
+        if state == "being made or removed":
+            raise MissingDependency(f"the environment {name!r} is {state}", hint="again when that is over")
+        what = _NOT_READY.get(state, "has not been made")
     elif asked and not is_of(made.python, asked):
         what = f"was made of Python {made.python}, not {asked}"
     else:

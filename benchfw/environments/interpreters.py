@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +40,13 @@ def find_python(version: str) -> str | None:
 
 def pythons() -> list[Python]:
     """Return every interpreter that workers can run on, oldest version first; each one once, whatever leads to it."""
-    found: dict[str, Python] = {}
+    candidates: dict[str, str] = {}
     for candidate in _all_candidates():
-        answer = probe(candidate)
+        candidates.setdefault(os.path.realpath(candidate), candidate)
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(probe, candidates.values()))
+    found: dict[str, Python] = {}
+    for candidate, answer in zip(candidates.values(), answers, strict=True):
         if answer is not None and as_numbers(answer[0]) >= OLDEST:
             found.setdefault(answer[1], Python(candidate, answer[0]))
     return sorted(found.values(), key=lambda python: as_numbers(python.version))

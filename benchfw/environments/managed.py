@@ -2,7 +2,8 @@
 
 The scripts of a virtual environment hold its path, so it cannot be made elsewhere and renamed. While one is made or
 removed there is a mark beside its folder; if it stays, that was cut short: nobody uses the folder, and the next
-`create` of that name begins again. A folder with neither is not ours, and is not touched.
+`create` of that name begins again. A folder with neither is not ours, and is not touched. Locks lie in a folder of
+their own and stay there: one that is removed while somebody waits for it no longer keeps anybody out.
 """
 
 from __future__ import annotations
@@ -16,17 +17,25 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 from filelock import FileLock, Timeout
 
 from benchfw.errors import BenchfwError, UsageError
+from benchfw.processes import kill_marked
 from benchfw.scenario.schema import MAX_NAME, NAME_PATTERN
 
 DEFAULT = "default"
 """Name of benchfw's own interpreter."""
 
 SIDE_CAR = "benchfw-environment.json"
+
+State = Literal["missing", "ready", "being made or removed", "unfinished", "damaged"]
+"""`damaged`: it was finished, but its side-car cannot be read."""
+
+_PATIENCE_S = 0.3
+"""Whoever only looks whether a lock is held has it for a moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +104,17 @@ def find(name: str) -> Managed | None:
         return None
 
 
+def state_of(name: str) -> State:
+    """Return what is known of an environment without starting its interpreter; `UsageError` as for `folder_of`."""
+    if find(name) is not None:
+        return "ready"
+    if _is_being_changed(name):
+        return "being made or removed"
+    if not is_ours(name):
+        return "missing"
+    return "damaged" if (folder_of(name) / SIDE_CAR).exists() else "unfinished"
+
+
 def is_ours(name: str) -> bool:
     """Say whether there is a folder of an environment that benchfw has made, or has begun to make or to remove."""
     folder = folder_of(name)
@@ -107,6 +127,12 @@ def names() -> list[str]:
         return sorted(path.name for path in root().iterdir() if is_name(path.name) and is_ours(path.name))
     except OSError:
         return []
+
+
+def free_name(name: str) -> str:
+    """Return a name like this one that no environment has yet, for hints: `ort-2`."""
+    names = (f"{name[: MAX_NAME - 4]}-{number}" for number in range(2, 1000))
+    return next((name for name in names if not folder_of(name).exists()), name)
 
 
 def create_command(name: str, python: str | None, requirements: Sequence[str]) -> str:
@@ -149,14 +175,16 @@ def remove_tree(name: str) -> None:
 def changing(name: str) -> Iterator[None]:
     """Lock an environment for the length of a `with` block that makes or removes it, and mark it as unfinished.
 
+    The tools of a `create` that was killed may still write to it: they are ended first.
+
     Raises:
         UsageError: Somebody else makes or removes it.
         BenchfwError: The folder of all environments cannot be written.
     """
     folder = folder_of(name)
-    lock = FileLock(root() / f".{name}.lock", timeout=0)
+    lock = FileLock(_lock(name), timeout=_PATIENCE_S)
     try:
-        root().mkdir(parents=True, exist_ok=True)
+        _lock(name).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise UsageError(f"the environment {name!r} is being made or removed", hint="benchfw env ls") from None
@@ -166,12 +194,31 @@ def changing(name: str) -> Iterator[None]:
     try:
         if folder.exists() and not is_ours(name):
             raise UsageError(f"{folder} is there and was not made by benchfw", hint="choose another name")
+        kill_marked(str(folder))
         _mark(name).touch()
         yield
     finally:
         if find(name) is not None or not folder.exists():
             _mark(name).unlink(missing_ok=True)
         lock.release()
+
+
+def _is_being_changed(name: str) -> bool:
+    if not _lock(name).exists():
+        return False
+    lock = FileLock(_lock(name), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    except OSError:  # somebody else's folder, which may be looked at only
+        return False
+    lock.release()
+    return False
+
+
+def _lock(name: str) -> Path:
+    return root() / ".locks" / f"{name}.lock"
 
 
 def _mark(name: str) -> Path:

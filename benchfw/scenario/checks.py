@@ -165,7 +165,9 @@ def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: 
         seen.setdefault(entry.label, place)
         if entry.environment is not None and entry.environment not in scenario.environments:
             near = nearest_name(entry.environment, scenario.environments)
-            yield Fault((*path, "environment"), f"no table [environments.{entry.environment}]", nearest=near)
+            reason = f"no table [environments.{entry.environment}]"
+            reason += "; an empty one is enough for what `benchfw env create` made under this name"
+            yield Fault((*path, "environment"), reason, nearest=near)
         if entry.use in backends:
             yield from _options(entry.options, options.get(entry.use), (*path, "options"))
         elif not entry.optional:

@@ -18,6 +18,7 @@ PREFIX = "run="
 RESULTS = Path("results")
 """Where commands look for runs unless told."""
 
+_UNITS = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: free space, then `{resume}`",
     errno.EDQUOT: "the quota is used up: free space, then `{resume}`",
@@ -68,6 +69,22 @@ def printable(text: str, limit: int = 1000) -> str:
 def encodable(text: str) -> str:
     """Return text as it can be stored: what is not Unicode (bytes of file names, say) becomes an escape."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def bytes_below(folder: Path) -> int:
+    """Return the sizes of all files below a folder, together; what vanishes meanwhile counts nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes for people, in binary units: `512 B`, `3.0 MiB`."""
+    unit = next((unit for unit in _UNITS if count >= _UNITS[unit]), "B")
+    return f"{count / _UNITS[unit]:.1f} {unit}" if unit in _UNITS else f"{count} B"
 
 
 def is_inside(run: Path, path: Path) -> bool:

@@ -10,9 +10,16 @@ import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 ROOT = Path("/")
-_MEMORY_LIMITS = ("memory.max", "memory.limit_in_bytes")
+
+
+class MemoryRoom(NamedTuple):
+    """The limit of a group's memory, and what is left of it, in bytes."""
+
+    limit: int
+    left: int
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
@@ -26,13 +33,14 @@ def nr_throttled(root: Path = ROOT) -> int:
     return sum(_value(folder / "cpu.stat", "nr_throttled") or 0 for folder in _folders("cpu", root))
 
 
-def memory_limit(root: Path = ROOT) -> int | None:
-    """Return the tightest limit of this process's memory, in bytes; None if there is none.
+def memory_room(root: Path = ROOT) -> MemoryRoom | None:
+    """Return the limit of the group that has the least memory left; None if no group has a limit.
 
-    Version 1 writes a number that no machine has where there is no limit.
+    Pages of files that nobody has used lately count as left: the kernel drops them before it kills. Version 1 writes a
+    number that no machine has where there is no limit.
     """
-    texts = (_read(folder / name) for folder in memory_groups(root=root) for name in _MEMORY_LIMITS)
-    return min((int(text) for text in texts if text.isdecimal() and len(text) <= 20), default=None)
+    rooms = (room for folder in memory_groups(root=root) for room in _rooms(folder))
+    return min(rooms, key=lambda room: room.left, default=None)
 
 
 def memory_groups(process: int | None = None, root: Path = ROOT) -> tuple[Path, ...]:
@@ -65,6 +73,18 @@ def _quotas(folder: Path) -> Iterator[float | None]:
     yield _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
 
 
+def _rooms(folder: Path) -> Iterator[MemoryRoom]:
+    """Yield the limit of one group as v2 and as v1 write it."""
+    for limit, used, dropped in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        most = _number(_read(folder / limit))
+        if most is not None:
+            held = (_number(_read(folder / used)) or 0) - (_value(folder / "memory.stat", dropped) or 0)
+            yield MemoryRoom(most, max(0, most - max(0, held)))
+
+
 def _ratio(quota: str, period: str) -> float | None:
     try:
         cores = int(quota) / int(period)
@@ -77,9 +97,13 @@ def _value(path: Path, key: str) -> int | None:
     """Return the number behind a key in a file of `KEY NUMBER` lines."""
     for line in _read(path).splitlines():
         words = line.split()
-        if len(words) == 2 and words[0] == key and words[1].isdecimal() and len(words[1]) <= 20:
-            return int(words[1])
+        if len(words) == 2 and words[0] == key:
+            return _number(words[1])
     return None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= 20 else None
 
 
 @functools.lru_cache(maxsize=8)  # asked between blocks; nobody moves a process while it is measured

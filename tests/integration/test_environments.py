@@ -13,6 +13,7 @@ import pytest
 
 from benchfw.cli import main
 from benchfw.environments import managed
+from benchfw.executors.devices import Devices, cpus
 from benchfw.executors.resume import Resume
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -63,7 +64,7 @@ def test_two_versions_of_onnx_runtime_on_two_pythons_in_one_table(
     assert backends["ort-cpu"]["loads"]
     assert backends["openvino"]["reason"].endswith(", which is not installed")
     assert backends["openvino"]["remedy"].startswith(
-        f"benchfw env rm ort-old && benchfw env create ort-old --python 3.10 --with {OLD} --with 'openvino"
+        f"benchfw env create ort-old-2 --python 3.10 --with {OLD} --with 'openvino"
     )
 
     (project.folder / "models").symlink_to(SCENARIOS / "models")
@@ -143,3 +144,42 @@ def test_mistakes_and_their_exit_codes(benchfw: Benchfw, root: Path, tmp_path: P
     assert benchfw(*check, code=3) == ("", f"error: {reason}\n")
     found = json.loads(benchfw(*check, "--json", code=3)[0])
     assert (found["works"], found["reason"]) == (False, reason)
+    assert "none.toml" in benchfw("env", "check", "default", "--scenario", "none.toml", code=2)[1]
+
+
+@pytest.fixture
+def unmet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A scenario whose environment works but lacks a package; the frameworks that are installed would take seconds."""
+    monkeypatch.setenv("BENCHFW_PLUGINS", "benchfw.testing.plugin")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
+    text = NULL.replace('"3.10"', f'"{sys.executable}"').replace("numpy>1", "numpy>1000")
+    (tmp_path / "s.toml").write_text(text)
+    return str(tmp_path / "s.toml")
+
+
+def test_packages_that_are_not_met_are_a_failure(benchfw: Benchfw, root: Path, unmet: str) -> None:
+    out, err = benchfw("env", "check", "later", "--scenario", unmet, code=3)
+    assert "CPython" in out
+    assert err.startswith("error: the environment 'later' needs numpy>1000, ")
+    benchfw("env", "check", "default", "--scenario", unmet)
+
+
+def test_what_would_disturb_a_run_that_measures(
+    benchfw: Benchfw, root: Path, unmet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor imports nothing then; `env check`, which was asked for it, warns."""
+    monkeypatch.setenv("BENCHFW_LOCKS", str(tmp_path / "locks"))
+
+    def levels(doctor: str) -> dict[tuple[str, str], str]:
+        return {(item["area"], item["what"]): item["level"] for item in json.loads(doctor)}
+
+    quiet = ("doctor", "--json", "--out", str(tmp_path), "--scenario", unmet)
+    found = levels(benchfw(*quiet)[0])
+    assert found["machine", "runs"] == "OK"
+    assert (found["environments", "default"], found["environments", "later"]) == ("OK", "WARN")
+    with Devices(cpus()).taken(wait=False, shared=False, notify=lambda line: None):
+        found = levels(benchfw(*quiet)[0])
+        assert found["machine", "runs"] == found["environments", "workers"] == "WARN"
+        assert not [area for area, _ in found if area in ("packages", "backends")]
+        _, err = benchfw("env", "check", "default")
+        assert err.startswith("warning: a run of ") and f"(pid {os.getpid()}, " in err

@@ -72,14 +72,50 @@ def test_memory_that_a_container_may_use(laptop: Any) -> None:
     laptop.limit(1, memory__limit_in_bytes="9223372036854771712")
     assert look(laptop.root)["memory"].text == "8.0 of 16.0 GiB available"
     laptop.limit(1, memory__limit_in_bytes=str(1 << 30))
-    assert (look(laptop.root)["memory"].level, "limited to 1.0 GiB" in look(laptop.root)["memory"].text) == (
-        "WARN",
-        True,
-    )
+    found = look(laptop.root)["memory"]
+    assert (found.level, "limited to 1.0 GiB, of which 1.0 GiB are left" in found.text) == ("WARN", True)
     laptop.root = laptop.root.with_name("other")
     laptop.write({"proc/meminfo": "MemTotal: 16777216 kB\nMemAvailable: 400000 kB\n"})
     laptop.limit(2, memory__max="max\n")
     assert look(laptop.root)["memory"].level == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("version", "files"),
+    [
+        (1, {"limit_in_bytes": 4 << 30, "usage_in_bytes": 4 << 30, "stat": f"total_inactive_file {1 << 28}"}),
+        (2, {"max": 4 << 30, "current": 4 << 30, "stat": f"anon 7\ninactive_file {1 << 28}"}),
+    ],
+)
+def test_memory_that_a_container_has_used(version: int, files: dict[str, object], laptop: Any) -> None:
+    laptop.limit(version, **{f"memory__{name}": str(value) for name, value in files.items()})
+    found = look(laptop.root)["memory"]
+    assert found.level == "FAIL"
+    assert found.text == (
+        "8.0 of 16.0 GiB available, limited to 4.0 GiB, of which 0.2 GiB are left: no worker may start"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "level", "remedy"),
+    [
+        ("tsc", "tsc hpet", "OK", ""),
+        ("kvm-clock", "", "OK", ""),
+        ("hpet", "hpet acpi_pm", "WARN", "dmesg"),
+        ("acpi_pm", "hpet tsc acpi_pm", "WARN", "echo tsc | sudo tee /sys/devices/system/clocksource/clocksource0/"),
+    ],
+)
+def test_clocks(name: str, others: str, level: str, remedy: str, laptop: Any) -> None:
+    folder = "sys/devices/system/clocksource/clocksource0"
+    laptop.write({f"{folder}/current_clocksource": f"{name}\n", f"{folder}/available_clocksource": f"{others} \n"})
+    found = look(laptop.root)["clock"]
+    assert found.level == level
+    assert remedy in found.remedy
+
+
+def test_a_run_that_measures(laptop: Any) -> None:
+    (found,) = (each for each in examine(machine.checks(laptop.root, ALL, "a run of ann")) if each.what == "runs")
+    assert (found.level, found.text.partition(":")[0]) == ("WARN", "a run of ann is measuring on these CPUs")
 
 
 @pytest.mark.parametrize(("load", "level"), [("0.49", "OK"), ("0.51", "WARN")])
@@ -104,7 +140,19 @@ def test_stolen_time(stolen: int, level: str, laptop: Any) -> None:
 
 def test_a_system_without_proc(tmp_path: Path) -> None:
     found = look(tmp_path, None)
-    assert set(found) == {"system", "CPUs", "quota", "governor", "turbo", "SMT", "memory", "load", "steal"}
+    assert set(found) == {
+        "system",
+        "CPUs",
+        "quota",
+        "governor",
+        "turbo",
+        "SMT",
+        "clock",
+        "memory",
+        "load",
+        "steal",
+        "runs",
+    }
     assert {finding.level for finding in found.values()} == {"OK"}
     assert not any("check failed" in finding.text for finding in found.values())
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,8 @@ def registry(*names: str, broken: list[BrokenPlugin] | None = None) -> Registry:
 def look(
     found: Registry, *checked: CheckedEnvironment, area: str = "backends", files: Files | None = None
 ) -> list[tuple[str, str, str, str]]:
-    findings = examine([software.environments_check(found, lambda: checked, lambda python: files or {})])
+    looks = {one.name: functools.partial(lambda one: one, one) for one in checked}
+    findings = examine(software.environment_checks(found, looks, lambda python: files or {}))
     return [(item.what, item.level, item.text, item.remedy) for item in findings if item.area == area]
 
 
@@ -97,8 +100,8 @@ def test_what_is_met_but_does_not_import_fails() -> None:
         (
             "a",
             "FAIL",
-            "does not import: libx.so: cannot open (look)",
-            "if that does not help you, install it anew: pip install a",
+            "does not import: libx.so: cannot open",
+            "look; if that does not help, install it anew: pip install a",
         ),
         ("b", "OK", "imports in 1.2 s, y 2.0", ""),
     ]
@@ -112,9 +115,17 @@ def test_a_backend_that_another_environment_has_is_not_missing() -> None:
 def test_environments_that_cannot_be_used() -> None:
     dead = CheckedEnvironment(name="old", python="/x", works=False, reason="/x has no numpy", remedy="install numpy")
     begun = CheckedEnvironment(
-        name="new", python="/y", works=False, made=False, reason="is unfinished", remedy="benchfw env create new"
+        name="new",
+        python="/y",
+        works=False,
+        made=False,
+        state="unfinished",
+        reason="is unfinished",
+        remedy="benchfw env create new",
     )
-    assert look(registry("a"), dead, begun, area="environments") == [
+    busy = replace(begun, name="busy", state="being made or removed", reason="is being made", remedy="wait")
+    lacks = replace(environment("lacks"), reason="needs x>=2, x 1 is installed", remedy="benchfw env create …")
+    assert look(registry("a"), dead, begun, busy, lacks, area="environments") == [
         ("old", "FAIL", "no worker starts: /x has no numpy", "install numpy"),
         (
             "new",
@@ -122,9 +133,38 @@ def test_environments_that_cannot_be_used() -> None:
             "is unfinished",
             "make it again: benchfw env create new --with …; or remove it: benchfw env rm new",
         ),
+        ("busy", "WARN", "is being made", "wait"),
+        ("lacks", "WARN", "needs x>=2, x 1 is installed", "benchfw env create …"),
     ]
     assert [item[:2] for item in look(registry("a"), dead, begun)] == [("all", "FAIL")]
     assert look(registry("a"), dead, begun, area="packages", files={"x": {}}) == []
+
+
+def test_an_environment_whose_check_raises_fails_and_costs_the_others_nothing() -> None:
+    def raises() -> CheckedEnvironment:
+        raise RuntimeError("on purpose")
+
+    looks = {"odd": raises, "default": lambda: environment("default", backend("a"), missing("b"))}
+    found = list(examine(software.environment_checks(registry("a", "b"), looks, lambda python: {"x": {}})))
+    assert [(item.area, item.what, item.level) for item in found] == [
+        ("environments", "odd", "FAIL"),
+        ("environments", "default", "OK"),
+        ("packages", "default", "OK"),
+        ("backends", "a", "OK"),
+        ("backends", "b", "WARN"),
+    ]
+    only = list(examine(software.environment_checks(registry("a"), {"odd": raises})))
+    assert [item.what for item in only] == ["odd"], "nothing is said of what was not looked at"
+
+
+def test_nothing_is_imported_beside_a_run_that_measures() -> None:
+    def never() -> CheckedEnvironment:
+        raise AssertionError
+
+    (found,) = examine(software.environment_checks(registry("a"), {"default": never}, measuring="a run of ann (pid 7)"))
+    assert found.level == "WARN"
+    assert "a run of ann (pid 7)" in found.text
+    assert found.remedy == "when it is over, once more: benchfw doctor"
 
 
 # --- packages that overwrite each other -------------------------------------------------------------------------

@@ -12,16 +12,17 @@ from benchfw.doctor import storage
 from benchfw.doctor.findings import Finding, examine
 from benchfw.doctor.storage import Folder, Terminal
 
-GB = 10**9
+GIB = 1 << 30
 
 
-def look(folder: Folder, free: int = 100 * GB) -> Finding:
+def look(folder: Folder, free: int = 100 * GIB) -> Finding:
     (found,) = examine(storage.checks([folder], free=lambda path: free))
     return found
 
 
 @pytest.mark.parametrize(
-    ("free", "level"), [(5 * GB, "OK"), (5 * GB - 1, "WARN"), (GB // 2, "WARN"), (GB // 2 - 1, "FAIL"), (0, "FAIL")]
+    ("free", "level"),
+    [(5 * GIB, "OK"), (5 * GIB - 1, "WARN"), (500 << 20, "WARN"), ((500 << 20) - 1, "FAIL"), (0, "FAIL")],
 )
 def test_free_space(free: int, level: str, tmp_path: Path) -> None:
     found = look(Folder("results", tmp_path, "choose another"), free)
@@ -34,12 +35,12 @@ def test_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/file").write_bytes(bytes(3_000_000))
     (tmp_path / "dangling").symlink_to("nowhere")
-    assert look(Folder("cache", tmp_path, "", sized=True)).text == f"{tmp_path}, 100.0 GB free, 3 MB in it"
+    assert look(Folder("cache", tmp_path, "", sized=True)).text == f"{tmp_path}, 100.0 GiB free, 2.9 MiB in it"
 
 
 def test_a_folder_that_is_made_when_it_is_needed(tmp_path: Path) -> None:
     found = look(Folder("results", tmp_path / "a/b", ""))
-    assert (found.level, found.text) == ("OK", f"{tmp_path / 'a/b'}, 100.0 GB free, made when it is needed")
+    assert (found.level, found.text) == ("OK", f"{tmp_path / 'a/b'}, 100.0 GiB free, made when it is needed")
     assert not list(tmp_path.iterdir())
 
 

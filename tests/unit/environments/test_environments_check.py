@@ -39,6 +39,7 @@ def test_whatever_a_backend_does_costs_itself_alone(tmp_path: Path, monkeypatch:
         "check_lacks": "import no_such_package\n",
         "check_library": "raise ImportError('libX.so.1: cannot open shared object file')\n",
         "check_raises": "raise RuntimeError('on purpose')\n",
+        "check_reads": "b'\\xff'.decode('ascii')\n",
         "check_two": (
             "import os, tempfile; tempfile.mkdtemp()\n"
             "class First: pass\n"
@@ -55,6 +56,7 @@ def test_whatever_a_backend_does_costs_itself_alone(tmp_path: Path, monkeypatch:
         backend("dies", "check_dies:Backend"),
         backend("library", "check_library:Backend"),
         backend("raises", "check_raises:Backend", "numpy>=1"),
+        backend("reads", "check_reads:Backend"),
         backend("deadly", "check_two:Deadly"),
         backend("first", "check_two:First"),
         backend("second", "check_two:Second"),
@@ -78,6 +80,7 @@ def test_whatever_a_backend_does_costs_itself_alone(tmp_path: Path, monkeypatch:
         "lacks": "check_lacks needs the package 'no_such_package', which is not installed",
         "library": "check_library cannot be imported: libX.so.1: cannot open shared object file",
         "raises": "RuntimeError: on purpose",
+        "reads": "UnicodeDecodeError: ",
         "deadly": "exited with 7 in 'import'",
         "second": "Second",
         "nonsense": "its plugin states a requirement that is none: ",
@@ -85,6 +88,7 @@ def test_whatever_a_backend_does_costs_itself_alone(tmp_path: Path, monkeypatch:
     }
     for name, reason in reasons.items():
         assert reason in backends[name].reason
+    assert "PYTHONUTF8=1" in backends["reads"].remedy
     assert backends["raises"].packages.keys() == {"numpy"}
     left = list((tmp_path / "work").glob("tmp*"))
     assert len(left) == 2, "one worker served a module until a backend ended it; what it left goes with the folder"
@@ -98,13 +102,26 @@ def test_what_installs_a_backend_fits_the_environment(root: Path, tmp_path: Path
     managed.Managed(name="ours", python="3.10.13", requirements=("some==1",), tool="pip 1", created="now").write()
     remedies = {
         "theirs": f"{theirs.python} -m pip install 'absent>=2'",
-        "ours": f"benchfw env rm ours && benchfw env create ours --python {minor} --with some==1 --with 'absent>=2'",
+        "ours": f"benchfw env create ours-2 --python {minor} --with some==1 --with 'absent>=2'",
     }
     for environment in (theirs, ours):
         found = check(environment, wanted, tmp_path / "work")
         unmet, fine = found.backends
         assert unmet.missing and unmet.remedy == unmet.install == remedies[environment.name]
         assert fine.loads
+
+
+def test_a_pin_that_a_backend_refuses_gives_way(root: Path, tmp_path: Path) -> None:
+    """What is there is not removed for it: it may serve others, and could not be had back."""
+    ours = Environment(name="ours", python=interpreter(managed.python_of("ours")))
+    asked = ("NumPy<9", "Hypothesis[cli]<5", "other==1", "not one")
+    managed.Managed(name="ours", python=HERE, requirements=asked, tool="pip 1", created="now").write()
+    (root / "ours-2").mkdir()
+    found = check(ours, [backend("a", "x:Y", "numpy>=1", "hypothesis>=1000")], tmp_path / "work")
+    assert found.backends[0].install == (
+        f"benchfw env create ours-3 --python {HERE.rpartition('.')[0]} --with 'NumPy<9' --with other==1 "
+        "--with 'not one' --with 'hypothesis>=1000'"
+    )
 
 
 def test_environments_in_which_no_worker_starts(root: Path, tmp_path: Path) -> None:
@@ -120,6 +137,14 @@ def test_environments_in_which_no_worker_starts(root: Path, tmp_path: Path) -> N
     begun = check(ours, wanted, tmp_path / "work")
     assert (begun.works, begun.made) == (False, False)
     assert (begun.reason, begun.remedy) == ("the environment 'ours' is unfinished", "benchfw env create ours")
+    assert begun.state == "unfinished"
+    with managed.changing("ours"):
+        busy = check(ours, wanted, tmp_path / "work")
+    assert (busy.made, busy.state, busy.remedy) == (False, "being made or removed", "again when that is over")
+    (root / "ours" / managed.SIDE_CAR).write_text("{")
+    damaged = check(ours, wanted, tmp_path / "work")
+    assert (damaged.made, damaged.state, damaged.remedy) == (False, "damaged", "benchfw env create ours")
+    assert damaged.reason == f"the environment 'ours' is damaged: its {managed.SIDE_CAR} cannot be read"
     managed.Managed(name="ours", python="3.10.13", requirements=("some==1",), tool="pip 1", created="now").write()
     gone = check(ours, wanted, tmp_path / "work")
     assert (gone.works, gone.made) == (False, True)

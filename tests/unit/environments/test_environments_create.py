@@ -13,9 +13,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from benchfw.cli.signals import interruptible
 from benchfw.environments import managed
 from benchfw.environments.create import create
 from benchfw.errors import BenchfwError, UsageError
+from benchfw.processes import state_of
 
 UV = """\
 #!/bin/sh
@@ -90,7 +92,8 @@ def test_a_failure_says_the_last_lines_and_leaves_nothing(uv: Callable[..., Path
 
 
 def test_what_was_cut_short_is_unfinished_until_it_is_made_again(uv: Callable[..., Path]) -> None:
-    uv("kill -9 $PPID")
+    orphan = managed.root() / "orphan"
+    uv(f"sleep 300 & echo $! > {orphan}; kill -9 $PPID")
     code = "from benchfw.environments.create import create; create('mine')"
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
     assert (managed.root() / "mine/bin/python").exists()
@@ -99,14 +102,52 @@ def test_what_was_cut_short_is_unfinished_until_it_is_made_again(uv: Callable[..
     uv()
     lines: list[str] = []
     made = create("mine", notify=lines.append)
-    assert lines[0] == "removing what is left of an unfinished mine"
+    assert lines[0] == "removing what is left of mine"
     assert managed.find("mine") == made
+    assert state_of(int(orphan.read_text())) in ("", "Z"), "nothing may go on writing beside the new one"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_every_tool_and_leaves_nothing(uv: Callable[..., Path], number: signal.Signals) -> None:
+    pids = managed.root() / "pids"
+    uv(f"sleep 300 & echo $! >> {pids}; setsid sleep 300 & echo $! >> {pids}; echo ready; wait")
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from benchfw.cli.signals import interruptible\n"
+        "from benchfw.environments.create import create\n"
+        "with interruptible(): create('mine', notify=lambda line: print(line, flush=True))\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert any(line == "ready\n" for line in process.stdout)
+        process.send_signal(number)
+        process.wait(timeout=30)
+    assert process.returncode == -signal.SIGINT, "KeyboardInterrupt"
+    assert [state_of(int(pid)) in ("", "Z") for pid in pids.read_text().split()] == [True, True]
+    assert {path.name for path in managed.root().iterdir()} == {".locks", "pids"}
+
+
+def test_an_ignored_signal_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_one_name_is_made_or_removed_by_one_at_a_time(uv: Callable[..., Path]) -> None:
     uv()
+    assert managed.state_of("mine") == "missing"
     create("mine")
+    assert managed.state_of("mine") == "ready"
     with managed.changing("mine"):
+        (managed.folder_of("mine") / managed.SIDE_CAR).rename(managed.folder_of("mine") / "aside")
+        assert managed.state_of("mine") == "being made or removed"
+        (managed.folder_of("mine") / "aside").rename(managed.folder_of("mine") / managed.SIDE_CAR)
         with pytest.raises(UsageError, match="is being made or removed"):
             create("mine")
         with pytest.raises(UsageError, match="is being made or removed"):
@@ -127,6 +168,7 @@ def test_folders_of_others_are_not_touched(uv: Callable[..., Path], tmp_path: Pa
     (managed.root() / "damaged").mkdir()
     (managed.root() / "damaged" / managed.SIDE_CAR).write_text('{"requirements": 1')
     assert managed.names() == ["damaged"]
+    assert managed.state_of("damaged") == "damaged"
     for name in ("link", "theirs"):
         with pytest.raises(UsageError, match="there is no environment"):
             managed.remove(name)
