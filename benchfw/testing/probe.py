@@ -84,9 +84,10 @@ def allocations(launch: Callable[[], object], code: str, framework: frozenset[st
     """Return the lines that allocate when `launch` is called, of files whose paths begin with `code`, with bytes.
 
     What is freed at once counts too: it is the peak of a line that is looked at. What the framework does is left out:
-    other files in a call from such a line, and C functions and methods whose top-level module is in `framework`. Those
-    that the interpreter does not announce to profilers count: classes, and callables of types of their own. What the
-    line does after a call can be missed.
+    other files in a call from such a line, and C functions and methods whose top-level module is in `framework`. What
+    cannot be told from the plugin's own counts: classes, callables of types of their own, and functions that name no
+    module (`cv2.add`; a method such as `cv2.dnn.Net.forward` is told by its class). What the line does after a call can
+    be missed.
     """
     launch()
     watch = _Watch(code, framework)
