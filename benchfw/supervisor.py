@@ -70,7 +70,7 @@ def hand_over(folder: Path, factories: Iterable[str]) -> Path:
     core = Path(__file__).parent
     for name in _CORE:
         _copy(core / name, folder / "benchfw" / name)
-    for package in sorted({_package(factory) for factory in factories}):
+    for package in sorted({package_of(factory) for factory in factories}):
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
             raise PluginError(f"the package {package!r} of a plugin is not to be found")
@@ -357,7 +357,7 @@ def log_tail(log: Path) -> str:
     return "\n".join(lines[-LOG_TAIL_LINES:])
 
 
-def _package(factory: str) -> str:
+def package_of(factory: str) -> str:
     """Return the package to hand over for a factory: a plugin's top level, or benchfw's own sub-package."""
     parts = factory.partition(":")[0].split(".")
     return ".".join(parts[:2]) if parts[0] == "benchfw" else parts[0]

@@ -94,7 +94,7 @@ class Bound(ABC):
 
     launch: Callable[[], object]
     """One inference. Called without arguments in the timed loop, so that it should be a bound C method or a short
-    closure; its result is ignored. Our code allocates nothing in it."""
+    closure; its result is ignored. The plugin's own lines allocate nothing in it."""
 
     @abstractmethod
     def outputs(self) -> Mapping[str, NDArray[Any]]:
@@ -102,7 +102,7 @@ class Bound(ABC):
 
 
 class Backend(ABC):
-    """One artifact of one model in one framework.
+    """One artifact of one model in one framework. Its arguments are the attributes `options` and `context`.
 
     Args:
         options: Validated by the pydantic model that `BackendInfo.options` names, as plain JSON values.
@@ -130,6 +130,9 @@ class Backend(ABC):
     def load(self, artifact: Artifact) -> IoSpec:
         """Deserialise and create contexts.
 
+        Dtypes, numbers of dimensions and fixed sizes of the outputs must be exact; a name stands for any size, that of
+        an axis for its size. Without any outputs, those that come back are compared with the reference alone.
+
         Raises:
             BuildFailed: The artifact cannot be loaded.
         """
@@ -149,8 +152,8 @@ class Backend(ABC):
     def facts(self) -> Mapping[str, Any]:
         """Return what is true of the loaded artifact, JSON values only.
 
-        Known keys: `provider_effective` (str), `precision_effective` (str), `threads_effective` (int), `nodes`
-        (provider to node count). All are kept in the column `facts`.
+        Required keys: `provider_effective` (str), `precision_effective` (str), and `threads_effective` (int, 1 for an
+        engine that has no more). Known: `nodes` (provider to node count). All are kept in the column `facts`.
         """
         return {}
 

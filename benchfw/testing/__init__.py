@@ -23,6 +23,6 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         import pytest
 
-        pytest.register_assert_rewrite(_KIT, "benchfw.testing.bench")
+        pytest.register_assert_rewrite(_KIT, "benchfw.testing.bench", "benchfw.testing.checks")
         return getattr(importlib.import_module(_KIT), name)
     raise AttributeError(f"module 'benchfw.testing' has no attribute {name!r}")

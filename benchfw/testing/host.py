@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -14,15 +15,20 @@ from numpy.typing import NDArray
 
 from benchfw.artifacts import Builder, Cache, ResolvedModel
 from benchfw.environments import thread_variables
+from benchfw.errors import CaseError
 from benchfw.plugins import Registry, options_model
 from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker, hand_over
+from benchfw.testing.imports import import_names
 
 PROBE = "benchfw.testing.probe:ProbedBackend"
 _TIMEOUT_S = 600.0
+_NOTE_LINES = 40
+_NOT_THEIRS = re.compile(r'^  File "(benchfw/worker/|benchfw/testing/probe|<frozen ).*\n(    .*\n)*', re.MULTILINE)
+"""Frames that every traceback of a worker begins with."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -35,6 +41,9 @@ class Host:
         backend: Name of the backend.
         folder: An empty folder for code, logs, inputs and what frameworks keep.
         python: The interpreter of the workers.
+
+    Attributes:
+        code: The folder with the code of the workers.
     """
 
     def __init__(self, registry: Registry, backend: str, folder: Path, python: str = sys.executable) -> None:
@@ -43,9 +52,10 @@ class Host:
         self.cache = Cache(folder / "cache")
         self._registry = registry
         self._python = python
+        self._framework = import_names(self.info.requires)
         self._numbers = itertools.count()
         factories = {info.factory for known in (registry.steps, registry.model_sources) for info in known.values()}
-        self._code = hand_over(folder / "code", factories | {self.info.factory, PROBE})
+        self.code = hand_over(folder / "code", factories | {self.info.factory, PROBE})
         self._workers: list[Worker] = []
         steps = registry.steps
         self._builder = Builder(
@@ -92,13 +102,11 @@ class Host:
         """Make an instance of the backend in the worker, watched by a probe."""
         model = options_model(self.info)
         values = model.model_validate(options or {}).model_dump(mode="json") if model else {}
-        name = f"instance{next(self._numbers)}"
-        self.worker().ask(
+        instance = Instance(self.worker(), f"instance{next(self._numbers)}", self.folder, self.code)
+        instance.ask(
             "open",
-            _TIMEOUT_S,
-            instance=name,
             factory=PROBE,
-            options={"factory": self.info.factory, "options": values},
+            options={"factory": self.info.factory, "options": values, "framework": sorted(self._framework)},
             context={
                 "device": "cpu",
                 "threads": threads,
@@ -108,7 +116,7 @@ class Host:
                 "inputs": [asdict(spec) for spec in inputs],
             },
         )
-        return Instance(self.worker(), name, self.folder)
+        return instance
 
     def close(self) -> None:
         """End all workers."""
@@ -119,7 +127,7 @@ class Host:
     def _start(self, names: Iterable[str]) -> Worker:
         return Worker(
             python=self._python,
-            code=self._code,
+            code=self.code,
             log=self.folder / f"worker{next(self._numbers)}.log",
             env=thread_variables(1),
             foreign=self._python != sys.executable,
@@ -128,18 +136,23 @@ class Host:
 
 
 class Instance:
-    """One instance of a backend in a worker. Its methods raise the errors of `benchfw.errors` that the worker names."""
+    """One instance of a backend in a worker.
 
-    def __init__(self, worker: Worker, name: str, folder: Path) -> None:
+    Its methods raise the errors of `benchfw.errors` that the worker names, with what it wrote to its log as a note: the
+    traceback in the plugin's code.
+    """
+
+    def __init__(self, worker: Worker, name: str, folder: Path, code: Path) -> None:
         self.worker = worker
         self._name = name
         self._folder = folder
+        self._code = code
         self._files: dict[str, Path] = {}
 
     def load(self, artifact: Artifact, profile: Profile) -> IoSpec:
         """Prepare and load."""
-        self._ask("prepare", artifact=asdict(artifact), profile=asdict(profile))
-        return IoSpec.from_json(self._ask("load").values["io"])
+        self.ask("prepare", artifact=asdict(artifact), profile=asdict(profile))
+        return IoSpec.from_json(self.ask("load").values["io"])
 
     def bind(self, arrays: Arrays, slot: int = 0) -> None:
         """Bind arrays to a slot."""
@@ -148,7 +161,7 @@ class Instance:
             file = self._files[name] = self._folder / f"input{place}.npy"
             file.unlink(missing_ok=True)  # the old one may still be mapped
             np.save(file, array)
-        self._ask("bind", slot=slot, files={name: str(file) for name, file in self._files.items()})
+        self.ask("bind", slot=slot, files={name: str(file) for name, file in self._files.items()})
 
     def spoil(self) -> None:
         """Overwrite the arrays that were bound last, where the worker has mapped them."""
@@ -157,13 +170,13 @@ class Instance:
 
     def launch(self, slot: int = 0, n: int = 1) -> NDArray[np.int64]:
         """Launch as a block, and return the latencies in ns: int64 [n]."""
-        arrays = self._ask("block", slot=slot, n=n).arrays
+        arrays = self.ask("block", slot=slot, n=n).arrays
         latencies: NDArray[np.int64] = arrays["ends"] - arrays["starts"]
         return latencies
 
     def outputs(self, slot: int = 0) -> dict[str, NDArray[Any]]:
         """Return the outputs of the last launch of a slot."""
-        return {name: np.array(array) for name, array in self._ask("outputs", slot=slot).arrays.items()}
+        return {name: np.array(array) for name, array in self.ask("outputs", slot=slot).arrays.items()}
 
     def infer(self, arrays: Arrays, slot: int = 0) -> dict[str, NDArray[Any]]:
         """Bind, launch, and return the outputs."""
@@ -173,20 +186,31 @@ class Instance:
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the backend, and `probe`; see `ProbedBackend`."""
-        facts: dict[str, Any] = self._ask("facts").values["facts"]
+        facts: dict[str, Any] = self.ask("facts").values["facts"]
         return facts
 
     def close(self) -> None:
         """Close it, twice."""
-        self._ask("close")
+        self.ask("close")
 
     def rss_bytes(self) -> int:
         """Return the resident memory of the worker."""
         pages = int(Path(f"/proc/{self.worker.pid}/statm").read_text().split()[1])
         return pages * 4096
 
-    def _ask(self, kind: str, **values: Any) -> Any:
-        return self.worker.ask(kind, _TIMEOUT_S, instance=self._name, **values)
+    def ask(self, kind: str, **values: Any) -> Any:
+        """Send a message about this instance, and return the answer."""
+        start = self.worker.log.stat().st_size
+        try:
+            return self.worker.ask(kind, _TIMEOUT_S, instance=self._name, **values)
+        except CaseError as error:
+            with self.worker.log.open("rb") as log:
+                log.seek(start)
+                words = log.read().decode("utf-8", "replace")
+            words = _NOT_THEIRS.sub("", words.replace(f"{self._code}/", ""))
+            if words.strip():
+                error.add_note("\n".join([f"the worker, in {kind!r}:", *words.rstrip().splitlines()[-_NOTE_LINES:]]))
+            raise
 
 
 def _defaults(step: Any) -> dict[str, Any]:

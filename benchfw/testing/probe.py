@@ -24,6 +24,8 @@ _SMALL_BYTES = 1024
 class ProbedBackend(Backend):
     """Does what the backend does whose class and options are its own options, and says more of it.
 
+    Its third option, `framework`, has the top-level modules of the framework.
+
     `facts` has `probe` beside the backend's own: the options that reached it, where its code allocated in `launch`, and
     how it explains what means nothing. `close` closes twice.
     """
@@ -34,6 +36,7 @@ class ProbedBackend(Backend):
         package = importlib.import_module(module.partition(".")[0])
         self._code = f"{Path(str(package.__file__)).parent}/" if hasattr(package, "__path__") else str(package.__file__)
         self._inner: Backend = getattr(importlib.import_module(module), name)(options["options"], context)
+        self._framework = frozenset(options["framework"])
         self._bound: Bound | None = None
 
     @property
@@ -59,7 +62,7 @@ class ProbedBackend(Backend):
             "explains_nothing_as": self._explains_nothing_as(),
         }
         if self._bound is not None:
-            probe["allocations"] = allocations(self._bound.launch, self._code)
+            probe["allocations"] = allocations(self._bound.launch, self._code, self._framework)
         return {**self._inner.facts(), "probe": probe}
 
     def explain(self, error: Exception) -> Any:
@@ -77,22 +80,27 @@ class ProbedBackend(Backend):
         self._inner.close()
 
 
-def allocations(launch: Callable[[], object], code: str) -> dict[str, int]:
+def allocations(launch: Callable[[], object], code: str, framework: frozenset[str] = frozenset()) -> dict[str, int]:
     """Return the lines that allocate when `launch` is called, of files whose paths begin with `code`, with bytes.
 
-    What is freed at once counts too: it is the peak of a line that is looked at. What other files do in a call from
-    such a line does not count: that is the framework's. What the line does after such a call can be missed.
+    What is freed at once counts too: it is the peak of a line that is looked at. What the framework does is left out:
+    other files in a call from such a line, and C functions and methods whose top-level module is in `framework`. What
+    cannot be told from the plugin's own counts: classes, callables of types of their own, and functions that name no
+    module (`cv2.add`; a method such as `cv2.dnn.Net.forward` is told by its class). What the line does after a call can
+    be missed.
     """
     launch()
-    watch = _Watch(code)
+    watch = _Watch(code, framework)
     tracemalloc.start()
     try:
         for _ in range(_LAUNCHES):
+            sys.setprofile(watch.on_c_call)
             sys.settrace(watch.on_call)
             try:
                 launch()
             finally:
                 sys.settrace(None)
+                sys.setprofile(None)
             watch.settle()
     finally:
         tracemalloc.stop()
@@ -102,9 +110,11 @@ def allocations(launch: Callable[[], object], code: str) -> dict[str, int]:
 class _Watch:
     """Follows the lines of some files, and the peak of traced memory within each."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, framework: frozenset[str]) -> None:
         self.found: dict[str, int] = {}
         self._code = code
+        self._framework = framework
+        self._away: list[FrameType] = []
         self._place: str | None = None
         self._base = 0
 
@@ -114,6 +124,16 @@ class _Watch:
             return self._in_ours
         frame.f_trace_lines = False
         return self._in_theirs
+
+    def on_c_call(self, frame: FrameType, event: str, argument: Any) -> None:
+        if not event.startswith("c_") or not self._is_ours(frame) or _top_level(argument) not in self._framework:
+            return
+        if event == "c_call":
+            self.settle()
+            self._away.append(frame)
+        else:
+            self._away.pop()
+            self._look(frame)
 
     def settle(self) -> None:
         """End the stretch that is looked at."""
@@ -139,7 +159,7 @@ class _Watch:
         return self._in_theirs
 
     def _look(self, frame: FrameType | None) -> None:
-        if frame is None or not self._is_ours(frame):
+        if frame is None or frame in self._away or not self._is_ours(frame):
             return
         self._place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
         tracemalloc.reset_peak()
@@ -147,3 +167,9 @@ class _Watch:
 
     def _is_ours(self, frame: FrameType) -> bool:
         return frame.f_code.co_filename.startswith(self._code)
+
+
+def _top_level(function: Any) -> str:
+    """Return the top-level module of a C function, or of the class of a C method."""
+    module = getattr(function, "__module__", None) or type(getattr(function, "__self__", None)).__module__
+    return str(module).partition(".")[0]

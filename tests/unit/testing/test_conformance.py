@@ -15,6 +15,8 @@ from benchfw.testing import BackendCase
 from benchfw.testing.bench import Bench
 
 BACKEND = """
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from benchfw.errors import BuildFailed, Invalid, OutOfMemory
@@ -25,6 +27,13 @@ from benchfw_other import fill
 FEATURES, CLASSES = 2048, 96
 WEIGHTS = np.random.default_rng(0).standard_normal((FEATURES, CLASSES)).astype(np.float32)
 KEPT = []
+
+if TYPE_CHECKING:
+    import pydantic
+try:
+    import pyarrow
+except ImportError:
+    pyarrow = None
 
 
 class NumpyBound(Bound):
@@ -75,6 +84,8 @@ class Numpy(Backend):
 
     def __init__(self, options, context):
         super().__init__({} if self.sin == "options_not_passed_on" else options, context)
+        if self.sin == "ends_in_a_traceback":
+            options["dept"]
         self.shared = {}
 
     def prepare(self, artifact, profile):
@@ -128,8 +139,11 @@ class Numpy(Backend):
         return {
             "provider_effective": "other" if self.sin == "other_provider" else "numpy",
             "precision_effective": "fp16" if self.sin == "other_precision" else self.context.precision,
-            "threads_effective": 1 if self.sin == "ignores_threads" else self.context.threads,
+            **({} if self.sin == "says_no_threads" else {"threads_effective": self._threads()}),
         }
+
+    def _threads(self):
+        return {"ignores_threads": 2, "one_thread": 1}.get(self.sin, self.context.threads)
 
     def explain(self, error):
         if self.sin == "explain_raises":
@@ -152,11 +166,23 @@ def __getattr__(name):
 
 OTHER = """
 import numpy as np
+import packaging
 
 
 def fill(x, weights, y):
     np.zeros(10_000)  # a framework may
     np.matmul(x, weights, out=y)
+"""
+
+METADATA = {
+    "METADATA": "Metadata-Version: 2.1\nName: benchfw-other\nVersion: 2.0\nRequires-Dist: packaging\n",
+    "top_level.txt": "benchfw_other\n",
+}
+
+MORE = """
+def deeper():
+    import packaging.version  # of what benchfw_other depends on
+    from pydantic import BaseModel
 """
 
 OPTIONS = """
@@ -192,6 +218,7 @@ from benchfw.spec.hooks import hookimpl
 def info(name, **more):
     capabilities = Capabilities(specializes=False, **more.pop("capabilities", {{}}))
     usual = {{"summary": "x @ w", "provider": "numpy", "options": "{package}.options:Options"}}
+    usual |= {{"requires": ("benchfw-other>=2",), "install": "pip install benchfw-other"}}
     return BackendInfo(
         name=name, factory="{package}.backend:" + name, accepts=("null",), capabilities=capabilities, **(usual | more)
     )
@@ -302,22 +329,22 @@ OUTSIDE, THREADS, LEAK = (
 )
 ALLOCATES, EXPLAINS = "launch_allocates_nothing_of_its_own", "what_means_nothing_is_not_explained"
 PYTHONS, RUN = "its_code_is_code_on_every_python_found", "a_whole_run"
+IMPORTS = "its_imports_are_what_workers_have"
 
 SINS = {
     "innocent": Sin(checks={}),
     "fp16_alone": Sin(checks={}, registration={"capabilities": {"precisions": ("fp16",)}}),
     "no_summary": Sin(checks={REGISTRATION: "BackendInfo.summary says in one line"}, registration={"summary": ""}),
-    "no_install": Sin(
-        checks={REGISTRATION: "BackendInfo.install is the command"}, registration={"requires": ("numpy",)}
-    ),
+    "no_install": Sin(checks={REGISTRATION: "BackendInfo.install is the command"}, registration={"install": ""}),
     "unknown_precision": Sin(
         checks={REGISTRATION: "Capabilities.precisions has ['fp31'], there are fp32, "},
         registration={"capabilities": {"precisions": ("fp32", "fp31")}},
     ),
     "imports_numpy": Sin(
-        checks={LIGHT: "importing benchfw_imports_numpy.plugin and benchfw_imports_numpy.options imports numpy"},
+        checks={LIGHT: "importing benchfw_imports_numpy.plugin and benchfw_imports_numpy.options imports numpy,"},
         first="import numpy",
     ),
+    "imports_framework": Sin(checks={LIGHT: "imports benchfw_other, "}, first="import benchfw_other"),
     "imports_slowly": Sin(
         checks={LIGHT: "ms of CPU, every command pays that"},
         first="import time\nend = time.process_time() + 0.08\nwhile time.process_time() < end: pass",
@@ -367,7 +394,9 @@ SINS = {
         checks={OUTSIDE: "Capabilities.dynamic_shapes is wrong"},
         registration={"capabilities": {"dynamic_shapes": False}},
     ),
-    "ignores_threads": Sin(checks={THREADS: "facts() says 1 threads, the context 2"}),
+    "one_thread": Sin(checks={}),
+    "ignores_threads": Sin(checks={THREADS: "facts() says 2 threads, the context 1"}),
+    "says_no_threads": Sin(checks={THREADS: "facts() should say `threads_effective`"}),
     "cycle": Sin(checks={LEAK: "such a cycle is not collected during a run"}),
     "keeps_every_bind": Sin(checks={LEAK: "keep nothing of an earlier bind"}),
     "allocates_and_frees": Sin(checks={ALLOCATES: "allocate in bind instead"}),
@@ -378,17 +407,25 @@ SINS = {
         checks={PYTHONS: "workers run on CPython 3.10 too: "},
         backend="def later():\n    try:\n        pass\n    except* ValueError:\n        pass\n",
     ),
-    "raises_in_a_run": Sin(checks={RUN: "RuntimeError: this is the 501st launch"}),
+    "imports_of_the_parent": Sin(
+        checks={IMPORTS: "benchfw_imports_of_the_parent/more.py:4 imports pydantic"},
+        backend="def later():\n    from .more import deeper\n",
+    ),
+    "raises_in_a_run": Sin(checks={RUN: 'raise RuntimeError("this is the 501st launch")'}),
+    "ends_in_a_traceback": Sin(checks={}),
     "needs_a_framework": Sin(
-        checks={}, registration={"requires": ("no-such-framework>=2",), "install": "pip install no-such-framework"}
+        checks={},
+        registration={"requires": ("no-such-framework>=2",), "install": "pip install no-such-framework"},
+        backend="import no_such_framework\n",
     ),
 }
-NEEDS_NO_FRAMEWORK = {REGISTRATION, LIGHT, SCHEMA, UNKNOWN, CASE}
+NEEDS_NO_FRAMEWORK = {REGISTRATION, LIGHT, SCHEMA, UNKNOWN, CASE, PYTHONS}
+TRACEBACK = "ends_in_a_traceback"
 SLOW = {
-    LIGHT: ["needs_a_framework", "imports_numpy", "imports_slowly"],
-    LEAK: ["innocent", "cycle", "keeps_every_bind"],
-    PYTHONS: ["newer_syntax"],
-    RUN: ["raises_in_a_run"],
+    LIGHT: ["needs_a_framework", "imports_numpy", "imports_framework", "imports_slowly"],
+    LEAK: ["innocent", "cycle", "keeps_every_bind", "needs_a_framework"],
+    PYTHONS: ["newer_syntax", "needs_a_framework"],
+    RUN: ["raises_in_a_run", "needs_a_framework"],
 }
 """Checks that take long, and for whom they are made; the backends of this repository pass them all elsewhere."""
 
@@ -398,14 +435,22 @@ Reports = dict[str, dict[str, tuple[str, str]]]
 def _write(folder: Path) -> dict[str, str]:
     """Write the packages of all sins, and return the module of each one's plugin."""
     (folder / "benchfw_other.py").write_text(OTHER)
+    (folder / "benchfw_other-2.0.dist-info").mkdir()
+    for name, content in METADATA.items():
+        (folder / "benchfw_other-2.0.dist-info" / name).write_text(content)
     shared = {name: sin.registration or {} for name, sin in SINS.items() if not sin.alone}
     packages = {"benchfw_sins": ("", "", shared)}
-    packages |= {f"benchfw_{name}": (sin.first, sin.backend, {name: {}}) for name, sin in SINS.items() if sin.alone}
+    packages |= {
+        f"benchfw_{name}": (sin.first, sin.backend, {name: sin.registration or {}})
+        for name, sin in SINS.items()
+        if sin.alone
+    }
     for package, (first, backend, infos) in packages.items():
         target = folder / package
         target.mkdir()
         (target / "__init__.py").write_text("")
         (target / "options.py").write_text(OPTIONS)
+        (target / "more.py").write_text(MORE)
         (target / "backend.py").write_text(BACKEND + backend)
         (target / "plugin.py").write_text(PLUGIN.format(first=first, package=package, infos=infos))
     return {name: f"benchfw_{name if sin.alone else 'sins'}.plugin" for name, sin in SINS.items()}
@@ -421,7 +466,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     slow = {f"test_{check}": names for check, names in SLOW.items()}
     environ = {"PYTHONPATH": os.pathsep.join(path), "CASES": json.dumps(cases), "SLOW": json.dumps(slow)}
-    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", "--strict-config", "-W", "error"]
+    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", "--strict-config", "-W", "error", "--tb=short"]
     run = subprocess.run(
         [*command, "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)],
         cwd=folder, env=os.environ | environ, capture_output=True, text=True, timeout=280,
@@ -435,13 +480,22 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     return found
 
 
-@pytest.mark.parametrize("name", SINS)
+@pytest.mark.parametrize("name", [name for name in SINS if name != TRACEBACK])
 def test_who_breaks_a_rule_fails_its_checks_and_no_others(reports: Reports, name: str) -> None:
     sin = SINS[name]
     failed = {check: words for check, (outcome, words) in reports[name].items() if outcome == "failed"}
     assert set(failed) == set(sin.checks), "\n".join(failed.values())
     for check, words in sin.checks.items():
         assert words in failed[check]
+
+
+def test_an_error_of_the_plugin_is_shown_with_its_traceback(reports: Reports) -> None:
+    failed = [words for outcome, words in reports[TRACEBACK].values() if outcome == "failed"]
+    assert failed
+    for words in failed:
+        assert 'File "benchfw_sins/backend.py", line ' in words
+        assert 'options["dept"]' in words
+        assert "benchfw/worker" not in words.partition("the worker, in 'open'")[2]
 
 
 def test_without_the_framework_what_needs_it_is_skipped_and_the_rest_is_checked(reports: Reports) -> None:

@@ -15,6 +15,7 @@ from benchfw.testing.probe import allocations
 
 OURS = """
 import functools
+import zlib
 
 import numpy as np
 from probed_theirs import call, fill, fresh
@@ -57,6 +58,26 @@ def helper():
     frees()
 
 
+def c_function():
+    np.zeros(4096)
+
+
+def c_method():
+    OUTPUT.copy()
+
+
+def c_called_back():
+    functools.reduce(lambda x, y: frees(), (1, 2))
+
+
+def raising():
+    try:
+        zlib.decompress(b"no such stream")
+    except zlib.error:
+        pass
+    bytes(9000)
+
+
 direct = functools.partial(np.multiply, INPUT, 2, out=OUTPUT)
 """
 
@@ -93,13 +114,19 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         del sys.modules[name]
 
 
-def _found(ours: ModuleType, name: str) -> dict[str, Any]:
-    return allocations(getattr(ours, name), f"{Path(str(ours.__file__)).parent}/")
+def _found(ours: ModuleType, name: str, *framework: str) -> dict[str, Any]:
+    return allocations(getattr(ours, name), f"{Path(str(ours.__file__)).parent}/", frozenset(framework))
 
 
 @pytest.mark.parametrize("name", ["nothing", "in_place", "theirs", "direct"])
 def test_what_the_framework_allocates_does_not_count(ours: ModuleType, name: str) -> None:
     assert _found(ours, name) == {}
+
+
+@pytest.mark.parametrize("name", ["c_function", "c_method", "frees"])
+def test_what_c_code_of_the_framework_allocates_does_not_count(ours: ModuleType, name: str) -> None:
+    assert _found(ours, name)
+    assert _found(ours, name, "numpy") == {}
 
 
 @pytest.mark.parametrize(
@@ -110,10 +137,13 @@ def test_what_the_framework_allocates_does_not_count(ours: ModuleType, name: str
         ("expression", "    OUTPUT[...] = INPUT * 2 + 1"),
         ("called_back", "    np.zeros(4096)"),
         ("helper", "    np.zeros(4096)"),
+        ("c_method", "    OUTPUT.copy()"),
+        ("c_called_back", "    np.zeros(4096)"),
+        ("raising", "    bytes(9000)"),
     ],
 )
 def test_what_a_line_of_the_plugin_allocates_is_found(ours: ModuleType, name: str, line: str) -> None:
-    found = _found(ours, name)
+    found = _found(ours, name, "_functools", "zlib")
     number = OURS.splitlines().index(line) + 1
     assert list(found) == [f"__init__.py:{number}"]
     assert 9000 <= found[f"__init__.py:{number}"] < 80_000
@@ -126,3 +156,4 @@ def test_a_launch_that_raises_leaves_no_trace(ours: ModuleType) -> None:
     with pytest.raises(RuntimeError, match="on purpose"):
         allocations(fail, "/nowhere/")
     assert sys.gettrace() is None
+    assert sys.getprofile() is None

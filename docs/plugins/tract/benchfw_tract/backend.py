@@ -62,7 +62,8 @@ class Tract(Backend):
         return TractBound(run, [spec.name for spec in self._io.outputs], tensors)
 
     def facts(self) -> Mapping[str, Any]:
-        return {"provider_effective": "tract", "precision_effective": "fp32", "library": tract.version()}
+        facts = {"provider_effective": "tract", "precision_effective": "fp32", "threads_effective": 1}
+        return {**facts, "library": tract.version()}
 
     def close(self) -> None:
         self._runnable = None

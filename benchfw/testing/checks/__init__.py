@@ -1,0 +1,1 @@
+"""The checks of `BackendConformance`, by what they are about."""

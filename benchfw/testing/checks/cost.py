@@ -1,0 +1,47 @@
+"""Checks of what a backend takes: threads and memory."""
+
+from __future__ import annotations
+
+import time
+
+from benchfw.spec.tensors import Profile
+from benchfw.testing.bench import Bench
+
+_LEAK_BYTES = 4 << 20
+_LEAK_S = 3.0
+
+
+class CostChecks:
+    """Threads, memory that is kept, and memory that `launch` takes."""
+
+    def test_threads_are_those_of_the_context(self, live: Bench) -> None:
+        """Or one, for an engine that has no more: the number in the results is true, and nobody has an advantage."""
+        for threads in (1, 2):
+            with live.loaded_for(Profile.fixed(live.points[0]), threads=threads) as instance:
+                effective = instance.facts().get("threads_effective")
+            assert effective is not None, (
+                "facts() should say `threads_effective`: what the engine was given or tells, 1 if it has no more"
+            )
+            assert effective in (1, threads), f"facts() says {effective} threads, the context {threads}"
+
+    def test_rebinding_does_not_leak(self, live: Bench) -> None:
+        instance, arrays = live.loaded, live.case.arrays(live.points[-1])
+        size = sum(array.nbytes for array in arrays.values())
+        for _ in range(20):
+            instance.infer(arrays)
+        before, count, end = instance.rss_bytes(), 0, time.monotonic() + _LEAK_S
+        while count < 50 or (count * size < _LEAK_BYTES and time.monotonic() < end):
+            instance.bind(arrays)
+            instance.launch()
+            count += 1
+        grown = instance.rss_bytes() - before
+        allowed = count * size // 4 + (2 << 20)
+        assert grown < allowed, (
+            f"{count} times binding {size} bytes to one slot took {grown} bytes of memory for good: keep nothing of an "
+            "earlier bind, and let `launch` not refer to its Bound, as such a cycle is not collected during a run"
+        )
+
+    def test_launch_allocates_nothing_of_its_own(self, live: Bench) -> None:
+        live.loaded.infer(live.case.arrays(live.points[-1]))
+        found = live.loaded.facts()["probe"]["allocations"]
+        assert not found, f"the plugin's code allocates in launch, in bytes: {found}; allocate in bind instead"
