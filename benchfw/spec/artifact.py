@@ -11,6 +11,8 @@ from typing import Any
 from benchfw.spec.info import Info, NamedInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
+PROFILES = ("static", "dynamic")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
@@ -92,7 +94,7 @@ class StepInfo(NamedInfo):
 
     source: str
     target: str
-    profiles: tuple[str, ...] = ("static", "dynamic")
+    profiles: tuple[str, ...] = PROFILES
     options: str = ""
 
 
