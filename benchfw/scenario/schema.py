@@ -14,7 +14,6 @@ from benchfw.spec.backend import Precision
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN
 from benchfw.spec.tensors import AxisRange as SpecRange
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 EFFORTS = ("quick", "standard", "report")
 INTERLEAVES = ("all", "session", "off")
 

@@ -36,7 +36,7 @@ from benchfw.executors.local import backend_options, run_scenario
 from benchfw.measure.rows import case_hash
 from benchfw.plugins import options_model
 from benchfw.scenario import make_plan
-from benchfw.scenario.schema import PRECISIONS
+from benchfw.spec.backend import PRECISIONS
 from benchfw.spec.info import SPEC_VERSION
 from benchfw.spec.tensors import Profile
 from benchfw.testing.bench import BackendCase as BackendCase

@@ -310,10 +310,6 @@ SINS = {
     "no_install": Sin(
         checks={REGISTRATION: "BackendInfo.install is the command"}, registration={"requires": ("numpy",)}
     ),
-    "unknown_precision": Sin(
-        checks={REGISTRATION: "Capabilities.precisions has ['fp31'], there are fp32, "},
-        registration={"capabilities": {"precisions": ("fp32", "fp31")}},
-    ),
     "imports_numpy": Sin(
         checks={LIGHT: "importing benchfw_imports_numpy.plugin and benchfw_imports_numpy.options imports numpy"},
         first="import numpy",
