@@ -94,7 +94,7 @@ class StepInfo(NamedInfo):
 
     source: str
     target: str
-    profiles: tuple[str, ...] = PROFILES
+    profiles: tuple[str, ...] = ("static", "dynamic")
     options: str = ""
 
 

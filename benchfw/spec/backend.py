@@ -39,7 +39,7 @@ class Capabilities:
     """What a backend can do.
 
     Attributes:
-        precisions: Precisions that it computes in, of `PRECISIONS`.
+        precisions: Precisions that it computes in: `fp32`, `tf32`, `fp16`, `bf16`, `fp8`, `int8`.
         devices: `cpu`, `cuda`.
         dynamic_shapes: One artifact serves several sizes of an axis.
         specializes: An artifact made for one shape differs from a dynamic one. Where it does not, a case of a

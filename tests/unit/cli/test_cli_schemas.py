@@ -29,7 +29,7 @@ class Node(BaseModel):
     ("kind", "words"),
     [
         (int, "integer"),
-        (Annotated[int, Field(ge=1, lt=5)], "integer ≥ 1, < 5"),
+        (Annotated[int, Field(ge=1, le=5)], "integer ≥ 1, ≤ 5"),
         (Annotated[float, Field(gt=0, le=1)], "number > 0, ≤ 1"),
         (bool, "boolean"),
         (Any, "anything"),
