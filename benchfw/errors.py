@@ -64,12 +64,14 @@ class Fault:
         reason: What is wrong with the value there.
         line: Line of the file, from 1; None where the value has none (a `--set`, a missing table).
         nearest: The nearest valid name, where the fault is a misspelt one.
+        unprovided: The value names what a plugin might provide, and none does.
     """
 
     path: tuple[str | int, ...]
     reason: str
     line: int | None = None
     nearest: str | None = None
+    unprovided: bool = False
 
     @property
     def key(self) -> str:

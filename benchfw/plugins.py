@@ -6,33 +6,25 @@ that `BENCHFW_BLOCK_PLUGINS` names is not even imported.
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import difflib
 import importlib
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import pluggy
 
-from benchfw.errors import DuplicateName, PluginError, UnknownName
+from benchfw.errors import DuplicateName, PluginError
+from benchfw.registrations import check_registration
+from benchfw.registry import KINDS, RAISED, BrokenPlugin, Plugin, Registry, printing_to_stderr, words
 from benchfw.spec import hooks
-from benchfw.spec.artifact import ModelSourceInfo, StepInfo
+from benchfw.spec.artifact import StepInfo
 from benchfw.spec.backend import BackendInfo
-from benchfw.spec.command import CommandInfo
-from benchfw.spec.events import Event, Stage
-from benchfw.spec.executor import ExecutorInfo
-from benchfw.spec.info import SPEC_VERSION, Info
-from benchfw.spec.plan import PlanEdit, PlannedCase
-from benchfw.spec.sampler import SamplerInfo
+from benchfw.spec.info import Info
+
+__all__ = ["KINDS", "BrokenPlugin", "Plugin", "Registry", "discover", "load_class", "options_model", "registry"]
 
 GROUP = "benchfw"
 _EXTRA, _BLOCKED = "BENCHFW_PLUGINS", "BENCHFW_BLOCK_PLUGINS"
@@ -42,151 +34,6 @@ OWN = {
     "commands": "benchfw.cli.plugin",
 }
 """benchfw's own plugins: they enter by the same hooks as any other, and can be blocked like them."""
-
-KINDS: dict[str, type[Info]] = {
-    "backend": BackendInfo,
-    "model source": ModelSourceInfo,
-    "step": StepInfo,
-    "executor": ExecutorInfo,
-    "sampler": SamplerInfo,
-    "command": CommandInfo,
-}
-"""What plugins register. The hook of each is `benchfw_register_<kind>s`, with underscores."""
-
-AnyInfo = TypeVar("AnyInfo", bound=Info)
-_RAISED = (Exception, SystemExit)
-"""What a plugin may raise without ending this process; a KeyboardInterrupt is the user's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plugin:
-    """A plugin that works.
-
-    Attributes:
-        name: Its name as an entry point, or its module.
-        owner: Name and version of its distribution.
-        module: The module that carries its hooks.
-        keys: What it registers: `backend NAME`, `step NAME`, …
-        hook: Its hooks.
-        seconds: What importing and registering it took.
-    """
-
-    name: str
-    owner: str
-    module: str
-    keys: frozenset[str]
-    hook: Any
-    seconds: float
-
-
-@dataclass(frozen=True)
-class BrokenPlugin:
-    """A plugin that cannot be used, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(kw_only=True)
-class Registry:
-    """What all plugins registered, by name.
-
-    Attributes:
-        owners: `backend NAME`, `model source SCHEME`, … → name and version of the distribution.
-        plugins: Those that work, in the order in which they were found.
-        broken: Those that do not.
-        blocked: Names of those that `BENCHFW_BLOCK_PLUGINS` keeps away.
-    """
-
-    backends: dict[str, BackendInfo] = field(default_factory=dict)
-    model_sources: dict[str, ModelSourceInfo] = field(default_factory=dict)
-    steps: dict[str, StepInfo] = field(default_factory=dict)
-    executors: dict[str, ExecutorInfo] = field(default_factory=dict)
-    samplers: dict[str, SamplerInfo] = field(default_factory=dict)
-    commands: dict[str, CommandInfo] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)
-    plugins: list[Plugin] = field(default_factory=list)
-    broken: list[BrokenPlugin] = field(default_factory=list)
-    blocked: list[str] = field(default_factory=list)
-
-    def backend(self, name: str) -> BackendInfo:
-        """Return a backend.
-
-        Raises:
-            UnknownName: No plugin registers it; the message has the nearest names.
-        """
-        return _lookup("backend", name, self.backends)
-
-    def model_source(self, scheme: str) -> ModelSourceInfo:
-        """Return a model source, or raise `UnknownName`."""
-        return _lookup("model source", scheme, self.model_sources)
-
-    def executor(self, name: str) -> ExecutorInfo:
-        """Return an executor, or raise `UnknownName`."""
-        return _lookup("executor", name, self.executors)
-
-    def provider(self, kind: str, name: str) -> Plugin:
-        """Return the plugin that registers something; `kind` is a key of `KINDS`."""
-        return next(plugin for plugin in self.plugins if f"{kind} {name}" in plugin.keys)
-
-    def sampler(self, name: str) -> SamplerInfo:
-        """Return a sampler, or raise `UnknownName`."""
-        return _lookup("sampler", name, self.samplers)
-
-    def known(self, kind: str) -> dict[str, Any]:
-        """Return everything of one kind by name; `kind` is a key of `KINDS`."""
-        known: dict[str, Any] = getattr(self, f"{kind.replace(' ', '_')}s")
-        return known
-
-    # --- hooks that are called during a run -------------------------------------------------------------------------
-
-    def plan_edits(self, scenario: Mapping[str, Any], cases: Sequence[PlannedCase]) -> Iterator[tuple[str, PlanEdit]]:
-        """Yield what plugins want to change of a plan, with their names.
-
-        Raises:
-            PluginError: A plugin raises, or returns something else.
-        """
-        for plugin in self.plugins:
-            try:
-                with _printing_to_stderr():
-                    edits = plugin.hook.benchfw_edit_plan(scenario=copy.deepcopy(scenario), cases=cases)
-            except _RAISED as error:
-                raise PluginError(f"the plugin {plugin.name} raised in benchfw_edit_plan: {_words(error)}") from error
-            for edit in edits:
-                if not isinstance(edit, PlanEdit):
-                    kind = type(edit).__name__
-                    raise PluginError(f"the plugin {plugin.name} returned {kind} from benchfw_edit_plan, not PlanEdit")
-                yield plugin.name, edit
-
-    def metadata(self, scenario: Mapping[str, Any], root: Path) -> dict[str, Any]:
-        """Return what plugins add to the manifest, by their names."""
-        found: dict[str, Any] = {}
-        for plugin in self.plugins:
-            try:
-                with _printing_to_stderr():
-                    answers = plugin.hook.benchfw_add_metadata(scenario=copy.deepcopy(scenario), root=root)
-                for facts in answers:
-                    found[plugin.name] = json.loads(json.dumps(dict(facts), allow_nan=False))
-            except _RAISED as error:
-                found[plugin.name] = {"error": _words(error)}
-        return found
-
-    def teller(self, notify: Callable[[Event], None]) -> Callable[[Event], None]:
-        """Return a function that tells plugins of an event, and `notify`; a plugin that raises is told nothing more."""
-        listening = list(self.plugins)
-
-        def tell(event: Event) -> None:
-            notify(event)
-            for plugin in list(listening):
-                try:
-                    with _printing_to_stderr():
-                        plugin.hook.benchfw_on_event(event=event)
-                except _RAISED as error:
-                    listening.remove(plugin)
-                    text = f"the plugin {plugin.name} raised in benchfw_on_event and is told nothing more"
-                    notify(Stage(f"warning: {text}: {_words(error)}"))
-
-        return tell
 
 
 def discover(
@@ -202,14 +49,17 @@ def discover(
         trace: Told what is imported and called, and how long that took.
     """
     here = Registry()
-    away = set(map(_normalized, _listed(_BLOCKED) if blocked is None else blocked))
+    away = {_normalized(name): name for name in (_listed(_BLOCKED) if blocked is None else blocked)}
+    matched: set[str] = set()
     for name, owner, aliases, load in _found(_listed(_EXTRA) if extra is None else extra):
-        if away.isdisjoint(map(_normalized, (name, *aliases))):
-            _register(here, name, owner, load, trace)
-        else:
+        if hits := away.keys() & set(map(_normalized, (name, *aliases))):
+            matched |= hits
             here.blocked.append(name)
             if trace:
                 trace(f"{name} ({owner}): blocked")
+        else:
+            _register(here, name, owner, load, trace)
+    here.unmatched = [name for key, name in away.items() if key not in matched]
     return here
 
 
@@ -239,25 +89,33 @@ def load_class(info: Info) -> Any:
     Raises:
         PluginError: It cannot be imported.
     """
-    return _imported(info.factory, f"{info.key!r}")
+    return _imported(f"factory {info.factory!r} of {info.key!r}", info.factory)
 
 
 def options_model(info: BackendInfo | StepInfo) -> Any:
     """Import the pydantic model of the options of a backend or step; None where it has none.
 
     Raises:
-        PluginError: The model cannot be imported.
+        PluginError: The model cannot be imported, or is none.
     """
-    return _imported(info.options, f"options of {info.name!r}") if info.options else None
+    if not info.options:
+        return None
+    from pydantic import BaseModel
+
+    what = f"options {info.options!r} of {info.name!r}"
+    model = _imported(what, info.options)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise PluginError(f"{what} are {model!r:.80}, not a pydantic model")
+    return model
 
 
-def _imported(path: str, what: str) -> Any:
+def _imported(what: str, path: str) -> Any:
     module, _, name = path.partition(":")
     try:
-        with _printing_to_stderr():
+        with printing_to_stderr():
             return getattr(importlib.import_module(module), name)
-    except _RAISED as error:
-        raise PluginError(f"{what} cannot be imported: {_words(error)}") from error
+    except RAISED as error:
+        raise PluginError(f"{what} cannot be imported: {words(error)}") from error
 
 
 def _listed(variable: str) -> list[str]:
@@ -283,17 +141,21 @@ def _register(
     try:
         manager = pluggy.PluginManager(hooks.PROJECT)
         manager.add_hookspecs(hooks)
-        with _printing_to_stderr():
+        with printing_to_stderr():
             module = load()
+            if not isinstance(module, ModuleType):
+                raise PluginError(f"it is {module!r:.80}, not a module")
             manager.register(module, name)
             manager.check_pending()
+            if not manager.get_hookcallers(module):
+                raise PluginError("no hooks found: is @hookimpl missing?")
             found = {kind: _infos(manager.hook, kind) for kind in KINDS}
         for kind, infos in found.items():
             _check(registry, owner, kind, infos)
-    except _RAISED as error:  # whatever a plugin does, the others work
-        registry.broken.append(BrokenPlugin(f"{name} ({owner})", _words(error)))
+    except RAISED as error:  # whatever a plugin does, the others work
+        registry.broken.append(BrokenPlugin(f"{name} ({owner})", words(error)))
         if trace:
-            trace(f"{name} ({owner}): broken, {_words(error)}")
+            trace(f"{name} ({owner}): broken, {words(error)}")
         return
     for kind, infos in found.items():
         for info in infos:
@@ -339,37 +201,16 @@ def _infos(hook: Any, kind: str) -> list[Any]:
 
 
 def _check(registry: Registry, owner: str, kind: str, infos: list[Any]) -> None:
+    for info in infos:
+        check_registration(kind, info)
     keys = [info.key for info in infos]
     for info in infos:
         if keys.count(info.key) > 1:
             raise DuplicateName(f"{kind} {info.key!r} is registered twice by {owner}")
-        if info.spec > SPEC_VERSION:
-            raise PluginError(
-                f"{kind} {info.key!r} was written for contract {info.spec}, this benchfw has {SPEC_VERSION}"
-            )
         if info.key in registry.known(kind):
             other = registry.owners[f"{kind} {info.key}"]
             raise DuplicateName(f"{kind} {info.key!r} is registered by {other} and by {owner}")
 
 
-def _lookup(kind: str, name: str, known: Mapping[str, AnyInfo]) -> AnyInfo:
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(name, known, n=1)
-    raise UnknownName(
-        f"no plugin provides the {kind} {name!r}",
-        hint=f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}",
-    )
-
-
-def _printing_to_stderr() -> contextlib.AbstractContextManager[object]:
-    """What a plugin prints must not get among the data of a command."""
-    return contextlib.redirect_stdout(sys.stderr)
-
-
 def _normalized(name: str) -> str:
     return name.replace("_", "-").lower()
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

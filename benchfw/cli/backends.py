@@ -47,6 +47,7 @@ def _listing(registry: Registry) -> dict[str, Any]:
     ]
     listing["broken"] = [{"name": plugin.name, "reason": plugin.reason} for plugin in registry.broken]
     listing["blocked"] = registry.blocked
+    listing["blocks_nothing"] = registry.unmatched
     return listing
 
 
@@ -89,12 +90,17 @@ def _backend(registry: Registry, name: str) -> dict[str, Any]:
 
     Raises:
         UnknownName: No plugin provides it.
+        PluginError: Its options cannot be imported, or described.
     """
+    from benchfw.errors import PluginError
     from benchfw.plugins import options_model
 
     info = registry.backend(name)
     model = options_model(info)
-    schema = model.model_json_schema() if model else {}
+    try:
+        schema = model.model_json_schema() if model else {}
+    except Exception as error:  # types that JSON has no words for
+        raise PluginError(f"options {info.options!r} of {name!r} have no JSON Schema: {error}") from error
     return {**_entry(registry, "backend", info), "requires": list(info.requires), "options_schema": schema}
 
 
@@ -117,6 +123,8 @@ def _show(listing: Mapping[str, Any]) -> None:
         console.print(literal(f"broken: {plugin['name']}: {plugin['reason']}", lines=True), soft_wrap=True)
     for name in listing["blocked"]:
         console.print(literal(f"blocked: {name} (BENCHFW_BLOCK_PLUGINS)"), soft_wrap=True)
+    for name in listing["blocks_nothing"]:
+        console.print(literal(f"blocks nothing: {name} (BENCHFW_BLOCK_PLUGINS)"), soft_wrap=True)
 
 
 def _here(item: Mapping[str, Any]) -> str:

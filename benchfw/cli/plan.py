@@ -43,7 +43,7 @@ def command(
     plan = make_plan(
         loaded.scenario,
         backends=registry.backends,
-        options=backend_options(registry, set(registry.backends)),
+        options=backend_options(registry, registry.backends),
         only_backends=frozenset(backend),
         only_sweeps=frozenset(sweep),
     )

@@ -35,15 +35,15 @@ def load_scenario(path: Path, overrides: Sequence[str], backends: Sequence[str])
         UnknownName: `--backend` names none of its backends.
     """
     registry = plugins.registry()
-    options = backend_options(registry, set(registry.backends))
-    loaded = load(
-        path,
-        overrides=overrides,
-        backends=registry.backends,
-        options=options,
-        steps=step_options(registry),
-        samplers=registry.samplers,
-    )
+    with registry.explaining():
+        loaded = load(
+            path,
+            overrides=overrides,
+            backends=registry.backends,
+            options=backend_options(registry, registry.backends),
+            steps=step_options(registry),
+            samplers=registry.samplers,
+        )
     names = [entry.label for entry in loaded.scenario.backend]
     for name in backends:
         if name not in names:
@@ -70,19 +70,19 @@ def load_again(request: Mapping[str, Any]) -> Loaded:
     if request.get("file"):
         return load_scenario(Path(str(request["file"])), request.get("overrides", ()), ())[1]
     registry = plugins.registry()
-    options = backend_options(registry, set(registry.backends))
     document = request["document"]
     if not isinstance(document, dict):
         raise UsageError("the run does not hold its scenario", hint="start a new run")
-    return from_document(
-        document,
-        source="the resumed run",
-        root=Path(str(request["root"])),
-        backends=registry.backends,
-        options=options,
-        steps=step_options(registry),
-        samplers=registry.samplers,
-    )
+    with registry.explaining():
+        return from_document(
+            document,
+            source="the resumed run",
+            root=Path(str(request["root"])),
+            backends=registry.backends,
+            options=backend_options(registry, registry.backends),
+            steps=step_options(registry),
+            samplers=registry.samplers,
+        )
 
 
 def run(job: Job, *, executor: str = "local", verbosity: str | None = None) -> Outcome:

@@ -73,16 +73,17 @@ def command(
         **({"threads": threads} if threads else {}),
     }
     document |= _shapes(registry, model, batch, sizes, inputs, document["model"])
-    loaded = from_document(
-        document,
-        source="benchfw time",
-        root=Path.cwd(),
-        overrides=overrides,
-        backends=registry.backends,
-        options=backend_options(registry, {backend}),
-        steps=step_options(registry),
-        samplers=registry.samplers,
-    )
+    with registry.explaining():
+        loaded = from_document(
+            document,
+            source="benchfw time",
+            root=Path.cwd(),
+            overrides=overrides,
+            backends=registry.backends,
+            options=backend_options(registry, registry.backends),
+            steps=step_options(registry),
+            samplers=registry.samplers,
+        )
     job = Job(
         document=loaded.document,
         source=loaded.source,

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from benchfw.errors import BenchfwError, UsageError
 from benchfw.processes import kill_marked
-from benchfw.scenario.schema import MAX_NAME, NAME_PATTERN
+from benchfw.spec.info import MAX_NAME, NAME_PATTERN
 
 DEFAULT = "default"
 """Name of benchfw's own interpreter."""

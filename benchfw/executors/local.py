@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,16 @@ from benchfw.environments import (
     thread_variables,
     usable_cpus,
 )
-from benchfw.errors import BenchfwError, CaseError, Interrupted, Invalid, OutOfMemory, UsageError
+from benchfw.errors import (
+    BenchfwError,
+    BuildFailed,
+    CaseError,
+    Interrupted,
+    Invalid,
+    OutOfMemory,
+    PluginError,
+    UsageError,
+)
 from benchfw.executors.devices import Devices, cpus
 from benchfw.executors.log import LOGGER, log_event, log_start, log_warnings, run_log
 from benchfw.executors.manifest import Manifest
@@ -46,14 +55,40 @@ from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
 _CORE_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pydantic")
 
 
-def backend_options(registry: Registry, names: set[str]) -> dict[str, Any]:
-    """Return the pydantic model of the options of each of these backends that is installed."""
-    return {name: options_model(registry.backends[name]) for name in names if name in registry.backends}
+class _WhenAsked(Mapping[str, Any]):
+    """Values that are made when they are asked for: a module that cannot be imported costs those who name it."""
+
+    def __init__(self, names: Collection[str], make: Callable[[str], Any]) -> None:
+        self._names = names
+        self._make = make
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
-def step_options(registry: Registry) -> dict[str, Any]:
-    """Return the pydantic model of the options of each step; None where it has none."""
-    return {name: options_model(step) for name, step in registry.steps.items()}
+def backend_options(registry: Registry, names: Collection[str]) -> Mapping[str, Any]:
+    """Return the pydantic model of the options of each of these backends that is installed; None where it has none.
+
+    A model is imported when it is asked for, which raises `PluginError` if it cannot be.
+    """
+    installed = [name for name in names if name in registry.backends]
+    return _WhenAsked(installed, lambda name: options_model(registry.backends[name]))
+
+
+def step_options(registry: Registry) -> Mapping[str, Any]:
+    """Return the pydantic model of the options of each step, as `backend_options` does."""
+    return _WhenAsked(registry.steps, lambda name: options_model(registry.steps[name]))
 
 
 class LocalExecutor(Executor):
@@ -70,15 +105,16 @@ def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], Non
         BenchfwError: As `run_scenario`; the scenario or a plugin does not fit this machine.
     """
     registry = plugins.registry()
-    loaded = from_document(
-        copy.deepcopy(dict(job.document)),
-        source=job.source,
-        root=Path(job.root),
-        backends=registry.backends,
-        options=backend_options(registry, set(registry.backends)),
-        steps=step_options(registry),
-        samplers=registry.samplers,
-    )
+    with registry.explaining():
+        loaded = from_document(
+            copy.deepcopy(dict(job.document)),
+            source=job.source,
+            root=Path(job.root),
+            backends=registry.backends,
+            options=backend_options(registry, registry.backends),
+            steps=step_options(registry),
+            samplers=registry.samplers,
+        )
     resume = Resume(folder=Path(job.resume), retry_failed=job.retry_failed, force=job.force) if job.resume else None
     return run_scenario(
         loaded,
@@ -135,12 +171,13 @@ def run_scenario(
         Interrupted: The run was stopped before it had a plan.
     """
     stop = stop or Stop()
-    notify = registry.teller(notify)
     devices = Devices(cpus())
 
-    def tell(event: Event) -> None:
+    def log_and_notify(event: Event) -> None:
         log_event(event)
         notify(event)
+
+    tell = registry.teller(log_and_notify)  # the log also has what went wrong in telling plugins
 
     def warn(text: str) -> None:
         tell(Notice(text))
@@ -478,13 +515,17 @@ def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     return [rows[case.case_id] for case in plan.cases if case.case_id in rows]
 
 
-def _filled_in(models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the options of each step, defaults filled in."""
-    return {
-        name: model.model_validate(given.get(name, {})).model_dump(mode="json")
-        for name, model in models.items()
-        if model is not None
-    }
+def _filled_in(models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]) -> Mapping[str, dict[str, Any]]:
+    """Return the options of each step, defaults filled in; `BuildFailed` for one whose model cannot be imported."""
+
+    def fill_in(name: str) -> dict[str, Any]:
+        try:
+            model = models[name]
+        except PluginError as error:
+            raise BuildFailed(error.message) from error
+        return model.model_validate(given.get(name, {})).model_dump(mode="json") if model else {}
+
+    return _WhenAsked(models, fill_in)
 
 
 def _sequences(plan: Plan) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchfw.errors import CaseError, ProtocolError
-from benchfw.spec.events import Event, Stage
+from benchfw.spec.events import Event, Notice
 from benchfw.spec.stop import Stop
 from benchfw.supervisor import Worker
 from benchfw.worker.protocol import Message
@@ -115,7 +115,7 @@ class Telemetry:
     def _tell(self, name: str, text: str) -> None:
         if name not in self._told:
             self._told.add(name)
-            self._notify(Stage(f"warning: {text}"))
+            self._notify(Notice(f"warning: {text}"))
 
 
 @contextlib.contextmanager

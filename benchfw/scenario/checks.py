@@ -14,8 +14,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
 from benchfw.errors import Fault
-from benchfw.scenario.schema import MAX_NAME, NAME_PATTERN, FixedSweep, Input, RandomBatchSweep, Scenario
+from benchfw.scenario.schema import FixedSweep, Input, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
+from benchfw.spec.info import MAX_NAME, NAME_PATTERN
 from benchfw.worker.loops import MAX_BLOCK
 
 MAX_CASES = 10_000
@@ -172,7 +173,7 @@ def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: 
             yield from _options(entry.options, options.get(entry.use), (*path, "options"))
         elif not entry.optional:
             reason = f"no installed plugin provides {entry.use!r}; `optional = true` would skip it"
-            yield Fault((*path, "use"), reason, nearest=nearest_name(entry.use, backends))
+            yield Fault((*path, "use"), reason, nearest=nearest_name(entry.use, backends), unprovided=True)
 
 
 def _environments(scenario: Scenario) -> Iterator[Fault]:
@@ -221,7 +222,8 @@ def _steps(scenario: Scenario, steps: Mapping[str, Any]) -> Iterator[Fault]:
         if name in steps:
             yield from _options(values, steps[name], ("steps", name))
         else:
-            yield Fault(("steps", name), "no installed plugin provides this step", nearest=nearest_name(name, steps))
+            reason = "no installed plugin provides this step"
+            yield Fault(("steps", name), reason, nearest=nearest_name(name, steps), unprovided=True)
 
 
 def _samplers(scenario: Scenario, samplers: Collection[str]) -> Iterator[Fault]:
@@ -230,7 +232,8 @@ def _samplers(scenario: Scenario, samplers: Collection[str]) -> Iterator[Fault]:
         path = ("measure", "samplers", place)
         if name not in samplers:
             near = nearest_name(name, samplers)
-            yield Fault(path, f"no installed plugin provides the sampler {name!r}", nearest=near)
+            reason = f"no installed plugin provides the sampler {name!r}"
+            yield Fault(path, reason, nearest=near, unprovided=True)
         elif name in names[:place]:
             yield Fault(path, f"{name!r} is there already")
 

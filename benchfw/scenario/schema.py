@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from benchfw.spec.backend import Precision
+from benchfw.spec.info import MAX_NAME, NAME_PATTERN
 from benchfw.spec.tensors import AxisRange as SpecRange
 
-PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8")
 EFFORTS = ("quick", "standard", "report")
 INTERLEAVES = ("all", "session", "off")
 
@@ -30,8 +31,6 @@ def parse_duration(value: Any) -> Any:
     return float(match[1]) * _UNITS[match[2]]
 
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-MAX_NAME = 80
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[Positive, BeforeValidator(parse_duration, json_schema_input_type=str | Positive)]
@@ -181,9 +180,7 @@ class BackendEntry(Strict):
 
     use: Name = Field(description="Name of an installed backend, see `benchfw backends`.")
     name: Name | None = Field(None, description="Name in the results; default: `use`.")
-    precision: list[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]] = Field(
-        ["fp32"], min_length=1, description="Precisions to compute in, a case each."
-    )
+    precision: list[Precision] = Field(["fp32"], min_length=1, description="Precisions to compute in, a case each.")
     environment: str | None = Field(
         None, description="A table of `[environments]`; default: benchfw's own interpreter."
     )

@@ -11,6 +11,8 @@ from typing import Any
 from benchfw.spec.info import Info, NamedInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
+PROFILES = ("static", "dynamic")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:

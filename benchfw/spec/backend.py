@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from benchfw.errors import BackendError, Invalid
 from benchfw.spec.artifact import Artifact
@@ -30,13 +30,16 @@ from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 if TYPE_CHECKING:  # the parent reads registrations, which must not cost it the import of numpy
     from numpy.typing import NDArray
 
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """What a backend can do.
 
     Attributes:
-        precisions: Precisions that it computes in, by their short names (`fp32`, `fp16`, …).
+        precisions: Precisions that it computes in: `fp32`, `tf32`, `fp16`, `bf16`, `fp8`, `int8`.
         devices: `cpu`, `cuda`.
         dynamic_shapes: One artifact serves several sizes of an axis.
         specializes: An artifact made for one shape differs from a dynamic one. Where it does not, a case of a

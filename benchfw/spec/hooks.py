@@ -10,9 +10,9 @@ A plugin is a module, named by an entry point in the group `benchfw`, whose func
 A hook may take fewer arguments than its specification has, and return None for nothing.
 
 **Registration**, `benchfw_register_*`: called once per process, before anything else. It returns light data and imports
-no framework; classes are named by strings. A raise, a name that another plugin has registered, or a registration that
-was written for a newer contract makes the whole plugin broken: nothing of it is used, `benchfw backends` lists it with
-the reason, and everything else works.
+no framework; classes are named by strings. A raise, a name that another plugin has registered, a field that is not what
+its class says, or a registration that was written for a newer contract makes the whole plugin broken: nothing of it is
+used, `benchfw backends` lists it with the reason, and everything else works. So does a module without any hook.
 
 **During a run**, the others: called where the run takes place, which may be another machine (see `Executor`), and
 between blocks, so that they disturb no measurement; but the run waits for them. What a raise means stands with each.

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 SPEC_VERSION = 1
 """Version of the contract in `benchfw.spec`. A registration states the one that it was written for."""
 
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+MAX_NAME = 80
+"""What names are made of: those of registrations, and those that scenarios give."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Info:

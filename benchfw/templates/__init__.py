@@ -14,6 +14,7 @@ from benchfw.errors import UsageError
 _SUFFIX = ".tmpl"
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _MAX_NAME = 60
+_HINT = f"it begins with a letter: lower-case letters and digits, joined by '-', up to {_MAX_NAME}"
 
 
 def write_plugin(name: str, out: Path | None = None) -> Path:
@@ -30,7 +31,7 @@ def write_plugin(name: str, out: Path | None = None) -> Path:
         UsageError: The name cannot be one, the folder is there already, or it cannot be written.
     """
     if not _NAME.fullmatch(name) or len(name) > _MAX_NAME:
-        raise UsageError(f"{name!r} is no name for a backend", hint="lower-case letters and digits, joined by '-'")
+        raise UsageError(f"{name!r} is no name for a backend", hint=_HINT)
     folder = out or Path(f"benchfw-{name}")
     if folder.exists():
         raise UsageError(f"{folder} is there already", hint="-o names another folder")

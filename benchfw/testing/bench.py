@@ -79,8 +79,7 @@ class Bench:
         try:
             self.info: BackendInfo = self.registry.backend(case.backend)
         except UnknownName as error:
-            broken = [f"{plugin.name} is broken: {plugin.reason}" for plugin in self.registry.broken]
-            pytest.fail("; ".join(filter(None, (error.message, error.hint, *broken))), pytrace=False)
+            pytest.fail("; ".join(filter(None, (error.message, error.hint))), pytrace=False)
         self.host = Host(self.registry, case.backend, folder / "host")
         self._model: ResolvedModel | None = None
         self._loaded: Instance | None = None

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from benchfw.errors import BackendError, BenchfwError, Invalid, MissingDependency, ProtocolError
+from benchfw.errors import BackendError, BenchfwError, BuildFailed, Invalid, MissingDependency, ProtocolError
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import Backend, Bound, Context
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
@@ -371,14 +371,27 @@ def _check_length(n: int) -> None:
 
 
 def _load_class(path: str) -> Any:
-    """Import `package.module:Class`; a missing top-level package is a missing dependency, not a fault of the plugin."""
+    """Import `package.module:Class`.
+
+    Raises:
+        MissingDependency: A package is not installed, or cannot be imported here.
+        BuildFailed: It is the plugin's own package, or benchfw, that lacks something: all there is was handed over.
+    """
     module, _, name = path.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingDependency(f"{module} needs the package {error.name!r}, which is not installed") from error
+        missing = error.name or ""
+        if missing.partition(".")[0] in (module.partition(".")[0], "benchfw"):
+            reason = f"the plugin's factory {path!r} cannot be imported: workers have no module {missing!r}"
+            raise BuildFailed(reason) from error
+        raise MissingDependency(f"{module} needs the package {missing!r}, which is not installed") from error
     except ImportError as error:  # a shared library of the framework, or another version of it
         raise MissingDependency(f"{module} cannot be imported: {error}") from error
+    try:
+        return getattr(imported, name)
+    except AttributeError as error:
+        raise BuildFailed(f"the plugin's factory {path!r} cannot be imported: {module} has no {name!r}") from error
 
 
 def _version(distribution: str) -> str | None:

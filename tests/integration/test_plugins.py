@@ -215,6 +215,26 @@ def test_what_plugins_do_to_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert warnings == [
         "warning: the plugin plugin_b raised in benchfw_on_event and is told nothing more: SystemExit: no network"
     ]
+    assert f"WARNING {warnings[0]}\n" in (outcome.folder / "logs" / "benchfw.log").read_text()
+
+
+def test_options_that_cannot_be_imported_cost_those_who_name_them(project: Project, write: Any) -> None:
+    names = "name='bad', factory='bad_options:Class', options='bad_options:Model', accepts=('*',)"
+    write(
+        bad=f"""
+from benchfw.spec import BackendInfo
+from benchfw.spec.hooks import hookimpl
+
+@hookimpl
+def benchfw_register_backends():
+    return [BackendInfo({names})]
+""",
+        bad_options="raise SystemExit(0)",
+    )
+    _cli(project, f"{FAKES},bad", "plan", "s.toml")
+    error = "error: options 'bad_options:Model' of 'bad' cannot be imported: SystemExit: 0\n"
+    for arguments in (["plan", "s.toml", "--set", "backend.0.use=bad"], ["backends", "bad"]):
+        assert _cli(project, f"{FAKES},bad", *arguments, code=2).stderr == error
 
 
 def test_plan_shows_what_plugins_change_and_refuses_what_makes_no_sense(project: Project, write: Any) -> None:
@@ -280,6 +300,7 @@ def test_commands_of_plugins(project: Project, write: Any) -> None:
 def test_backends_lists_broken_and_blocked_plugins(project: Project, write: Any) -> None:
     talks = "print('on stdout')\nfrom benchfw.testing.plugin import *\n"
     slow = "import time\nstart = time.process_time()\nwhile time.process_time() < start + 0.1: pass\n"
+    slow += "from benchfw.spec.hooks import hookimpl\n@hookimpl\ndef benchfw_add_metadata(): pass\n"
     write(exits="import sys\nsys.exit(3)", raises="1 / 0", slow=slow, talks=f"print('on stdout')\n{slow}", away=talks)
     names = "exits,raises,slow,talks,away"
     done = _cli(project, names, "--trace-plugins", "backends", "--json", blocked="away,benchfw_onnxruntime")
@@ -300,9 +321,18 @@ def test_backends_lists_broken_and_blocked_plugins(project: Project, write: Any)
         "plugins: slow (slow): no registrations, ",
     ):
         assert line in done.stderr
-    text = _cli(project, names, "backends", blocked="away").stdout
+    text = _cli(project, names, "backends", blocked="away,nobody").stdout
     assert "broken: exits (exits): SystemExit: 3" in text
     assert "blocked: away (BENCHFW_BLOCK_PLUGINS)" in text
+    assert "blocks nothing: nobody (BENCHFW_BLOCK_PLUGINS)" in text
+    for arguments in (
+        ["plan", "s.toml", "--set", "backend.0.use=opencv"],
+        ["time", "null:model", "--backend", "opencv"],
+        ["backends", "opencv"],
+    ):
+        missed = _cli(project, names, *arguments, blocked="away", code=2).stderr
+        assert "broken: exits (exits): SystemExit: 3\n" in missed, arguments
+        assert "blocked: away (BENCHFW_BLOCK_PLUGINS)\n" in missed, arguments
     plan = _cli(project, "", "--trace-plugins", "plan", "s.toml").stderr
     assert "plugins: builtin: benchfw_edit_plan" not in plan, "a plugin that has no such hook is not asked"
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchfw.errors import BackendError, CaseError, Invalid
-from benchfw.scenario.schema import PRECISIONS
+from benchfw.spec.backend import PRECISIONS
 from benchfw.spec.tensors import Profile
 from benchfw.testing.bench import Bench
 from benchfw.testing.checks.refusals import refused

@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from packaging.requirements import InvalidRequirement, Requirement
 
 from benchfw.errors import ScenarioError
 from benchfw.executors.local import backend_options
 from benchfw.measure.rows import case_hash
 from benchfw.plugins import options_model
 from benchfw.scenario import make_plan
-from benchfw.scenario.schema import PRECISIONS
-from benchfw.spec.info import SPEC_VERSION
 from benchfw.testing.bench import Bench
 from benchfw.testing.checks.refusals import refused
 from benchfw.testing.imports import import_names
@@ -43,21 +40,10 @@ class RegistrationChecks:
     """The entry in the registry, its options, and what importing them costs."""
 
     def test_registration_is_complete(self, bench: Bench) -> None:
+        """What is malformed is refused when it is registered; this is what may be missing."""
         info = bench.info
         assert info.summary, "BackendInfo.summary says in one line what this is"
-        assert info.factory.count(":") == 1, "BackendInfo.factory is `package.module:Class`"
-        assert info.accepts, "BackendInfo.accepts names the formats of artifacts that it takes"
         assert info.provider, "BackendInfo.provider is what the results say runs the model"
-        assert 1 <= info.spec <= SPEC_VERSION, f"BackendInfo.spec is a version of the contract, 1 to {SPEC_VERSION}"
-        unknown = set(info.capabilities.precisions) - set(PRECISIONS)
-        assert not unknown, f"Capabilities.precisions has {sorted(unknown)}, there are {', '.join(PRECISIONS)}"
-        assert info.capabilities.precisions, "Capabilities.precisions names at least one"
-        assert info.capabilities.devices, "Capabilities.devices names at least one"
-        for text in info.requires:
-            try:
-                Requirement(text)
-            except InvalidRequirement as error:
-                pytest.fail(f"BackendInfo.requires has {text!r}, which is no requirement: {error}")
         assert info.install or not info.requires, "BackendInfo.install is the command that satisfies `requires`"
 
     def test_import_is_light(self, bench: Bench) -> None:

@@ -141,7 +141,7 @@ def test_listings_of_plugins(capsys: pytest.CaptureFixture[str], monkeypatch: py
     item = {"name": HOSTILE, "summary": HOSTILE, "plugin": HOSTILE, "versions": {HOSTILE: HOSTILE}, "ready": True}
     broken = [{"name": HOSTILE, "reason": f"{HOSTILE}\nready"}]
     nothing = dict.fromkeys(("model_sources", "steps", "executors", "samplers"), ())
-    backends._show({"backends": [item], "broken": broken, "blocked": [HOSTILE], **nothing})
+    backends._show({"backends": [item], "broken": broken, "blocked": [HOSTILE], "blocks_nothing": [HOSTILE], **nothing})
     assert is_harmless(capsys.readouterr().out)
 
 

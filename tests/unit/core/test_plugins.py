@@ -13,21 +13,23 @@ from typing import Any
 import pytest
 
 from benchfw.builtin.git import checkout
-from benchfw.errors import PluginError, UnknownName
+from benchfw.errors import BuildFailed, Fault, MissingDependency, PluginError, ScenarioError, UnknownName
+from benchfw.executors.local import backend_options, step_options
 from benchfw.plugins import Registry, discover, load_class, options_model
 from benchfw.spec.artifact import ModelSourceInfo, StepInfo
-from benchfw.spec.backend import BackendInfo
-from benchfw.spec.events import Event, Stage
+from benchfw.spec.backend import PRECISIONS, BackendInfo, Capabilities
+from benchfw.spec.events import Event, Notice, Stage
 from benchfw.spec.hooks import hookimpl
 from benchfw.spec.info import SPEC_VERSION
 from benchfw.spec.plan import PlanEdit
 from benchfw.testing.options import FakeOptions
+from benchfw.worker.server import _load_class
 
 Make = Callable[..., str]
 
 
-def _backend(name: str, **more: Any) -> BackendInfo:
-    return BackendInfo(name=name, summary="", factory="x:Y", accepts=("*",), **more)
+def _backend(name: Any, **more: Any) -> BackendInfo:
+    return BackendInfo(**{"name": name, "factory": "x:Y", "accepts": ("*",), **more})
 
 
 @pytest.fixture
@@ -147,6 +149,113 @@ def test_a_hook_may_return_nothing(make: Make) -> None:
     assert "nothing" not in [plugin.name.split()[0] for plugin in registry.broken]
 
 
+class _Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_exception_that_cannot_be_printed_is_listed_by_its_class(make: Make) -> None:
+    def fail() -> None:
+        raise _Mute
+
+    assert _reason(discover(extra=[make("mute", benchfw_register_backends=fail)]), "mute") == "_Mute"
+
+
+def test_a_module_without_hooks_is_listed(make: Make) -> None:
+    assert _reason(discover(extra=[make("bare")]), "bare") == "PluginError: no hooks found: is @hookimpl missing?"
+
+
+def test_an_entry_point_that_is_no_module_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [metadata.EntryPoint("odd", "benchfw.testing.plugin:benchfw_register_backends", "benchfw")]
+    monkeypatch.setattr(metadata, "entry_points", lambda group: points)
+    assert "not a module" in _reason(discover(extra=[]), "odd")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", 5),
+        ("name", ""),
+        ("name", "my backend"),
+        ("name", "-x"),
+        ("name", "x" * 81),
+        ("name", ["x"]),
+        ("factory", "package.module"),
+        ("factory", "package.module:"),
+        ("factory", ":Name"),
+        ("factory", "package-of-mine:Name"),
+        ("factory", None),
+        ("options", "package.module"),
+        ("options", FakeOptions),
+        ("summary", None),
+        ("install", ("pip", "install")),
+        ("provider", 1),
+        ("requires", "onnx>=1.19"),
+        ("requires", ["onnx"]),
+        ("requires", ("onnx >> 1",)),
+        ("requires", (5,)),
+        ("accepts", "onnx"),
+        ("accepts", ()),
+        ("accepts", ("",)),
+        ("spec", "1"),
+        ("capabilities", {"precisions": ("fp32",)}),
+    ],
+)
+def test_a_field_that_is_not_what_the_contract_says_is_listed(make: Make, field: str, value: object) -> None:
+    info = _backend(**{"name": "mine", field: value})
+    registry = discover(extra=[make("malformed", benchfw_register_backends=lambda: [_backend("good"), info])])
+    assert f"{field} is {value!r:.80}, not " in _reason(registry, "malformed")
+    assert "backend " in _reason(registry, "malformed")
+    assert "good" not in registry.backends and "null" in registry.backends
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("precisions", "fp32"),
+        ("precisions", ()),
+        ("precisions", ("fp31",)),
+        ("devices", "cpu"),
+        ("devices", ()),
+        ("specializes", "no"),
+    ],
+)
+def test_what_a_backend_can_do_is_checked_too(make: Make, field: str, value: Any) -> None:
+    info = _backend("mine", capabilities=Capabilities(**{field: value}))
+    reason = _reason(discover(extra=[make("malformed", benchfw_register_backends=lambda: [info])]), "malformed")
+    assert reason.startswith(f"PluginError: backend 'mine': capabilities: {field} is {value!r}, not ")
+    assert field != "precisions" or reason.endswith(", ".join(PRECISIONS))
+
+
+@pytest.mark.parametrize(
+    ("hook", "info"),
+    [
+        ("model_sources", ModelSourceInfo(scheme="on:nx", format="f", factory="x:Y")),
+        ("model_sources", ModelSourceInfo(scheme="mine", format="", factory="x:Y")),
+        ("steps", StepInfo(name="FFromG", source="g", target=None, factory="x:Y")),  # type: ignore[arg-type]
+        ("steps", StepInfo(name="FFromG", source="g", target="f", factory="x:Y", profiles=("fixed",))),
+    ],
+)
+def test_other_registrations_are_checked_alike(make: Make, hook: str, info: object) -> None:
+    registry = discover(extra=[make("malformed", **{f"benchfw_register_{hook}": lambda: [info]})])
+    assert ", not " in _reason(registry, "malformed")
+
+
+def test_whoever_misses_something_is_told_of_broken_and_blocked_plugins(make: Make) -> None:
+    registry = discover(extra=[make("bare")], blocked=["torch", "nobody"])
+    lines = ["broken: bare (bare): PluginError: no hooks found: is @hookimpl missing?"]
+    lines.append("blocked: torch (BENCHFW_BLOCK_PLUGINS)")
+    assert registry.unusable() == lines
+    assert registry.unmatched == ["nobody"]
+    with pytest.raises(UnknownName) as caught:
+        registry.backend("nul")
+    assert caught.value.hint == "\n".join(["did you mean 'null'?", *lines])
+    for unprovided, hint in ((True, "\n".join(lines)), (False, None)):
+        with pytest.raises(ScenarioError) as error, registry.explaining():
+            raise ScenarioError("s.toml", [Fault((), "no such thing", unprovided=unprovided)])
+        assert error.value.hint == hint
+
+
 def test_unknown_names_have_the_nearest_or_all() -> None:
     registry = discover(extra=[])
     with pytest.raises(UnknownName, match="the backend 'nul'") as caught:
@@ -161,8 +270,61 @@ def test_options_models() -> None:
     assert options_model(_backend("a")) is None
     assert options_model(_backend("a", options="benchfw.testing.options:FakeOptions")) is FakeOptions
     for missing in ("no_such_module:X", "benchfw.testing.options:NoSuch"):
-        with pytest.raises(PluginError, match="'a' cannot be imported"):
+        with pytest.raises(PluginError, match=f"options '{missing}' of 'a' cannot be imported"):
             options_model(_backend("a", options=missing))
+    with pytest.raises(PluginError, match="not a pydantic model"):
+        options_model(_backend("a", options="benchfw.testing.fakes:FakeBackend"))
+
+
+@pytest.mark.parametrize("end", ["raise ValueError('no licence')", "raise SystemExit(0)"])
+def test_models_of_options_are_imported_when_they_are_asked_for(
+    make: Make, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ending_options.py").write_text(end)
+    step = StepInfo(name="FFromG", source="g", target="f", factory="x:Y", options="ending_options:Options")
+    name = make(
+        "ending",
+        benchfw_register_backends=lambda: [_backend("mine", options="ending_options:Options")],
+        benchfw_register_steps=lambda: [step],
+    )
+    registry = discover(extra=[name])
+    options = backend_options(registry, registry.backends)
+    assert set(options) == set(registry.backends) and len(options) == len(registry.backends)
+    assert options["null"] is None and options.get("nobody") is None
+    for models, key in ((options, "mine"), (step_options(registry), "FFromG")):
+        assert key in models
+        with pytest.raises(PluginError, match=f"'ending_options:Options' of '{key}' cannot be imported: "):
+            models[key]
+
+
+@pytest.mark.parametrize(
+    ("factory", "error", "words"),
+    [
+        ("benchfw_made_up.backends:X", BuildFailed, "no module 'benchfw_made_up.backends'"),
+        ("benchfw_made_up.backend:X", BuildFailed, "benchfw_made_up.backend has no 'X'"),
+        ("benchfw_made_up.cli:X", BuildFailed, "no module 'benchfw.no_such'"),
+        ("benchfw_made_up.framework:X", MissingDependency, "needs the package 'no_such_framework'"),
+    ],
+)
+def test_a_worker_tells_a_wrong_factory_from_a_missing_framework(
+    factory: str, error: type[Exception], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "benchfw_made_up"
+    package.mkdir()
+    for module, text in {
+        "__init__": "",
+        "backend": "",
+        "cli": "import benchfw.no_such",
+        "framework": "import no_such_framework",
+    }.items():
+        (package / f"{module}.py").write_text(text)
+    for name in [name for name in sys.modules if name.startswith("benchfw_made_up")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(error, match=words) as caught:
+        _load_class(factory)
+    assert error is MissingDependency or factory in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [SystemExit(0), RuntimeError("no licence")])
@@ -253,6 +415,7 @@ def test_who_raises_at_an_event_is_told_nothing_more_and_the_others_are(make: Ma
     for text in ("one", "two"):
         tell(Stage(text))
     assert (len(calls), heard) == (1, ["one", "two"])
+    assert [isinstance(event, Notice) for event in told] == [False, True, False], "also who is told little is told that"
     assert [event.text for event in told if isinstance(event, Stage)] == [
         "one",
         "warning: the plugin failing raised in benchfw_on_event and is told nothing more: ValueError: no network",
@@ -326,12 +489,23 @@ def test_the_commit_of_a_checkout_and_whether_it_is_dirty(tmp_path: Path, monkey
     _git(tmp_path, "commit", "--quiet", "--no-gpg-sign", "-m", "one")
     clean = {"commit": _git(tmp_path, "rev-parse", "HEAD"), "branch": "trunk", "dirty": False}
     assert checkout(below) == clean
-    (tmp_path / "results").write_text("nobody tracks it")
-    assert checkout(below) == clean
+    (tmp_path / "elsewhere").write_text("nobody tracks it")
+    (below / "results" / "run=1").mkdir(parents=True)
+    (below / "results" / "run=1" / "manifest.json").write_text("{}")
+    assert checkout(below) == clean, "neither what lies elsewhere nor results"
+    (below / "model.py").write_text("nobody tracks it")
+    assert checkout(below) == {**clean, "dirty": True}
+    (tmp_path / ".gitignore").write_text("model.py")
+    assert checkout(below) == clean, "ignored"
+    monkeypatch.setenv("GIT_DIR", str(below / "nothing"))
+    assert checkout(below) == clean, "variables of another checkout"
+    monkeypatch.delenv("GIT_DIR")
     (tmp_path / "s.toml").write_text("two")
     assert checkout(below) == {**clean, "dirty": True}
     assert discover(extra=[]).metadata({}, below) == {"builtin": {"git": {**clean, "dirty": True}}}
     _git(tmp_path, "checkout", "--quiet", "--detach")
     assert checkout(below) == {**clean, "branch": None, "dirty": True}
+    (tmp_path / ".git" / "index").write_bytes(b"damaged")
+    assert checkout(below) == {**clean, "branch": None, "dirty": None}
     monkeypatch.setenv("PATH", str(below))
     assert checkout(below) is None, "no git on PATH"

@@ -13,7 +13,7 @@ import pytest
 
 from benchfw.errors import MissingDependency
 from benchfw.measure.telemetry import Telemetry
-from benchfw.spec.events import Event, Stage
+from benchfw.spec.events import Event, Notice
 from benchfw.spec.stop import Stop
 from benchfw.store.writer import row_faults
 from benchfw.supervisor import Worker, hand_over
@@ -39,7 +39,7 @@ def test_a_process_that_dies_ends_the_telemetry_and_nothing_else(start: Callable
             time.sleep(0.01)
         assert telemetry.take("batch1") == telemetry.take("batch2") == []
     (event,) = events
-    assert isinstance(event, Stage)
+    assert isinstance(event, Notice)
     assert event.text.startswith("warning: there is no more telemetry: ")
     assert "SIGKILL" in event.text
     assert all("SIGKILL" in facts["ended"] for facts in telemetry.facts.values())
@@ -66,7 +66,7 @@ def test_a_process_that_does_not_start_is_told_of_once() -> None:
     events: list[Event] = []
     with Telemetry({"a": COUNTER, "b": COUNTER}, start, notify=events.append) as telemetry:
         assert telemetry.take("batch1") == []
-    assert events == [Stage("warning: there is no more telemetry: the interpreter does not start")]
+    assert events == [Notice("warning: there is no more telemetry: the interpreter does not start")]
     assert {facts["ended"] for facts in telemetry.facts.values()} == {"the interpreter does not start"}
 
 

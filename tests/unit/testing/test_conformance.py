@@ -335,10 +335,8 @@ SINS = {
     "innocent": Sin(checks={}),
     "fp16_alone": Sin(checks={}, registration={"capabilities": {"precisions": ("fp16",)}}),
     "no_summary": Sin(checks={REGISTRATION: "BackendInfo.summary says in one line"}, registration={"summary": ""}),
-    "no_install": Sin(checks={REGISTRATION: "BackendInfo.install is the command"}, registration={"install": ""}),
-    "unknown_precision": Sin(
-        checks={REGISTRATION: "Capabilities.precisions has ['fp31'], there are fp32, "},
-        registration={"capabilities": {"precisions": ("fp32", "fp31")}},
+    "no_install": Sin(
+        checks={REGISTRATION: "BackendInfo.install is the command"}, registration={"requires": ("numpy",)}
     ),
     "imports_numpy": Sin(
         checks={LIGHT: "importing benchfw_imports_numpy.plugin and benchfw_imports_numpy.options imports numpy,"},
