@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,13 @@ def literal(value: object, style: str | Style = "", *, lines: bool = False) -> T
     return Text(printable(value, lines=lines), style=style)
 
 
-def simple_table(*columns: str, title: str = "") -> Table:
-    """Return a table without frames, its head underlined."""
+def simple_table(*columns: str, title: str = "", right: Collection[str] = ()) -> Table:
+    """Return a table without frames, its head underlined; columns in `right` are aligned there."""
     table = Table(
         show_edge=False, pad_edge=False, box=None, title=literal(title, "bold") if title else None, title_justify="left"
     )
     for name in columns:
-        table.add_column(name, header_style="underline")
+        table.add_column(name, header_style="underline", justify="right" if name in right else "left")
     return table
 
 

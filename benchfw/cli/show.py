@@ -25,7 +25,7 @@ def command(run: str | None, results: Path, as_list: bool, as_json: bool) -> int
         return 0
     from benchfw.cli.console import report
 
-    folder = find_run(run or "latest", results)
+    folder = find_run("latest" if run is None else run, results)
     rows = read_cases(folder)
     if not rows and not as_json:
         manifest = read_manifest(folder)

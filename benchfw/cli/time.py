@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: what affinity and quota allow]")
 @options.effort
 @options.overrides
-@options.out
+@options.results
 @options.no_wait
 @options.allow_shared
 @options.verbosity
@@ -44,7 +44,7 @@ def command(
     threads: int | None,
     effort: str | None,
     overrides: tuple[str, ...],
-    out: Path,
+    results: Path,
     no_wait: bool,
     allow_shared: bool,
     verbosity: str | None,
@@ -87,7 +87,7 @@ def command(
         document=loaded.document,
         source=loaded.source,
         root=str(loaded.root),
-        out=str(out),
+        out=str(results),
         request={"file": None},
         wait=not no_wait,
         shared=allow_shared,

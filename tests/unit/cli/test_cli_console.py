@@ -319,7 +319,7 @@ def test_an_id_that_begins_another_one_is_found(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").touch()
     assert find_run("base", tmp_path) == tmp_path / "run=base"
-    with pytest.raises(ResultError, match="2 runs"):
+    with pytest.raises(UsageError, match="2 runs"):
         find_run("bas", tmp_path)
 
 
@@ -368,7 +368,7 @@ def test_an_error_of_ours_is_a_message_and_a_hint_on_stderr(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ") and "none.toml" in err and "\nhint: " in err
-    assert _main(monkeypatch, "show", "--results", str(tmp_path / "none")) == 3
+    assert _main(monkeypatch, "show", "--results", str(tmp_path / "none")) == 2
     assert "hint: " in capsys.readouterr().err
 
 
