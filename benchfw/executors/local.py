@@ -22,7 +22,7 @@ from benchfw.environments import (
 )
 from benchfw.errors import BenchfwError, CaseError, Interrupted, Invalid, OutOfMemory, UsageError
 from benchfw.executors.devices import Devices, cpus
-from benchfw.executors.log import LOGGER, log_event, log_start, log_warnings, run_log
+from benchfw.executors.log import LOGGER, EventLog, log_start, log_warnings, run_log
 from benchfw.executors.manifest import Manifest
 from benchfw.executors.resume import Resume, earlier_statuses, refuse
 from benchfw.executors.scratch import scratch
@@ -137,9 +137,10 @@ def run_scenario(
     stop = stop or Stop()
     notify = registry.teller(notify)
     devices = Devices(cpus())
+    log = EventLog()
 
     def tell(event: Event) -> None:
-        log_event(event)
+        log(event)
         notify(event)
 
     def warn(text: str) -> None:
