@@ -76,13 +76,22 @@ def print_table(console: Console, table: Table) -> None:
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
-def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> None:
-    """Print the results of one run: one table per sweep, skips, failures, and what to type next.
+def report(
+    rows: Sequence[Row], run_id: str, folder: Path, *, warnings: Sequence[Row] = (), as_json: bool = False
+) -> None:
+    """Print the results of one run: one table per sweep, skips, failures, warnings, and what to type next.
 
     Results may come from a stranger: in a cell that says nothing or makes no sense is a `-`.
+
+    Args:
+        rows: Of the table `cases`.
+        run_id: Its id.
+        folder: Its folder.
+        warnings: Rows of the table `warnings`.
+        as_json: Print JSON instead.
     """
     if as_json:
-        print_json({"run_id": run_id, "folder": str(folder), "cases": list(rows)})
+        print_json({"run_id": run_id, "folder": str(folder), "cases": list(rows), "warnings": list(warnings)})
         return
     console = make_console()
     first = rows[0] if rows else {}
@@ -97,12 +106,23 @@ def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> 
         ),
         soft_wrap=True,
     )
+    rough = _rough_speedups(rows)
     for kind, title in _SWEEPS.items():
         chosen = [row for row in rows if kind in _text(row, "sweep").split("+") and row.get("status") == "OK"]
         if chosen:
             console.print()
-            print_table(console, _sweep_table(title, chosen))
-    _print_reasons(console, rows)
+            print_table(console, _sweep_table(title, chosen, rough))
+    if rough:
+        console.print()
+        console.print(
+            literal(
+                "~: this throughput, or the reference's, has too few blocks for an interval, so that nobody knows how "
+                "certain the speed-up is; for more time: --set measure.budget=10min"
+            ),
+            soft_wrap=True,
+        )
+    _print_reasons(console, rows, folder)
+    _print_warnings(console, warnings)
     console.print()
     code = f"import benchfw; print(benchfw.load({str(folder)!r}).cases)"
     code = f'"{code}"' if shlex.quote(str(folder)) == str(folder) else shlex.quote(code)
@@ -123,7 +143,7 @@ def _program(name: str) -> str:
     return shlex.quote(os.path.relpath(path))
 
 
-def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
+def _sweep_table(title: str, rows: Sequence[Row], rough: Collection[int]) -> Table:
     unit = "ms" if max(_finite(row.get("latency_p50_ns")) or 0 for row in rows) >= _UNITS["ms"] else "µs"
     table = Table(title=literal(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
     for name, justify in (
@@ -147,11 +167,32 @@ def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
             table.add_row()
         last = place
         style = "" if row.get("verdict") == "VALID" else "dim"
-        table.add_row(*(literal(cell) for cell in _cells(row, unit)), style=style)
+        table.add_row(*(literal(cell) for cell in _cells(row, unit, rough=id(row) in rough)), style=style)
     return table
 
 
-def _cells(row: Row, unit: str) -> Iterable[str]:
+def _rough_speedups(rows: Sequence[Row]) -> frozenset[int]:
+    """Return the ids of the rows whose speed-up is made of a throughput without an interval."""
+    open_ended = [row for row in rows if row.get("status") == "OK" and not _has_interval(row)]
+    cohorts = {row.get("cohort") for row in open_ended if _is_reference(row)}
+    return frozenset(
+        id(row)
+        for row in [*open_ended, *(row for row in rows if row.get("cohort") in cohorts)]
+        if _finite(row.get("speedup")) is not None and not _is_reference(row)
+    )
+
+
+def _has_interval(row: Row) -> bool:
+    ends = (row.get("throughput_low_samples_s"), row.get("throughput_high_samples_s"))
+    return all(_finite(end) is not None for end in ends)
+
+
+def _is_reference(row: Row) -> bool:
+    """Say whether speed-ups of this row's cohort are those over this row; its own is 1 whatever it measured."""
+    return row.get("name") == row.get("reference") is not None and row.get("precision") == "fp32"
+
+
+def _cells(row: Row, unit: str, *, rough: bool) -> Iterable[str]:
     speedup, median = _finite(row.get("speedup")), row.get("latency_p50_ns")
     low, high = _finite(row.get("latency_p50_low_ns")), _finite(row.get("latency_p50_high_ns"))
     yield _shape(row)
@@ -161,7 +202,8 @@ def _cells(row: Row, unit: str) -> Iterable[str]:
     yield _scaled(median, unit)
     yield "" if low is None or high is None else f"[{_scaled(low, unit, median)}, {_scaled(high, unit, median)}]"
     yield _scaled(row.get("latency_p99_ns"), unit, median)
-    yield "-" if speedup is None else f"{speedup:.2f}x" if abs(speedup) < _LARGE else f"{speedup:.3e}x"
+    mark = "~" if rough else ""
+    yield "-" if speedup is None else f"{mark}{speedup:.2f}x" if abs(speedup) < _LARGE else f"{mark}{speedup:.3e}x"
     yield _error(row)
     yield _text(row, "verdict")
 
@@ -193,7 +235,7 @@ def _size(size: Any) -> str:
     return "-".join(map(str, ends)) if all(type(end) is int for end in ends) else "-"
 
 
-def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
+def _print_reasons(console: Console, rows: Sequence[Row], folder: Path) -> None:
     """Print one line per backend that was skipped and per case that failed, and one for those without a verdict."""
     seen = set()
     lines = []
@@ -205,7 +247,7 @@ def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
         elif status == "INTERRUPTED":
             continue
         elif status != "OK":
-            log = f", see {row['log']}" if row.get("log") else ""
+            log = f", see {folder / str(row['log'])}" if row.get("log") else ""
             lines.append(f"{status} {_text(row, 'case_id')}: {reason}{log}")
         seen.add(key)
     stopped = [row for row in rows if row.get("status") == "INTERRUPTED"]
@@ -229,6 +271,28 @@ def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
         console.print()
     for line in lines:
         console.print(literal(line, lines=True), soft_wrap=True)
+
+
+def _print_warnings(console: Console, warnings: Sequence[Row]) -> None:
+    """Print one line per code: how many cases have such a warning, and what the worst one says."""
+    found: dict[str, list[Row]] = {}
+    for row in warnings:
+        found.setdefault(_text(row, "code"), []).append(row)
+    if found:
+        console.print()
+    for code, rows in found.items():
+        worst = max(rows, key=_excess)
+        count = len({row.get("case_id") for row in rows})
+        cases = f"{count} cases, worst {_text(worst, 'case_id')}" if count > 1 else _text(worst, "case_id")
+        console.print(literal(f"{code} {cases}: {_text(worst, 'message')}", lines=True), soft_wrap=True)
+
+
+def _excess(row: Row) -> tuple[float, float]:
+    """Return how far a warning's value is beyond its threshold, for a comparison with others of its code."""
+    value, threshold = _finite(row.get("value")), _finite(row.get("threshold"))
+    if value is None or threshold is None:
+        return 0.0, 0.0
+    return (value / threshold, 0.0) if threshold > 0 else (math.inf, value)
 
 
 def print_json(value: Any) -> None:

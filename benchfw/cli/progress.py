@@ -118,5 +118,3 @@ class _Live:
 
 def _cases(count: int) -> str:
     return f"{count} case{'' if count == 1 else 's'} to measure"
-
-

@@ -61,7 +61,6 @@ def command(
     be given.
     """
     from benchfw.cli import session
-    from benchfw.cli.console import report
     from benchfw.errors import UsageError
     from benchfw.spec.executor import Job
 
@@ -103,6 +102,5 @@ def command(
         shared=allow_shared,
     )
     outcome = session.run(job, executor=executor, verbosity=verbosity or ("quiet" if as_json else None))
-    report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
-    session.tell_how_to_resume(outcome)
+    session.report(outcome, as_json=as_json)
     return session.exit_code(outcome, strict=strict)

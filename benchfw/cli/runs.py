@@ -83,11 +83,16 @@ def state_of(folder: Path, manifest: Mapping[str, Any]) -> str:
     return "killed" if state == "running" and not is_being_written(folder) else state
 
 
-def read_cases(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of the table `cases` of one run; what cannot be read is told on stderr."""
-    rows, problems = reader.read_cases(folder)
-    _tell(problems)
-    return rows
+def read_rows(folder: Path, *tables: str) -> list[list[dict[str, Any]]]:
+    """Return the rows of tables of one run; what cannot be read is told on stderr.
+
+    Raises:
+        ResultError: The manifest cannot be read.
+    """
+    results = reader.Results([folder])
+    found = [_table(results, name).to_pylist() for name in tables]
+    _tell(results.problems)
+    return found
 
 
 def read_table(runs: list[Path], name: str) -> pa.Table:
@@ -99,9 +104,7 @@ def read_table(runs: list[Path], name: str) -> pa.Table:
     """
     check_table(name)
     results = reader.Results(runs)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", reader.ResultWarning)
-        table = results.table(name)
+    table = _table(results, name)
     _tell(results.problems)
     return table
 
@@ -166,6 +169,12 @@ def _listed(folder: Path) -> dict[str, Any]:
         "started": _started(manifest),
         "bytes": _bytes_of(folder),
     }
+
+
+def _table(results: reader.Results, name: str) -> pa.Table:
+    with warnings.catch_warnings():  # they are told as `problems`
+        warnings.simplefilter("ignore", reader.ResultWarning)
+        return results.table(name)
 
 
 def _tell(problems: Iterable[str]) -> None:

@@ -56,7 +56,6 @@ def command(
     """
     from benchfw import plugins
     from benchfw.cli import session
-    from benchfw.cli.console import report
     from benchfw.cli.inputs import split_model
     from benchfw.executors.local import backend_options, step_options
     from benchfw.scenario import from_document
@@ -93,8 +92,7 @@ def command(
         shared=allow_shared,
     )
     outcome = session.run(job, verbosity=verbosity or ("quiet" if as_json else None))
-    report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
-    session.tell_how_to_resume(outcome)
+    session.report(outcome, as_json=as_json)
     return session.exit_code(outcome, strict=True)
 
 

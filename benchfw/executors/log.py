@@ -1,4 +1,4 @@
-"""The log of a run, `logs/benchfw.log` in its folder: one line per event, for rounds one per second, and what the parent knows of failures.
+"""The log of a run, `logs/benchfw.log` in its folder: one line per event, and what the parent knows of failures.
 
 Lines are written where events are sent, between blocks only. A log that cannot be written is no reason to lose a run.
 """
@@ -112,7 +112,7 @@ class EventLog:
 
 
 def log_event(event: Event) -> None:
-    """Write an event as a line."""
+    """Write an event as a line, whatever it is."""
     if isinstance(event, RunStarted):
         LOGGER.info("run %s of %s", event.run_id, event.scenario)
     elif isinstance(event, Stage):

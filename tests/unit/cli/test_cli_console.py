@@ -44,6 +44,8 @@ ROW: dict[str, Any] = {
     "status_reason": None,
     "verdict": "VALID",
     "throughput_samples_s": 1234.56,
+    "throughput_low_samples_s": 1200.0,
+    "throughput_high_samples_s": 1270.0,
     "latency_p50_ns": 3_240_000.0,
     "latency_p50_low_ns": 3_230_000.0,
     "latency_p50_high_ns": 3_250_000.0,
@@ -159,7 +161,7 @@ def test_a_report_has_a_table_per_sweep_and_says_what_is_next(
     assert len(tables) == 2 and "random-batch" not in out
     assert tables[0].count("fake") == 2 and tables[1].split("SKIPPED")[0].count("fake") == 1
     assert out.count("SKIPPED absent: no plugin") == 1, "a backend is skipped once, not once per case"
-    assert "CRASH net/bad/c: signal 11, see logs/bad.log" in out
+    assert f"CRASH net/bad/c: signal 11, see {tmp_path}/logs/bad.log" in out
     assert "NOT_CONVERGED 1 cases" in out
     assert f"benchfw show {tmp_path}" in out
     assert str(tmp_path) in out
@@ -173,8 +175,48 @@ def test_markup_in_names_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], t
 
 
 def test_a_report_as_json_is_json_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    console.report([ROW], "r", tmp_path, as_json=True)
-    assert json.loads(capsys.readouterr().out) == {"run_id": "r", "folder": str(tmp_path), "cases": [ROW]}
+    warning = {"code": "W01", "case_id": "a", "value": 0.5, "threshold": 0.1, "message": "not converged"}
+    console.report([ROW], "r", tmp_path, warnings=[warning], as_json=True)
+    expected = {"run_id": "r", "folder": str(tmp_path), "cases": [ROW], "warnings": [warning]}
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_a_speed_up_of_unknown_certainty_does_not_look_certain(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    base = ROW | {"name": "other", "speedup": 1.0}
+    open_ended = {"throughput_low_samples_s": None, "throughput_high_samples_s": None}
+    for rows, marked in (
+        ([base, ROW], []),
+        ([base, ROW | open_ended], ["~1.50x"]),
+        ([base | open_ended, ROW, ROW | {"cohort": "elsewhere", "speedup": 2.0}], ["~1.50x"]),
+    ):
+        rows = [row | {"sweep": "fixed"} for row in rows]
+        console.report(rows, "r", tmp_path, as_json=False)
+        out = capsys.readouterr().out
+        assert [word for word in out.split() if word.endswith("x") and word.startswith("~")] == marked
+        assert ("\n~: this throughput" in out) == bool(marked)
+        assert len({line.index("0x ") for line in out.splitlines() if "0x " in line}) == 1  # columns stay columns
+
+
+def test_warnings_are_told_by_code_with_the_worst_case(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def warning(code: str, case: str, value: float | None, threshold: float | None) -> dict[str, Any]:
+        return {"code": code, "case_id": case, "value": value, "threshold": threshold, "message": f"{value}; do it"}
+
+    warnings = [
+        warning("W10", "a", 11.0, 10.0),
+        warning("W10", "b", 99.0, 10.0),
+        warning("W10", "b", NAN, 10.0),
+        warning("W10", "c", 2.0, 0.0),
+        warning("R02", "a", None, None),
+        warning("W15", "b", 0.03, 0.01),
+        warning("W15", "a", 0.02, 0.01),
+    ]
+    console.report([ROW], "r", tmp_path, warnings=warnings, as_json=False)
+    out = capsys.readouterr().out
+    assert "\n\nW10 3 cases, worst c: 2.0; do it\nR02 a: None; do it\nW15 2 cases, worst b: 0.03; do it\n\n" in out
+    console.report([ROW], "r", tmp_path, as_json=False)
+    assert "cases, worst" not in capsys.readouterr().out
 
 
 def test_a_report_without_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

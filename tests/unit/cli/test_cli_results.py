@@ -334,8 +334,8 @@ def test_a_project_without_runs(cli: Cli, made: bool) -> None:
         assert cli("results", *arguments) == ("no runs in results\n", "")
     assert json.loads(cli("results", "ls", "--json")[0]) == []
     assert json.loads(cli("results", "rm", "--keep", "1", "--json")[0])["removed"] == []
-    for arguments in (("rm", "latest"), ("export", "all", "--table", "cases"), ("export", "x", "--table", "cases")):
-        assert cli("results", *arguments, code=2)[1].startswith("error: no runs in results\nhint: `benchfw run` ")
+    for words in ("rm latest", "export all --table cases", "export x --table cases"):
+        assert cli("results", *words.split(), code=2)[1].startswith("error: no runs in results\nhint: `benchfw run` ")
 
 
 @pytest.mark.parametrize("option", ["--results", "--out"])

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from benchfw.executors import log
 from benchfw.executors.log import LOGGER, NAME, EventLog, listening, log_event, log_start, log_warnings, run_log
 from benchfw.spec.events import CaseDone, CohortStarted, Event, Notice, RoundDone, RunFinished, RunStarted, Stage
 
@@ -82,7 +82,7 @@ def test_of_the_rounds_within_a_second_the_first_and_the_last_are_lines(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     tell = EventLog()
     with run_log(run, unheeded):
         for cohort in (1, 2):
