@@ -66,7 +66,10 @@ def command(
 
     if resume is None:
         if scenario is None:
-            raise UsageError("no scenario was given", hint="benchfw run scenarios/res18.toml, or --resume latest")
+            raise UsageError(
+                "no scenario was given",
+                hint="benchfw run FILE.toml, which `benchfw init MODEL` writes, or --resume latest",
+            )
         if retry_failed or force:
             raise UsageError("--retry-failed and --force go with --resume", hint="--resume latest")
         request: dict[str, Any] = {

@@ -161,14 +161,14 @@ def _resumable(notify: Callable[[Event], None]) -> Iterator[Callable[[Event], No
 
 def report(outcome: Outcome, *, as_json: bool) -> None:
     """Print the results of a run, what warns of them, and how to go on with it if it was interrupted."""
-    from benchfw.cli import console
+    from benchfw.cli.report import report as show
 
     try:
         (warnings,) = read_rows(outcome.folder, "warnings")
     except ResultError as error:  # no reason to keep its rows from whoever waited for them
         say(f"warning: {error}")
         warnings = []
-    console.report(outcome.rows, outcome.run_id, outcome.folder, warnings=warnings, as_json=as_json)
+    show(outcome.rows, outcome.run_id, outcome.folder, warnings=warnings, as_json=as_json)
     tell_how_to_resume(outcome)
 
 

@@ -23,7 +23,7 @@ def command(run: str | None, results: Path, as_list: bool, as_json: bool) -> int
     if as_list:
         show_list(results, as_json=as_json)
         return 0
-    from benchfw.cli.console import report
+    from benchfw.cli.report import report
 
     folder = find_run("latest" if run is None else run, results)
     rows, warnings = read_rows(folder, "cases", "warnings")

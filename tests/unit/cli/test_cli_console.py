@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchfw.cli import console, main, session
+from benchfw.cli import console, main, report, session
 from benchfw.cli.runs import find_run
 from benchfw.cli.session import exit_code
 from benchfw.errors import ResultError, UsageError
@@ -75,12 +75,12 @@ NAN = math.nan
     ],
 )
 def test_numbers_have_four_significant_digits(value: float | None, text: str) -> None:
-    assert console._number(value) == text
+    assert report._number(value) == text
 
 
 def _shown(capsys: pytest.CaptureFixture[str], row: dict[str, Any]) -> str:
     """Return the line of the first table that shows a row, blanks squeezed."""
-    console.report([row], "r", Path("folder"), as_json=False)
+    report.report([row], "r", Path("folder"), as_json=False)
     title, header, line = capsys.readouterr().out.split("\n\n")[1].splitlines()
     assert title.startswith("fixed: ")
     assert "p50" in header
@@ -154,7 +154,7 @@ def test_a_report_has_a_table_per_sweep_and_says_what_is_next(
         ROW | {"name": "absent", "status": "SKIPPED", "status_reason": "no plugin", "case_id": "net/absent/b"},
         ROW | {"case_id": "net/bad/c", "status": "CRASH", "status_reason": "signal 11", "log": "logs/bad.log"},
     ]
-    console.report(rows, "run-id", tmp_path, as_json=False)
+    report.report(rows, "run-id", tmp_path, as_json=False)
     out = capsys.readouterr().out
     assert "s: net on cpu, 2 threads, effort quick" in out
     tables = out.split("fixed: ")[1].split("min-opt-max: ")
@@ -169,14 +169,14 @@ def test_a_report_has_a_table_per_sweep_and_says_what_is_next(
 
 def test_markup_in_names_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     hostile = ROW | {"name": "[red]x[/red]", "status_reason": "[bold]", "model": "[/]"}
-    console.report([hostile, hostile | {"status": "CRASH"}], "r", tmp_path, as_json=False)
+    report.report([hostile, hostile | {"status": "CRASH"}], "r", tmp_path, as_json=False)
     out = capsys.readouterr().out
     assert "[red]x[/red]" in out and "[/]" in out and "[bold]" in out
 
 
 def test_a_report_as_json_is_json_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     warning = {"code": "W01", "case_id": "a", "value": 0.5, "threshold": 0.1, "message": "not converged"}
-    console.report([ROW], "r", tmp_path, warnings=[warning], as_json=True)
+    report.report([ROW], "r", tmp_path, warnings=[warning], as_json=True)
     expected = {"run_id": "r", "folder": str(tmp_path), "cases": [ROW], "warnings": [warning]}
     assert json.loads(capsys.readouterr().out) == expected
 
@@ -192,7 +192,7 @@ def test_a_speed_up_of_unknown_certainty_does_not_look_certain(
         ([base | open_ended, ROW, ROW | {"cohort": "elsewhere", "speedup": 2.0}], ["~1.50x"]),
     ):
         rows = [row | {"sweep": "fixed"} for row in rows]
-        console.report(rows, "r", tmp_path, as_json=False)
+        report.report(rows, "r", tmp_path, as_json=False)
         out = capsys.readouterr().out
         assert [word for word in out.split() if word.endswith("x") and word.startswith("~")] == marked
         assert ("\n~: this throughput" in out) == bool(marked)
@@ -212,15 +212,15 @@ def test_warnings_are_told_by_code_with_the_worst_case(capsys: pytest.CaptureFix
         warning("W15", "b", 0.03, 0.01),
         warning("W15", "a", 0.02, 0.01),
     ]
-    console.report([ROW], "r", tmp_path, warnings=warnings, as_json=False)
+    report.report([ROW], "r", tmp_path, warnings=warnings, as_json=False)
     out = capsys.readouterr().out
     assert "\n\nW10 3 cases, worst c: 2.0; do it\nR02 a: None; do it\nW15 2 cases, worst b: 0.03; do it\n\n" in out
-    console.report([ROW], "r", tmp_path, as_json=False)
+    report.report([ROW], "r", tmp_path, as_json=False)
     assert "cases, worst" not in capsys.readouterr().out
 
 
 def test_a_report_without_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    console.report([], "r", tmp_path, as_json=False)
+    report.report([], "r", tmp_path, as_json=False)
     assert str(tmp_path) in capsys.readouterr().out
 
 
@@ -292,7 +292,7 @@ _ROWS = st.lists(
 def test_no_rows_break_a_report(rows: list[dict[str, Any]], as_json: bool) -> None:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        console.report(rows, "r", Path("folder"), as_json=as_json)
+        report.report(rows, "r", Path("folder"), as_json=as_json)
     assert "folder" in out.getvalue()
 
 
@@ -322,7 +322,7 @@ def test_the_next_command_names_the_run_as_a_shell_takes_it(
         (Path("run=a"), "run=a"),
         (Path("my runs/run=a"), "'my runs/run=a'"),
     ):
-        console.report([], "a", folder, as_json=False)
+        report.report([], "a", folder, as_json=False)
         out = capsys.readouterr().out
         assert f"benchfw show {named}\n" in out
     code = shlex.split(out.splitlines()[-1])[2]
