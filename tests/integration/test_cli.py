@@ -125,7 +125,7 @@ def test_mistakes_name_the_place_and_the_remedy(folder: Path) -> None:
     assert "no such backend" in benchfw("run", "s.toml", "--backend", "x", cwd=folder, code=2).stderr
     assert "did you mean" in benchfw("time", "null:m", "--backend", "nul", cwd=folder, code=2).stderr.lower()
     assert "No such command" in benchfw("rum", cwd=folder, code=2).stderr
-    assert "hint:" in benchfw("show", cwd=folder, code=3).stderr
+    assert "hint:" in benchfw("show", cwd=folder, code=2).stderr
     assert "is not KEY=VALUE" in benchfw("plan", "s.toml", "--set", "x", cwd=folder, code=2).stderr
 
 
