@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchfw.cli import options
+from benchfw.cli import completers, options
 
 if TYPE_CHECKING:
     from benchfw.plugins import Registry
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completers.installed_backends)
 @options.json_output
 def command(name: str | None, as_json: bool) -> int:
     """List what plugins provide: who provides it, and what it lacks in this interpreter.

@@ -15,9 +15,10 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
+from benchfw.store.files import PREFIX, RESULTS
+
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
-_PREFIX = "run="
-_PLAIN = re.compile(r"[\w./+@%=:-]+")
+_PLAIN = re.compile(r"[\w./+@%=:,-]+")
 
 
 def _completer(find: Callable[[click.Context, str], Iterable[str]]) -> Completer:
@@ -91,7 +92,46 @@ def tables(ctx: click.Context, incomplete: str) -> Iterable[str]:
     return TABLES
 
 
+@_completer
+def columns(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose one more column of the table that the command line names; of all tables if it names none yet."""
+    from benchfw.store.schema import TABLES
+
+    table = ctx.params.get("table")
+    names = TABLES[table].names if table in TABLES else [name for each in TABLES.values() for name in each.names]
+    before, comma, _ = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in names if name not in before.split(",")]
+
+
+@_completer
+def executors(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the executors that plugins register."""
+    from benchfw import plugins
+
+    return plugins.registry().executors
+
+
+@_completer
+def environments(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the environments that benchfw has made."""
+    from benchfw.environments import managed
+
+    return managed.names()
+
+
+@_completer
+def environments_or_default(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose benchfw's own interpreter too."""
+    from benchfw.environments import DEFAULT, managed
+
+    return [DEFAULT, *managed.names()]
+
+
 def _run_ids(ctx: click.Context) -> list[str]:
-    folder = ctx.params.get("results") or ctx.params.get("out") or "results"
-    names = sorted((name for name in os.listdir(folder) if name.startswith(_PREFIX)), reverse=True)
-    return [name.removeprefix(_PREFIX) for name in names]
+    folder = ctx.params.get("results") or RESULTS
+    found = [entry for entry in os.scandir(folder) if entry.name.startswith(PREFIX) and _is_run(entry)]
+    return [entry.name.removeprefix(PREFIX) for entry in sorted(found, key=lambda entry: entry.name, reverse=True)]
+
+
+def _is_run(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and os.path.isfile(os.path.join(entry.path, "manifest.json"))

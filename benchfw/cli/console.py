@@ -5,12 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 import math
-import os
-import shlex
-import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -20,18 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchfw.cli.text import json_printable, printable
-from benchfw.store.files import run_argument
 
-Row = Mapping[str, Any]
-_SWEEPS = {
-    "fixed": "fixed: artifacts made for one shape",
-    "min-opt-max": "min-opt-max: the dynamic artifact at its three points",
-    "random-batch": "random-batch: the dynamic artifact under a random order of sizes",
-}
 _WIDTH = 140
-_UNITS = {"ms": 1e6, "µs": 1e3}
-_LARGE = 1e15
-"""Numbers beyond that nobody measures; they are shown so that they take no more room than others."""
 
 
 class _Console(Console):
@@ -56,13 +42,13 @@ def literal(value: object, style: str | Style = "", *, lines: bool = False) -> T
     return Text(printable(value, lines=lines), style=style)
 
 
-def simple_table(*columns: str, title: str = "") -> Table:
-    """Return a table without frames, its head underlined."""
+def simple_table(*columns: str, title: str = "", right: Collection[str] = ()) -> Table:
+    """Return a table without frames, its head underlined; columns in `right` are aligned there."""
     table = Table(
         show_edge=False, pad_edge=False, box=None, title=literal(title, "bold") if title else None, title_justify="left"
     )
     for name in columns:
-        table.add_column(name, header_style="underline")
+        table.add_column(name, header_style="underline", justify="right" if name in right else "left")
     return table
 
 
@@ -74,161 +60,6 @@ def print_table(console: Console, table: Table) -> None:
     with console.capture() as capture:
         console.print(table)
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
-
-
-def report(rows: Sequence[Row], run_id: str, folder: Path, *, as_json: bool) -> None:
-    """Print the results of one run: one table per sweep, skips, failures, and what to type next.
-
-    Results may come from a stranger: in a cell that says nothing or makes no sense is a `-`.
-    """
-    if as_json:
-        print_json({"run_id": run_id, "folder": str(folder), "cases": list(rows)})
-        return
-    console = make_console()
-    first = rows[0] if rows else {}
-    scenario, model, device, threads, effort = (
-        _text(first, column) for column in ("scenario", "model", "device", "threads", "effort")
-    )
-    console.print(
-        literal(
-            f"{scenario}: {model} on {device}, {threads} threads, effort {effort}; "
-            "latency of one inference at a time, [95 % interval of the median]",
-            style="bold",
-        ),
-        soft_wrap=True,
-    )
-    for kind, title in _SWEEPS.items():
-        chosen = [row for row in rows if kind in _text(row, "sweep").split("+") and row.get("status") == "OK"]
-        if chosen:
-            console.print()
-            print_table(console, _sweep_table(title, chosen))
-    _print_reasons(console, rows)
-    console.print()
-    code = f"import benchfw; print(benchfw.load({str(folder)!r}).cases)"
-    code = f'"{code}"' if shlex.quote(str(folder)) == str(folder) else shlex.quote(code)
-    for line in (
-        f"results: {folder}",
-        f"next:    {_program('benchfw')} show {run_argument(folder)}",
-        f"         {_program('python')} -c {code}",
-    ):
-        console.print(literal(line), soft_wrap=True)
-
-
-def _program(name: str) -> str:
-    """Return what to type for a program of this environment: its path if it is not the one that PATH finds."""
-    path = Path(sys.argv[0]).with_name(name)
-    found = shutil.which(name)
-    if not path.is_file() or (found and Path(found).absolute() == path.absolute()):
-        return name
-    return shlex.quote(os.path.relpath(path))
-
-
-def _sweep_table(title: str, rows: Sequence[Row]) -> Table:
-    unit = "ms" if max(_finite(row.get("latency_p50_ns")) or 0 for row in rows) >= _UNITS["ms"] else "µs"
-    table = Table(title=literal(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
-    for name, justify in (
-        ("shape" if any("=" in _shape(row) for row in rows) else "batch", "right"),
-        ("backend", "left"),
-        ("artifact", "left"),
-        ("samples/s", "right"),
-        (f"p50 {unit}", "right"),
-        ("[95 %]", "left"),
-        (f"p99 {unit}", "right"),
-        ("speed-up", "right"),
-        ("rel. L2", "right"),
-        ("verdict", "left"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True, header_style="underline")  # type: ignore[arg-type]
-    last = None
-    for row in sorted(rows, key=lambda row: (row.get("batch") or 0, _text(row, "shape"))):
-        place = (row.get("batch"), row.get("shape"))
-        if last is not None and place != last:
-            table.add_section()
-            table.add_row()
-        last = place
-        style = "" if row.get("verdict") == "VALID" else "dim"
-        table.add_row(*(literal(cell) for cell in _cells(row, unit)), style=style)
-    return table
-
-
-def _cells(row: Row, unit: str) -> Iterable[str]:
-    speedup, median = _finite(row.get("speedup")), row.get("latency_p50_ns")
-    low, high = _finite(row.get("latency_p50_low_ns")), _finite(row.get("latency_p50_high_ns"))
-    yield _shape(row)
-    yield _text(row, "name") + ("" if row.get("precision") in ("fp32", None) else f" {row['precision']}")
-    yield _text(row, "profile")
-    yield _number(row.get("throughput_samples_s"))
-    yield _scaled(median, unit)
-    yield "" if low is None or high is None else f"[{_scaled(low, unit, median)}, {_scaled(high, unit, median)}]"
-    yield _scaled(row.get("latency_p99_ns"), unit, median)
-    yield "-" if speedup is None else f"{speedup:.2f}x" if abs(speedup) < _LARGE else f"{speedup:.3e}x"
-    yield _error(row)
-    yield _text(row, "verdict")
-
-
-def _error(row: Row) -> str:
-    """Return the distance to the reference, or that this is the reference."""
-    error = _finite(row.get("rel_l2"))
-    if error is None:
-        return "-"
-    if error == 0:
-        return "reference" if row.get("reference") == row.get("name") else "0"
-    return f"{error:.0e}"
-
-
-def _shape(row: Row) -> str:
-    """Return the batch, or all axes if there are others: `8`, `1-8` for a mixture, `batch=4 words=16-19`."""
-    try:
-        shape = json.loads(_text(row, "shape"))
-    except (ValueError, RecursionError):
-        return "-"
-    sizes = {axis: _size(size) for axis, size in shape.items()} if isinstance(shape, dict) else {}
-    if set(sizes) == {"batch"}:
-        return sizes["batch"]
-    return " ".join(f"{axis}={size}" for axis, size in sorted(sizes.items())) or "-"
-
-
-def _size(size: Any) -> str:
-    ends = size if isinstance(size, list) and len(size) == 2 else [size]
-    return "-".join(map(str, ends)) if all(type(end) is int for end in ends) else "-"
-
-
-def _print_reasons(console: Console, rows: Sequence[Row]) -> None:
-    """Print one line per backend that was skipped and per case that failed, and one for those without a verdict."""
-    seen = set()
-    lines = []
-    for row in rows:
-        status, name, reason = key = (_text(row, "status"), _text(row, "name"), _text(row, "status_reason"))
-        if status in ("SKIPPED", "UNSUPPORTED"):
-            if key not in seen:
-                lines.append(f"{status} {name}: {reason}")
-        elif status == "INTERRUPTED":
-            continue
-        elif status != "OK":
-            log = f", see {row['log']}" if row.get("log") else ""
-            lines.append(f"{status} {_text(row, 'case_id')}: {reason}{log}")
-        seen.add(key)
-    stopped = [row for row in rows if row.get("status") == "INTERRUPTED"]
-    if stopped:
-        lines.append(f"INTERRUPTED {len(stopped)} cases: {_text(stopped[-1], 'status_reason')}")
-    measured = [row for row in rows if row.get("status") == "OK"]
-    contended = [row for row in measured if row.get("verdict") == "CONTENDED"]
-    if contended:
-        lines.append(
-            f"CONTENDED {len(contended)} cases: {_text(contended[0], 'verdict_reason')}; "
-            "these numbers are those of two runs that share a machine: measure them again alone"
-        )
-    loose = [row for row in measured if row.get("verdict") == "NOT_CONVERGED"]
-    if loose:
-        lines.append(
-            f"NOT_CONVERGED {len(loose)} cases: in the time given they did not get as precise as effort "
-            f"{_text(loose[0], 'effort')} wants (column verdict_reason); read their intervals, not their medians; "
-            "for more time: --set measure.budget=10min"
-        )
-    if lines:
-        console.print()
-    for line in lines:
-        console.print(literal(line, lines=True), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -246,35 +77,3 @@ def _clean(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
     return value
-
-
-def _scaled(value: float | None, unit: str, like: float | None = None) -> str:
-    """Write nanoseconds in a unit, with the decimals of another value so that an interval lines up with it."""
-    value, like = _finite(value), _finite(like)
-    if value is None:
-        return "-"
-    scale = _UNITS[unit]
-    if like is None or abs(value / scale) >= _LARGE:
-        return _number(value / scale)
-    return f"{value / scale:.{_decimals(like / scale)}f}"
-
-
-def _number(value: float | None) -> str:
-    """Write a number with four significant digits."""
-    value = _finite(value)
-    if value is None:
-        return "-"
-    return f"{value:.{_decimals(value)}f}" if abs(value) < _LARGE else f"{value:.3e}"
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _text(row: Row, column: str) -> str:
-    value = row.get(column)
-    return "-" if value is None else str(value)
-
-
-def _decimals(value: float) -> int:
-    return min(6, max(0, 3 - math.floor(math.log10(abs(value))))) if value else 0

@@ -26,10 +26,10 @@ _INDENT = 6
 
 
 @click.command()
-@options.out
+@options.results
 @click.option("--scenario", type=click.Path(path_type=Path), help="Look at the environments of this scenario file too.")
 @options.json_output
-def command(out: Path, scenario: Path | None, as_json: bool) -> int:
+def command(results: Path, scenario: Path | None, as_json: bool) -> int:
     """Look at this machine before it is measured on.
 
     Each finding is OK, WARN or FAIL, and names what to do about it. Exit code 3 if anything is FAIL, else 0.
@@ -41,7 +41,7 @@ def command(out: Path, scenario: Path | None, as_json: bool) -> int:
 
     console = make_console()
     found: list[Finding] = []
-    findings = _kept(examine(_checks(out, scenario, console)), found)
+    findings = _kept(examine(_checks(results, scenario, console)), found)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -162,7 +162,7 @@ def _folders(out: Path) -> list[Folder]:
         kept = storage.Folder("cache", None, error.hint or place, error.message)
     return [
         kept,
-        storage.Folder("results", out, "--out names another folder"),
+        storage.Folder("results", out, "--results names another folder"),
         storage.Folder("temporary", storage.temporary(), "TMPDIR names another folder"),
         storage.Folder(
             "locks", lock_folder(), "BENCHFW_LOCKS names another folder, the same for all runs", needed=False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchfw.cli import options
+from benchfw.cli import completers, options
 
 if TYPE_CHECKING:
     from benchfw.environments import Environment
@@ -71,7 +71,7 @@ def ls(as_json: bool) -> int:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completers.environments_or_default)
 @click.option(
     "--scenario", type=click.Path(path_type=Path), help="Look for NAME among the environments of this scenario file."
 )
@@ -100,7 +100,7 @@ def check(name: str, scenario: Path | None, as_json: bool) -> int:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completers.environments)
 def rm(name: str) -> int:
     """Remove the environment NAME, also an unfinished one. Nothing is asked."""
     from benchfw.cli.text import say

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model", shell_complete=completers.models)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: NAME.toml, here]")
+@click.option(
+    "-o", "--output", type=click.Path(allow_dash=True), help="File to write; - is stdout.  [default: NAME.toml, here]"
+)
 @options.inputs
 @options.verbosity
-def command(model: str, output: Path | None, inputs: tuple[str, ...], verbosity: str | None) -> int:
+def command(model: str, output: str | None, inputs: tuple[str, ...], verbosity: str | None) -> int:
     """Write a scenario for MODEL to start from: an ONNX file, python:MODULE:CALLABLE, or builtin:NAME.
 
     Inputs are read from the model where it says what they are. Every backend that can run the model is in the file,
@@ -39,9 +42,17 @@ def command(model: str, output: Path | None, inputs: tuple[str, ...], verbosity:
 
     registry = plugins.registry()
     scheme, target = split_model(registry, model)
+    if scheme == "null":
+        raise UsageError(
+            f"{model} is no model to start from: it computes nothing",
+            hint="MODEL is an ONNX file, python:MODULE:CALLABLE or builtin:NAME",
+        )
     name = scenario_name(Path(target.rpartition(":")[2]).name.removesuffix(".onnx"))
-    path = output or Path(f"{name}.toml")
-    if path.exists() or path.is_symlink():
+    path = Path(output or f"{name}.toml")
+    to_stdout = output == "-"
+    if to_stdout:
+        path = Path(f"{name}.toml")
+    elif path.exists() or path.is_symlink():
         raise _is_there(path)
     root = path.parent.resolve()
     ref = f"{scheme}:{_relative(target, root) if scheme == 'onnx' else target}"
@@ -59,6 +70,9 @@ def command(model: str, output: Path | None, inputs: tuple[str, ...], verbosity:
         )
     text = draft(name, ref, found, choices)
     _check(registry, text, path, root)
+    if to_stdout:
+        sys.stdout.write("\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text)
+        return 0
     _write(path, text)
     print(printable(path))
     if verbosity != "quiet":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "--input NAME=DIMxDIM[:DTYPE], as in --input x=batchx3x224x224"
 _BATCH = "batch"
+_SIZE = re.compile(r"[1-9][0-9]{0,18}")
 
 
 def split_model(registry: Registry, model: str) -> tuple[str, str]:
@@ -47,7 +49,7 @@ def find_inputs(registry: Registry, model: str, given: tuple[str, ...], root: Pa
         UnknownName: No plugin provides the model's scheme.
         CaseError: The model cannot be resolved.
     """
-    inputs = dict(map(_parse, given)) if given else _described(registry, model, root)
+    inputs = _given(given) if given else _described(registry, model, root)
     shapes = [item["shape"] for item in inputs.values()]
     leading = next((shape[0] for shape in shapes if shape), None)
     if isinstance(leading, str) and _BATCH not in named_axes(inputs):
@@ -78,12 +80,27 @@ def _described(registry: Registry, model: str, root: Path) -> dict[str, Any]:
         raise UsageError(f"{model}: {undeclarable(error)}") from error
 
 
+def _given(texts: tuple[str, ...]) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
+    for text in texts:
+        name, item = _parse(text)
+        if name in inputs:
+            raise UsageError(f"--input {text}: {name} has been given before", hint="one --input for each input")
+        inputs[name] = item
+    return inputs
+
+
 def _parse(text: str) -> tuple[str, dict[str, Any]]:
-    name, equals, rest = text.partition("=")
-    shape, _, dtype = rest.partition(":")
-    if not equals or not shape:
-        raise UsageError(f"--input {text}: is not NAME=DIMxDIM[:DTYPE]", hint=f"{_EXAMPLE}:float32")
-    dims = [int(dim) if dim.isdecimal() else dim for dim in shape.split("x")]
+    name, _, rest = text.partition("=")
+    shape, colon, dtype = rest.partition(":")
+    wrong = f"--input {text}: is not NAME=DIMxDIM[:DTYPE]"
+    if not name.strip() or not shape or (colon and not dtype.strip()):
+        raise UsageError(wrong, hint=f"{_EXAMPLE}:float32")
+    parts = shape.split("x")
+    for part in parts:
+        if not (_SIZE.fullmatch(part) or part.isidentifier()):
+            raise UsageError(f"{wrong}: {part!r} is neither a size nor the name of an axis", hint=f"{_EXAMPLE}:float32")
+    dims = [int(part) if _SIZE.fullmatch(part) else part for part in parts]
     dtype = dtype or "float32"
     bounds = {"low": 0.0, "high": 2.0} if dtype.startswith(("int", "uint")) else {}
     return name, {"shape": dims, "dtype": dtype, **bounds}

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from benchfw.cli import completers
+from benchfw.store.files import RESULTS
 
 backend = click.option(
     "--backend",
@@ -40,11 +41,13 @@ inputs = click.option(
     metavar="NAME=DIMxDIM[:DTYPE]",
     help="An input, for models that do not say what theirs are, as in --input x=batchx3x224x224.",
 )
-out = click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder of results."
-)
 results = click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder of results."
+    "--results",
+    "--out",
+    type=click.Path(path_type=Path),
+    default=RESULTS,
+    show_default=True,
+    help="Folder of results; --out is another name of it.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout and nothing else.")
 no_wait = click.option("--no-wait", is_flag=True, help="Fail if another run measures on the same CPUs.")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from benchfw.cli.text import printable, say
-from benchfw.executors.log import listening
+from benchfw.executors.log import listening, round_text
 from benchfw.spec.events import CaseDone, CohortStarted, Event, Notice, RoundDone, Stage
 
 _REDRAW_S = 0.2
@@ -97,7 +97,7 @@ class _Live:
             self._draw(event.text)
         elif isinstance(event, RoundDone):
             if time.monotonic() - self._drawn >= _REDRAW_S:
-                self._draw(_round(event))
+                self._draw(round_text(event))
         elif isinstance(event, CaseDone) and event.row["status"] not in _QUIET:
             row = event.row
             self._print(f"{row['case_id']}: {row['status']}, {row['status_reason']}")
@@ -118,12 +118,3 @@ class _Live:
 
 def _cases(count: int) -> str:
     return f"{count} case{'' if count == 1 else 's'} to measure"
-
-
-def _round(event: RoundDone) -> str:
-    parts = [f"round {event.round}", f"{event.open} open"]
-    if event.widest is not None:
-        parts.append(f"widest interval {event.widest[0]} ±{event.widest[1]:.1%}")
-    if event.left_s is not None:
-        parts.append(f"at most {max(0, event.left_s):.0f} s left")
-    return ", ".join(parts)

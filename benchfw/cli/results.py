@@ -38,29 +38,35 @@ def ls(results: Path, as_json: bool) -> int:
 @options.results
 @options.json_output
 def rm(runs: tuple[str, ...], keep: int | None, dry_run: bool, results: Path, as_json: bool) -> int:
-    """Remove each RUN: a run's id, the beginning of one, or its folder. It asks nothing, and tells what it removed.
+    """Remove each RUN: a run's id, its beginning with all of the date, or its folder. It asks nothing, and tells what
+    it removed.
 
     A run that is being written is not removed: where it was named nothing is, and --keep passes over it.
     """
     from benchfw.cli.console import print_json
-    from benchfw.cli.runs import find_run
-    from benchfw.cli.text import printable
+    from benchfw.cli.runs import distinct, find_run, no_runs
+    from benchfw.cli.text import printable, say
     from benchfw.errors import UsageError
+    from benchfw.store.reader import find_runs
     from benchfw.store.removal import check_removable, remove_run, sweep
 
     if bool(runs) == (keep is not None):
         raise UsageError("give runs, or --keep N", hint="benchfw results ls lists runs")
     if keep is None:
-        folders = list(dict.fromkeys(find_run(run, results) for run in runs))
+        folders = distinct(find_run(run, results, with_date=True) for run in runs)
         for folder in folders:
             check_removable(folder)
     else:
-        folders = list(_all_but(keep, results))
+        found = find_runs(results)
+        if not found and not as_json:
+            print(no_runs(results))
+        folders = list(_all_but(keep, found))
     removed = []
     try:
         for folder in folders:
-            if not dry_run:
-                remove_run(folder)
+            if not dry_run and not remove_run(folder):
+                say(f"{folder} has gone meanwhile")
+                continue
             removed.append(str(folder))
             if not as_json:
                 print(printable(f"{'would remove' if dry_run else 'removed'} {folder}"))
@@ -68,7 +74,8 @@ def rm(runs: tuple[str, ...], keep: int | None, dry_run: bool, results: Path, as
         if as_json:
             print_json({"removed": removed, "dry_run": dry_run})
     if not dry_run:
-        sweep(results)
+        for place in dict.fromkeys([results, *(folder.parent for folder in folders)]):
+            sweep(place)
     return 0
 
 
@@ -76,10 +83,9 @@ def rm(runs: tuple[str, ...], keep: int | None, dry_run: bool, results: Path, as
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=completers.runs_or_latest)
 @click.option(
     "--table",
-    required=True,
     metavar="TABLE",
     shell_complete=completers.tables,
-    help="The table: cases, iterations or any other of docs/reference/results.md.",
+    help="The table: cases, iterations or any other of docs/reference/results.md.  [required]",
 )
 @click.option(
     "--format",
@@ -89,41 +95,47 @@ def rm(runs: tuple[str, ...], keep: int | None, dry_run: bool, results: Path, as
     show_default=True,
     help="What to write.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; else it goes to stdout.")
-@click.option("--columns", metavar="NAME,NAME", help="These columns only, in this order.")
+@click.option("-o", "--output", type=click.Path(allow_dash=True), help="File to write; else, or with -, stdout.")
+@click.option(
+    "--columns",
+    metavar="NAME,NAME",
+    shell_complete=completers.columns,
+    help="These columns only, in this order.",
+)
 @options.results
 def export(
-    runs: tuple[str, ...], table: str, kind: str, output: Path | None, columns: str | None, results: Path
+    runs: tuple[str, ...], table: str | None, kind: str, output: str | None, columns: str | None, results: Path
 ) -> int:
     """Write a table of each RUN as CSV, Markdown, JSON or Parquet.
 
     RUN is a run's id, the beginning of one, its folder, `latest`, or `all`; the rows of several stand in one table.
     """
-    from benchfw.cli.runs import find_run, read_table
+    from benchfw.cli.runs import check_table, distinct, find_run, read_table
     from benchfw.store.export import FORMATS, select
     from benchfw.store.reader import find_runs
 
-    folders = find_runs(results) if "all" in runs else list(dict.fromkeys(find_run(run, results) for run in runs))
-    rows = read_table(folders, table)
+    name = check_table(table)
+    every = find_runs(results) if "all" in runs else []
+    named = [run for run in runs if run != "all"] if every else ["latest" if run == "all" else run for run in runs]
+    rows = read_table(distinct([*every, *(find_run(run, results) for run in named)]), name)
     if columns is not None:
-        rows = select(rows, columns.split(","))
+        rows = select(rows, [column.strip() for column in columns.split(",")])
+    path = None if output in (None, "-") else Path(str(output))
     if kind == "parquet":
-        _write_parquet(rows, output)
-    elif output is None:
+        _write_parquet(rows, path)
+    elif path is None:
         _print(FORMATS[kind](rows), as_json=kind == "json")
     else:
-        _write(output, (text.encode("utf-8", "backslashreplace") for text in FORMATS[kind](rows)))
+        _write(path, (text.encode("utf-8", "backslashreplace") for text in FORMATS[kind](rows)))
     return 0
 
 
-def _all_but(keep: int, results: Path) -> Iterator[Path]:
+def _all_but(keep: int, folders: list[Path]) -> Iterator[Path]:
     """Yield all runs but the newest, and say which cannot be removed."""
     from benchfw.cli.text import say
     from benchfw.errors import ResultError
-    from benchfw.store.reader import find_runs
     from benchfw.store.removal import check_removable
 
-    folders = find_runs(results)
     for folder in folders[: len(folders) - keep] if keep < len(folders) else []:
         try:
             check_removable(folder)

@@ -16,7 +16,7 @@ from benchfw.cli import completers, options
 @options.sweep
 @options.effort
 @options.overrides
-@options.out
+@options.results
 @click.option(
     "--resume",
     metavar="RUN",
@@ -29,7 +29,14 @@ from benchfw.cli import completers, options
 @options.allow_shared
 @click.option("--strict", is_flag=True, help="Exit with 3 if a case was skipped or is unsupported.")
 @options.verbosity
-@click.option("--executor", default="local", show_default=True, metavar="NAME", help="Where to run it.")
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=completers.executors,
+    help="Where to run it.",
+)
 @options.json_output
 def command(
     scenario: Path | None,
@@ -37,7 +44,7 @@ def command(
     sweep: tuple[str, ...],
     effort: str | None,
     overrides: tuple[str, ...],
-    out: Path,
+    results: Path,
     resume: str | None,
     retry_failed: bool,
     force: bool,
@@ -54,13 +61,15 @@ def command(
     be given.
     """
     from benchfw.cli import session
-    from benchfw.cli.console import report
     from benchfw.errors import UsageError
     from benchfw.spec.executor import Job
 
     if resume is None:
         if scenario is None:
-            raise UsageError("no scenario was given", hint="benchfw run scenarios/res18.toml, or --resume latest")
+            raise UsageError(
+                "no scenario was given",
+                hint="benchfw run FILE.toml, which `benchfw init MODEL` writes, or --resume latest",
+            )
         if retry_failed or force:
             raise UsageError("--retry-failed and --force go with --resume", hint="--resume latest")
         request: dict[str, Any] = {
@@ -78,13 +87,13 @@ def command(
                 "--resume takes the scenario and its options from the run",
                 hint=f"benchfw run --resume {resume}; for something else, start a new run",
             )
-        folder, request = session.again(resume, out)
+        folder, request = session.again(resume, results)
         loaded = session.load_again(request)
     job = Job(
         document=loaded.document,
         source=loaded.source,
         root=str(loaded.root),
-        out=str(out),
+        out=str(results),
         effort=request.get("effort"),
         backends=tuple(request.get("backends", ())),
         sweeps=tuple(request.get("sweeps", ())),
@@ -96,6 +105,5 @@ def command(
         shared=allow_shared,
     )
     outcome = session.run(job, executor=executor, verbosity=verbosity or ("quiet" if as_json else None))
-    report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
-    session.tell_how_to_resume(outcome)
+    session.report(outcome, as_json=as_json)
     return session.exit_code(outcome, strict=strict)

@@ -11,9 +11,9 @@ from typing import Any
 
 from benchfw import plugins
 from benchfw.cli.progress import progress
-from benchfw.cli.runs import find_run
+from benchfw.cli.runs import find_run, read_rows
 from benchfw.cli.text import say
-from benchfw.errors import BenchfwError, PluginError, UnknownName, UsageError
+from benchfw.errors import BenchfwError, PluginError, ResultError, UnknownName, UsageError
 from benchfw.executors.local import backend_options, step_options
 from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, from_document, load
@@ -157,6 +157,19 @@ def _resumable(notify: Callable[[Event], None]) -> Iterator[Callable[[Event], No
         if started and not isinstance(error, UsageError) and started[0].is_dir():
             say(f"what is finished is stored; to go on: {resume_command(started[0])}")
         raise
+
+
+def report(outcome: Outcome, *, as_json: bool) -> None:
+    """Print the results of a run, what warns of them, and how to go on with it if it was interrupted."""
+    from benchfw.cli.report import report as show
+
+    try:
+        (warnings,) = read_rows(outcome.folder, "warnings")
+    except ResultError as error:  # no reason to keep its rows from whoever waited for them
+        say(f"warning: {error}")
+        warnings = []
+    show(outcome.rows, outcome.run_id, outcome.folder, warnings=warnings, as_json=as_json)
+    tell_how_to_resume(outcome)
 
 
 def tell_how_to_resume(outcome: Outcome) -> None:

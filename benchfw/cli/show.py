@@ -16,21 +16,21 @@ from benchfw.cli import completers, options
 @options.json_output
 def command(run: str | None, results: Path, as_list: bool, as_json: bool) -> int:
     """Show the results of RUN: a run's id, the beginning of one, its folder, or `latest` (the default)."""
-    from benchfw.cli.runs import find_run, read_cases, show_list, state_of
+    from benchfw.cli.runs import find_run, read_rows, show_list, state_of
     from benchfw.cli.text import printable
     from benchfw.store.reader import read_manifest
 
     if as_list:
         show_list(results, as_json=as_json)
         return 0
-    from benchfw.cli.console import report
+    from benchfw.cli.report import report
 
-    folder = find_run(run or "latest", results)
-    rows = read_cases(folder)
+    folder = find_run("latest" if run is None else run, results)
+    rows, warnings = read_rows(folder, "cases", "warnings")
     if not rows and not as_json:
         manifest = read_manifest(folder)
         text = f"{folder}: no case was stored, the run is {state_of(folder, manifest)}; {manifest.get('error') or ''}"
         print(printable(text, lines=True))
         return 0
-    report(rows, folder.name.removeprefix("run="), folder, as_json=as_json)
+    report(rows, folder.name.removeprefix("run="), folder, warnings=warnings, as_json=as_json)
     return 0

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: what affinity and quota allow]")
 @options.effort
 @options.overrides
-@options.out
+@options.results
 @options.no_wait
 @options.allow_shared
 @options.verbosity
@@ -44,7 +44,7 @@ def command(
     threads: int | None,
     effort: str | None,
     overrides: tuple[str, ...],
-    out: Path,
+    results: Path,
     no_wait: bool,
     allow_shared: bool,
     verbosity: str | None,
@@ -56,7 +56,6 @@ def command(
     """
     from benchfw import plugins
     from benchfw.cli import session
-    from benchfw.cli.console import report
     from benchfw.cli.inputs import split_model
     from benchfw.executors.local import backend_options, step_options
     from benchfw.scenario import from_document
@@ -88,14 +87,13 @@ def command(
         document=loaded.document,
         source=loaded.source,
         root=str(loaded.root),
-        out=str(out),
+        out=str(results),
         request={"file": None},
         wait=not no_wait,
         shared=allow_shared,
     )
     outcome = session.run(job, verbosity=verbosity or ("quiet" if as_json else None))
-    report(outcome.rows, outcome.run_id, outcome.folder, as_json=as_json)
-    session.tell_how_to_resume(outcome)
+    session.report(outcome, as_json=as_json)
     return session.exit_code(outcome, strict=True)
 
 

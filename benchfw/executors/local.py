@@ -31,7 +31,7 @@ from benchfw.errors import (
     UsageError,
 )
 from benchfw.executors.devices import Devices, cpus
-from benchfw.executors.log import LOGGER, log_event, log_start, log_warnings, run_log
+from benchfw.executors.log import LOGGER, EventLog, log_start, log_warnings, run_log
 from benchfw.executors.manifest import Manifest
 from benchfw.executors.resume import Resume, earlier_statuses, refuse
 from benchfw.executors.scratch import scratch
@@ -172,9 +172,10 @@ def run_scenario(
     """
     stop = stop or Stop()
     devices = Devices(cpus())
+    log = EventLog()
 
     def log_and_notify(event: Event) -> None:
-        log_event(event)
+        log(event)
         notify(event)
 
     tell = registry.teller(log_and_notify)  # the log also has what went wrong in telling plugins

@@ -24,6 +24,7 @@ LOGGER = logging.getLogger("benchfw")
 LOGGER.addHandler(logging.NullHandler())  # or `logging` itself would print warnings where nobody listens
 
 _MAX_LINE = 10_000
+_ROUND_S = 1.0
 
 
 class LogFormatter(logging.Formatter):
@@ -88,8 +89,30 @@ def run_log(run: Path, notify: Callable[[str], None]) -> Iterator[None]:
             os.close(file)
 
 
+class EventLog:
+    """Writes events as lines: of the rounds of a cohort one per second, and the last."""
+
+    def __init__(self) -> None:
+        self._next_round = 0.0
+        self._held: RoundDone | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Write an event, or keep a round in mind until it is seen whether another one follows at once."""
+        if isinstance(event, RoundDone) and time.monotonic() < self._next_round:
+            self._held = event
+            return
+        if not isinstance(event, RoundDone) and self._held is not None:
+            log_event(self._held)
+        self._held = None
+        log_event(event)
+        if isinstance(event, RoundDone):
+            self._next_round = time.monotonic() + _ROUND_S
+        elif isinstance(event, CohortStarted):
+            self._next_round = 0.0
+
+
 def log_event(event: Event) -> None:
-    """Write an event as a line."""
+    """Write an event as a line, whatever it is."""
     if isinstance(event, RunStarted):
         LOGGER.info("run %s of %s", event.run_id, event.scenario)
     elif isinstance(event, Stage):
@@ -100,9 +123,20 @@ def log_event(event: Event) -> None:
         _log_case(event.row)
     elif isinstance(event, RunFinished):
         LOGGER.info("%s", ", ".join([event.state, *(f"{count} {name}" for name, count in event.statuses.items())]))
+    elif isinstance(event, RoundDone):
+        LOGGER.debug("%s", round_text(event))
     else:
-        level = logging.DEBUG if isinstance(event, RoundDone) else logging.INFO
-        LOGGER.log(level, "%s", " ".join([type(event).__name__, *_values(event)]))
+        LOGGER.info("%s", " ".join([type(event).__name__, *_values(event)]))
+
+
+def round_text(event: RoundDone) -> str:
+    """Say in words how far a cohort is."""
+    parts = [f"round {event.round}", f"{event.open} open"]
+    if event.widest is not None:
+        parts.append(f"widest interval {event.widest[0]} ±{event.widest[1]:.1%}")
+    if event.left_s is not None:
+        parts.append(f"at most {max(0, event.left_s):.0f} s left")
+    return ", ".join(parts)
 
 
 def log_start(command: list[str], software: Mapping[str, Any], machine: Mapping[str, Any]) -> None:

@@ -70,7 +70,7 @@ def load(
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise ScenarioError(
-            str(path), [Fault((), f"cannot be read: {error.strerror}")], hint="`benchfw run scenarios/res18.toml`"
+            str(path), [Fault((), f"cannot be read: {error.strerror}")], hint="`benchfw init MODEL` writes a scenario"
         ) from error
     except UnicodeDecodeError as error:
         raise ScenarioError(str(path), [Fault((), f"is not UTF-8: {error.reason} at byte {error.start}")]) from error

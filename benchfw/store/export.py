@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -33,8 +34,15 @@ def select(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     """
     unknown = [name for name in columns if name not in table.column_names]
     if unknown:
-        raise UsageError(f"no column {unknown[0]!r}", hint=f"there are: {', '.join(table.column_names)}")
+        near = did_you_mean(unknown[0], table.column_names)
+        raise UsageError(f"no column {unknown[0]!r}{near}", hint=f"there are: {', '.join(table.column_names)}")
     return table.select(list(dict.fromkeys(columns)))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message on an unknown name: the nearest that is known, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def to_csv(table: pa.Table) -> Iterator[str]:

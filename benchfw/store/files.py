@@ -114,7 +114,7 @@ def writing(run: Path, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = _REMEDIES.get(
-            error.errno or 0, "choose another folder with --out, or, once that is repaired, `{resume}`"
+            error.errno or 0, "choose another folder with --results, or, once that is repaired, `{resume}`"
         )
         raise ResultError(
             f"{path} cannot be written: {error.strerror or error}", hint=remedy.format(resume=resume_command(run))

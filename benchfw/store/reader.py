@@ -10,7 +10,7 @@ from warnings import catch_warnings, simplefilter, warn
 
 import pyarrow as pa
 
-from benchfw.errors import ResultError
+from benchfw.errors import ResultError, UsageError
 from benchfw.store.files import PREFIX as PREFIX
 from benchfw.store.files import open_inside, printable, resume_command
 from benchfw.store.journal import Entry, current, read_journal
@@ -33,24 +33,31 @@ def load(path: str | Path) -> Results:
     Raises:
         ResultError: There is no run.
     """
-    return Results(find_runs(Path(path)))
+    runs = find_runs(Path(path))
+    if not runs:
+        raise ResultError(f"no run in {path}", hint="`benchfw run` makes one")
+    return Results(runs)
 
 
 def find_runs(path: Path) -> list[Path]:
-    """Return the folders of runs at or below `path`, oldest first."""
+    """Return the folders of runs at or below `path`, oldest first; none where there is no such folder.
+
+    Raises:
+        UsageError: It is no folder.
+        ResultError: It cannot be read.
+    """
     try:
         if path.name.startswith(PREFIX) and path.is_dir():
             return [path]
-        runs = sorted(
+        return sorted(
             item for item in path.iterdir() if item.name.startswith(PREFIX) and (item / "manifest.json").is_file()
         )
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError as error:
+        raise UsageError(f"{path} is not a folder", hint="--results FOLDER is where runs are") from error
     except OSError as error:
-        raise ResultError(
-            f"{path} cannot be read: {error.strerror}", hint="`benchfw run scenarios/res18.toml` makes results"
-        ) from error
-    if not runs:
-        raise ResultError(f"no run in {path}", hint="`benchfw run scenarios/res18.toml` makes one")
-    return runs
+        raise ResultError(f"{path} cannot be read: {error.strerror}") from error
 
 
 class Results:
@@ -160,6 +167,22 @@ def read_cases(run: Path) -> tuple[list[dict[str, Any]], list[str]]:
         simplefilter("ignore", ResultWarning)
         rows: list[dict[str, Any]] = results.table("cases").to_pylist()
     return rows, results.problems
+
+
+def read_statuses(run: Path) -> tuple[list[str | None], list[str]]:
+    """Return the status of each case of one run, and what could not be read.
+
+    The journal has them; parts are read only where it is from before it did.
+
+    Raises:
+        ResultError: The manifest cannot be read.
+    """
+    entries, problems = read_journal(run)
+    counted = current(entries).values()
+    if any(len(entry.cases) != entry.rows.get("cases", 0) for entry in counted):
+        rows, problems = read_cases(run)
+        return [row["status"] for row in rows], problems
+    return [case["status"] for entry in counted for case in entry.cases.values()], problems
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from benchfw.store.journal import NAME as JOURNAL
 from benchfw.store.journal import is_being_written
 
 _REMOVED = ".removed-"
+_PATIENCE_S = 0.3  # other removals, and whoever looks whether a run is being written, hold its lock for an instant
+_PAUSE_S = 0.02
 
 
 def check_removable(run: Path) -> None:
@@ -27,24 +30,40 @@ def check_removable(run: Path) -> None:
         ResultError: With the reason.
     """
     _check_kind(run)
-    if is_being_written(run):
-        raise _busy(run)
+    deadline = time.monotonic() + _PATIENCE_S
+    while is_being_written(run):
+        if time.monotonic() >= deadline:
+            raise _busy(run)
+        time.sleep(_PAUSE_S)
 
 
-def remove_run(run: Path) -> None:
+def remove_run(run: Path) -> bool:
     """Remove the folder of a run: first its name, in one step, then what is in it. Links are removed, not followed.
+
+    Returns:
+        False if it has gone: another process was quicker.
 
     Raises:
         ResultError: It is no run, is being written, or cannot be removed.
     """
-    _check_kind(run)
+    if not os.path.lexists(run):
+        return False
     grave = run.with_name(f"{_REMOVED}{run.name}-{secrets.token_hex(4)}")
     try:
         with _nobody_writes(run):
-            os.rename(run, grave)
-            shutil.rmtree(grave)
+            try:
+                _check_kind(run)
+                os.rename(run, grave)
+            except (FileNotFoundError, ResultError):
+                if os.path.lexists(run):
+                    raise
+                return False
+            while _is_folder(grave):
+                with contextlib.suppress(FileNotFoundError):  # another process sweeps it away at the same time
+                    shutil.rmtree(grave)
     except OSError as error:
         raise ResultError(f"{error.filename or run} cannot be removed: {error.strerror or error}") from error
+    return True
 
 
 def sweep(results: Path) -> None:
@@ -80,24 +99,36 @@ def _nobody_writes(run: Path) -> Iterator[None]:
     Raises:
         ResultError: Somebody writes to it.
     """
+    journal = _locked_journal(run)
+    try:
+        yield
+    finally:
+        if journal is not None:
+            os.close(journal)
+
+
+def _locked_journal(run: Path) -> int | None:
+    """Return a run's journal, locked; None if there is none, without which nobody writes."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        journal = os.open(run / JOURNAL, flags)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EACCES):
-            raise
-        yield  # without a journal nobody writes
-        return
-    try:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            journal = os.open(run / JOURNAL, flags)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+                raise
+            return None
         try:
             fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise _busy(run) from error
+            os.close(journal)  # not kept: whoever removes the run takes the file along
+            if time.monotonic() >= deadline:
+                raise _busy(run) from error
+            time.sleep(_PAUSE_S)
         except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(journal)
+            return journal
+        else:
+            return journal
 
 
 def _busy(run: Path) -> ResultError:

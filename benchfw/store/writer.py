@@ -63,7 +63,7 @@ class RunWriter:
             sync_folder(out)
         except OSError as error:
             raise ResultError(
-                f"{folder} cannot be made: {error.strerror}", hint="choose another folder with --out, or make room"
+                f"{folder} cannot be made: {error.strerror}", hint="choose another folder with --results, or make room"
             ) from error
         self._open(folder, run_id)
 

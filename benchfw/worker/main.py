@@ -19,6 +19,7 @@ from benchfw.worker.server import Server
 
 _PR_SET_PDEATHSIG = 1
 _MAX_TEXT = 10_000
+_NO_NAMES = frozenset({"error", "exception"})
 
 
 def main() -> None:
@@ -58,11 +59,18 @@ def _error(stage: str, error: Exception) -> Message:
         text, hint = str(error.message)[:_MAX_TEXT], None if error.hint is None else str(error.hint)[:_MAX_TEXT]
         name = "Invalid" if isinstance(error, ProtocolError) else name
     else:
-        text, hint = f"{name}: {_words(error)}", None
+        text, hint = f"{_class_of(error)}: {_words(error)}", None
         name = "BuildFailed" if stage in ("open", "prepare", "load", "step", "resolve") else "BackendError"
     known = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in BACKEND_ERRORS), name)
     known = known if known in BACKEND_ERRORS else "BackendError"
     return Message("error", {"error": known, "stage": stage, "message": text, "hint": hint})
+
+
+def _class_of(error: Exception) -> str:
+    """Return the name of a class, with its module where many have that name: `cv2.error`."""
+    kind = type(error)
+    bare = kind.__module__ == "builtins" or kind.__name__.lower() not in _NO_NAMES
+    return kind.__name__ if bare else f"{kind.__module__}.{kind.__name__}"
 
 
 def _words(error: Exception) -> str:

@@ -29,6 +29,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text('[[backend]]\nuse = "ort-cpu"\n[[backend]]\nuse = "ort-cpu"\nname = "mine"\n')
     for name in ("20250101T000000Z-aaaaaa", "20250102T000000Z-bbbbbb", "bad\nname"):
         (tmp_path / f"results/run={name}").mkdir(parents=True)
+        (tmp_path / f"results/run={name}/manifest.json").touch()
+    (tmp_path / "results/run=20250103T000000Z-begun").mkdir()
+    (tmp_path / "results/run=20250104T000000Z-link").symlink_to("run=20250101T000000Z-aaaaaa")
+    (tmp_path / "envs/old").mkdir(parents=True)
+    (tmp_path / "envs/old/benchfw-environment.json").touch()
+    monkeypatch.setenv("BENCHFW_ENVIRONMENTS", str(tmp_path / "envs"))
     return tmp_path
 
 
@@ -57,6 +63,12 @@ RUNS = ["20250102T000000Z-bbbbbb", "20250101T000000Z-aaaaaa"]
         (("run", "--resume", "20250102"), RUNS[:1]),
         (("results", "rm", RUNS[0], ""), RUNS),
         (("results", "export", "--table", "it"), ["iterations"]),
+        (("results", "export", "--table", "shapes", "--columns", "s"), ["size", "steady_ns"]),
+        (("results", "export", "--columns", "size,steady"), ["size,steady_ns"]),
+        (("backends", "fake"), ["fake", "fake-special"]),
+        (("run", "--executor", "lo"), ["local"]),
+        (("env", "check", ""), ["default", "old"]),
+        (("env", "rm", ""), ["old"]),
         (("completion", "z"), ["zsh"]),
     ],
 )

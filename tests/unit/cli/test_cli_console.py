@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchfw.cli import console, main, session
+from benchfw.cli import console, main, report, session
 from benchfw.cli.runs import find_run
 from benchfw.cli.session import exit_code
 from benchfw.errors import ResultError, UsageError
@@ -44,6 +44,8 @@ ROW: dict[str, Any] = {
     "status_reason": None,
     "verdict": "VALID",
     "throughput_samples_s": 1234.56,
+    "throughput_low_samples_s": 1200.0,
+    "throughput_high_samples_s": 1270.0,
     "latency_p50_ns": 3_240_000.0,
     "latency_p50_low_ns": 3_230_000.0,
     "latency_p50_high_ns": 3_250_000.0,
@@ -73,12 +75,12 @@ NAN = math.nan
     ],
 )
 def test_numbers_have_four_significant_digits(value: float | None, text: str) -> None:
-    assert console._number(value) == text
+    assert report._number(value) == text
 
 
 def _shown(capsys: pytest.CaptureFixture[str], row: dict[str, Any]) -> str:
     """Return the line of the first table that shows a row, blanks squeezed."""
-    console.report([row], "r", Path("folder"), as_json=False)
+    report.report([row], "r", Path("folder"), as_json=False)
     title, header, line = capsys.readouterr().out.split("\n\n")[1].splitlines()
     assert title.startswith("fixed: ")
     assert "p50" in header
@@ -152,14 +154,14 @@ def test_a_report_has_a_table_per_sweep_and_says_what_is_next(
         ROW | {"name": "absent", "status": "SKIPPED", "status_reason": "no plugin", "case_id": "net/absent/b"},
         ROW | {"case_id": "net/bad/c", "status": "CRASH", "status_reason": "signal 11", "log": "logs/bad.log"},
     ]
-    console.report(rows, "run-id", tmp_path, as_json=False)
+    report.report(rows, "run-id", tmp_path, as_json=False)
     out = capsys.readouterr().out
     assert "s: net on cpu, 2 threads, effort quick" in out
     tables = out.split("fixed: ")[1].split("min-opt-max: ")
     assert len(tables) == 2 and "random-batch" not in out
     assert tables[0].count("fake") == 2 and tables[1].split("SKIPPED")[0].count("fake") == 1
     assert out.count("SKIPPED absent: no plugin") == 1, "a backend is skipped once, not once per case"
-    assert "CRASH net/bad/c: signal 11, see logs/bad.log" in out
+    assert f"CRASH net/bad/c: signal 11, see {tmp_path}/logs/bad.log" in out
     assert "NOT_CONVERGED 1 cases" in out
     assert f"benchfw show {tmp_path}" in out
     assert str(tmp_path) in out
@@ -167,18 +169,58 @@ def test_a_report_has_a_table_per_sweep_and_says_what_is_next(
 
 def test_markup_in_names_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     hostile = ROW | {"name": "[red]x[/red]", "status_reason": "[bold]", "model": "[/]"}
-    console.report([hostile, hostile | {"status": "CRASH"}], "r", tmp_path, as_json=False)
+    report.report([hostile, hostile | {"status": "CRASH"}], "r", tmp_path, as_json=False)
     out = capsys.readouterr().out
     assert "[red]x[/red]" in out and "[/]" in out and "[bold]" in out
 
 
 def test_a_report_as_json_is_json_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    console.report([ROW], "r", tmp_path, as_json=True)
-    assert json.loads(capsys.readouterr().out) == {"run_id": "r", "folder": str(tmp_path), "cases": [ROW]}
+    warning = {"code": "W01", "case_id": "a", "value": 0.5, "threshold": 0.1, "message": "not converged"}
+    report.report([ROW], "r", tmp_path, warnings=[warning], as_json=True)
+    expected = {"run_id": "r", "folder": str(tmp_path), "cases": [ROW], "warnings": [warning]}
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_a_speed_up_of_unknown_certainty_does_not_look_certain(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    base = ROW | {"name": "other", "speedup": 1.0}
+    open_ended = {"throughput_low_samples_s": None, "throughput_high_samples_s": None}
+    for rows, marked in (
+        ([base, ROW], []),
+        ([base, ROW | open_ended], ["~1.50x"]),
+        ([base | open_ended, ROW, ROW | {"cohort": "elsewhere", "speedup": 2.0}], ["~1.50x"]),
+    ):
+        rows = [row | {"sweep": "fixed"} for row in rows]
+        report.report(rows, "r", tmp_path, as_json=False)
+        out = capsys.readouterr().out
+        assert [word for word in out.split() if word.endswith("x") and word.startswith("~")] == marked
+        assert ("\n~: this throughput" in out) == bool(marked)
+        assert len({line.index("0x ") for line in out.splitlines() if "0x " in line}) == 1  # columns stay columns
+
+
+def test_warnings_are_told_by_code_with_the_worst_case(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def warning(code: str, case: str, value: float | None, threshold: float | None) -> dict[str, Any]:
+        return {"code": code, "case_id": case, "value": value, "threshold": threshold, "message": f"{value}; do it"}
+
+    warnings = [
+        warning("W10", "a", 11.0, 10.0),
+        warning("W10", "b", 99.0, 10.0),
+        warning("W10", "b", NAN, 10.0),
+        warning("W10", "c", 2.0, 0.0),
+        warning("R02", "a", None, None),
+        warning("W15", "b", 0.03, 0.01),
+        warning("W15", "a", 0.02, 0.01),
+    ]
+    report.report([ROW], "r", tmp_path, warnings=warnings, as_json=False)
+    out = capsys.readouterr().out
+    assert "\n\nW10 3 cases, worst c: 2.0; do it\nR02 a: None; do it\nW15 2 cases, worst b: 0.03; do it\n\n" in out
+    report.report([ROW], "r", tmp_path, as_json=False)
+    assert "cases, worst" not in capsys.readouterr().out
 
 
 def test_a_report_without_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    console.report([], "r", tmp_path, as_json=False)
+    report.report([], "r", tmp_path, as_json=False)
     assert str(tmp_path) in capsys.readouterr().out
 
 
@@ -250,7 +292,7 @@ _ROWS = st.lists(
 def test_no_rows_break_a_report(rows: list[dict[str, Any]], as_json: bool) -> None:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        console.report(rows, "r", Path("folder"), as_json=as_json)
+        report.report(rows, "r", Path("folder"), as_json=as_json)
     assert "folder" in out.getvalue()
 
 
@@ -280,7 +322,7 @@ def test_the_next_command_names_the_run_as_a_shell_takes_it(
         (Path("run=a"), "run=a"),
         (Path("my runs/run=a"), "'my runs/run=a'"),
     ):
-        console.report([], "a", folder, as_json=False)
+        report.report([], "a", folder, as_json=False)
         out = capsys.readouterr().out
         assert f"benchfw show {named}\n" in out
     code = shlex.split(out.splitlines()[-1])[2]
@@ -319,7 +361,7 @@ def test_an_id_that_begins_another_one_is_found(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").touch()
     assert find_run("base", tmp_path) == tmp_path / "run=base"
-    with pytest.raises(ResultError, match="2 runs"):
+    with pytest.raises(UsageError, match="2 runs"):
         find_run("bas", tmp_path)
 
 
@@ -368,7 +410,7 @@ def test_an_error_of_ours_is_a_message_and_a_hint_on_stderr(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ") and "none.toml" in err and "\nhint: " in err
-    assert _main(monkeypatch, "show", "--results", str(tmp_path / "none")) == 3
+    assert _main(monkeypatch, "show", "--results", str(tmp_path / "none")) == 2
     assert "hint: " in capsys.readouterr().err
 
 

@@ -95,7 +95,9 @@ def test_who_says_nothing_of_inputs_is_asked_for_them(cli: Cli, tmp_path: Path) 
     [
         (("absent.onnx",), "no such ONNX file: absent.onnx"),
         (("onxx:net.onnx",), "no plugin provides the model source 'onxx'"),
-        (("python:m:f", "--input", "x=0x2"), "no scenario can be made of this: model.inputs.x.shape[0]"),
+        (("python:m:f", "--input", "x=99999999999x2"), "no scenario can be made of this: model.inputs.x.shape[0]"),
+        (("python:m:f", "--input", "x=3", "--input", "x=4"), "--input x=4: x has been given before"),
+        (("null:x",), "null:x is no model to start from"),
         (("python:m:f", "--input", "x=2", "-o", "nowhere/s.toml"), "nowhere/s.toml cannot be written"),
         (("python:m:f\n", "--input", "x=2"), "no scenario can be made of this: model.ref"),
     ],
@@ -104,6 +106,22 @@ def test_mistakes(cli: Cli, tmp_path: Path, arguments: tuple[str, ...], words: s
     _, err = cli("init", *arguments, code=2)
     assert err.startswith(f"error: {words}") or f"\nerror: {words}" in err
     assert not list(tmp_path.rglob("*.toml"))
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "=3", " =3", "x=", "x=0x2", "x=-1x3", "x=1.5x3", "x= x3", "x=²x3", "x=3x", "x=xx", "x=03", "x=3:"]
+)
+@pytest.mark.parametrize("command", [("init",), ("time", "--backend", "null")])
+def test_an_input_is_sizes_and_names_of_axes(cli: Cli, command: tuple[str, ...], text: str) -> None:
+    _, err = cli(*command, "python:m:f", "--input", text, code=2)
+    assert f"error: --input {text}: is not NAME=DIMxDIM[:DTYPE]" in err
+    assert "\nhint: --input NAME=DIMxDIM[:DTYPE], as in " in err
+
+
+def test_a_dash_is_stdout(cli: Cli, tmp_path: Path) -> None:
+    out, err = cli("init", "python:models.mlp:make", "--input", "x=batchx3", "-o", "-", "-q")
+    assert tomllib.loads(out)["model"]["inputs"]["x"]["shape"] == ["batch", 3]
+    assert (err, list(tmp_path.iterdir())) == ("", [])
 
 
 def test_no_backend_for_a_model(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

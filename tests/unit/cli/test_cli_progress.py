@@ -54,4 +54,4 @@ def test_verbose_tells_every_line_of_the_log_and_nothing_twice(capsys: pytest.Ca
     assert len(lines) == len(EVENTS)
     assert all(re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{3}Z", stamp) for stamp, _ in lines)
     assert lines[0][1] == "INFO resolving null:net"
-    assert lines[3][1].startswith("DEBUG RoundDone round=1")
+    assert lines[3][1].startswith("DEBUG round 1, 3 open")

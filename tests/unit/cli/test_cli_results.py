@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,12 +115,47 @@ def test_what_is_no_run_stays(cli: Cli, runs: list[Path], tmp_path: Path) -> Non
     Path("run=link").symlink_to(runs[0])
     Path("run=tricky").mkdir()
     Path("run=tricky/manifest.json").symlink_to(runs[0] / "manifest.json")
-    for name in ("mine", "run=mine", "run=link", "run=tricky", "../results", ids(runs)[0][:4]):
+    for name in ("run=mine", "run=link", "run=tricky"):
         _, err = cli("results", "rm", name, code=3)
+        assert "hint:" in err
+    for name in ("", " ", "run=", "2", ids(runs)[0][:7], "mine", "../results", "20991231"):
+        _, err = cli("results", "rm", name, code=2)
         assert "hint:" in err
     assert all(path.exists() for path in (*runs, Path("mine"), Path("run=mine"), Path("run=link"), Path("run=tricky")))
     assert "error: give runs, or --keep N" in cli("results", "rm", code=2)[1]
     assert "error: give runs, or --keep N" in cli("results", "rm", "latest", "--keep", "1", code=2)[1]
+
+
+def test_a_run_that_is_named_twice_is_one_run(cli: Cli, runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to("results")
+    first, name = ids(runs)[0], runs[0].name
+    names = (first, name, f"results/{name}", str(runs[0]), f"linked/{name}")
+    out, _ = cli("results", "export", *names, "all", "--table", "cases", "--columns", "run_id")
+    assert out.splitlines()[1:] == [f'"{run_id}"' for run_id in ids(runs)]
+    (tmp_path / f"results/.removed-{name}-dead").mkdir()
+    out, _ = cli("results", "rm", *names[2:], *names[:2], "--results", "linked")
+    assert out == f"removed results/{name}\n"
+    assert sorted(os.listdir("results")) == [run.name for run in runs[1:]]
+
+
+def test_what_was_broken_off_is_swept_where_runs_are_named_by_path(cli: Cli, runs: list[Path]) -> None:
+    Path(f"results/.removed-{runs[0].name}-dead").mkdir()
+    cli("results", "rm", f"results/{runs[0].name}", "--results", "elsewhere")
+    assert sorted(os.listdir("results")) == [run.name for run in runs[1:]]
+
+
+def test_removals_at_once_do_not_fail_each_other(cli: Cli, runs: list[Path], tmp_path: Path) -> None:
+    """Each removes all runs that there are when it begins, and sweeps what the others have begun."""
+
+    def remove(results: Path) -> int:
+        removed = sum(removal.remove_run(run) for run in many)
+        removal.sweep(results)
+        return removed
+
+    many = [make_run(tmp_path / "results", 0) for _ in range(10)]
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(remove, [tmp_path / "results"] * 4)) == len(many)
+    assert sorted(os.listdir("results")) == [run.name for run in runs]
 
 
 def test_a_removal_that_was_broken_off_leaves_no_half_a_run(
@@ -212,7 +248,11 @@ def test_what_of_a_table_is_damaged_is_told(cli: Cli, runs: list[Path]) -> None:
     [
         (("latest", "--table", "casse"), 2, "there is no table 'casse'"),
         (("latest", "--table", "cases", "--columns", "case_id,nme"), 2, "no column 'nme'"),
-        (("20991231", "--table", "cases"), 3, "no run in results begin with '20991231'"),
+        (("latest", "--table", "iteration"), 2, "there is no table 'iteration' (did you mean 'iterations'?)"),
+        (("latest",), 2, "no table was given"),
+        (("latest", "--table", "cases", "--columns", "latency_p5_ns"), 2, "no column 'latency_p5_ns' (did you mean"),
+        (("20991231", "--table", "cases"), 2, "no run in results begins with '20991231'"),
+        (("", "--table", "cases"), 2, "the name of a run is empty"),
         (("latest", "--table", "cases", "-o", "no/where.csv"), 3, "no/where.csv cannot be written"),
     ],
 )
@@ -286,7 +326,39 @@ def test_whatever_lists_something_does_so_as_json(cli: Cli, runs: list[Path], tm
         assert err == ""
 
 
-def test_a_folder_without_results_is_told_with_a_hint(cli: Cli, runs: list[Path]) -> None:
-    shutil.rmtree("results")
-    for arguments in (("ls",), ("rm", "latest"), ("rm", "--keep", "1"), ("export", "all", "--table", "cases")):
-        assert "\nhint: " in cli("results", *arguments, code=3)[1]
+@pytest.mark.parametrize("made", [False, True])
+def test_a_project_without_runs(cli: Cli, made: bool) -> None:
+    if made:
+        Path("results").mkdir()
+    for arguments in (("ls",), ("rm", "--keep", "1")):
+        assert cli("results", *arguments) == ("no runs in results\n", "")
+    assert json.loads(cli("results", "ls", "--json")[0]) == []
+    assert json.loads(cli("results", "rm", "--keep", "1", "--json")[0])["removed"] == []
+    for words in ("rm latest", "export all --table cases", "export x --table cases"):
+        assert cli("results", *words.split(), code=2)[1].startswith("error: no runs in results\nhint: `benchfw run` ")
+
+
+@pytest.mark.parametrize("option", ["--results", "--out"])
+def test_the_folder_of_results_has_two_names(cli: Cli, runs: list[Path], option: str) -> None:
+    os.rename("results", "mine")
+    assert ids(runs)[0] in cli("results", "ls", option, "mine")[0]
+    assert json.loads(cli("show", option, "mine", "--json")[0])["run_id"] == ids(runs)[2]
+    Path("file").touch()
+    assert "error: file is not a folder\nhint: " in cli("results", "ls", option, "file", code=2)[1]
+
+
+def test_columns_may_stand_apart_and_a_dash_is_stdout(cli: Cli, runs: list[Path]) -> None:
+    out, _ = cli("results", "export", "latest", "--table", "cases", "--columns", "case_id, status", "-o", "-")
+    assert out == '"case_id","status"\n"net/fake/2","OK"\n'
+    assert not Path("-").exists()
+
+
+def test_ls_reads_the_parts_of_no_run_whose_journal_has_the_statuses(cli: Cli, runs: list[Path]) -> None:
+    for run in runs:
+        shutil.rmtree(run / "cases")
+    lines = [json.loads(line) for line in (runs[0] / "journal.jsonl").read_text().splitlines()]
+    before = "".join(json.dumps({**line, "cases": {}}) + "\n" for line in lines)  # as it was before `--resume`
+    (runs[0] / "journal.jsonl").write_text(before)
+    out, err = cli("results", "ls", "--json")
+    assert [(row["cases"], row["ok"]) for row in json.loads(out)] == [(1, 1), (1, 1), (0, 0)]
+    assert err.startswith("warning: ") and runs[0].name in err

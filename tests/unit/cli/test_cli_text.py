@@ -13,6 +13,7 @@ import pytest
 
 from benchfw.cli import backends, console, main
 from benchfw.cli.progress import _Live, progress
+from benchfw.cli.report import report
 from benchfw.cli.text import json_printable, printable, say
 from benchfw.errors import BenchfwError
 from benchfw.spec.events import CaseDone, CohortStarted, Stage
@@ -66,7 +67,7 @@ def _row(**changes: Any) -> dict[str, Any]:
 
 def test_reports(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [_row(), _row(status="SKIPPED"), _row(status="CRASH", status_reason=f"{HOSTILE}\nSKIPPED forged: x")]
-    console.report(rows, HOSTILE, Path(HOSTILE.replace("\0", "")), as_json=False)
+    report(rows, HOSTILE, Path(HOSTILE.replace("\0", "")), as_json=False)
     out = capsys.readouterr().out
     assert is_harmless(out)
     assert "\nSKIPPED forged" not in out
@@ -84,7 +85,7 @@ def test_reports_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    console.report([_row(), _row(status="CRASH")], "r", Path(), as_json=False)
+    report([_row(), _row(status="CRASH")], "r", Path(), as_json=False)
     out = terminal.getvalue()
     assert "\x1b[1m" in out, "rich's own styles stay"
     for part in ("\x1b[31m", "\x1b]", "\x1b[2J", "\x9b", "\u202e", "\x07"):

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchfw.executors.log import LOGGER, NAME, listening, log_event, log_start, log_warnings, run_log
+from benchfw.executors.log import LOGGER, NAME, EventLog, listening, log_event, log_start, log_warnings, run_log
 from benchfw.spec.events import CaseDone, CohortStarted, Event, Notice, RoundDone, RunFinished, RunStarted, Stage
 
 STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ")
@@ -67,7 +68,7 @@ def test_every_event_is_a_line(run: Path) -> None:
         "INFO loading",
         "WARNING the cache goes with this process",
         "INFO cohort 1 of 2, batch1: 3 to measure",
-        "DEBUG RoundDone round=4 left_s=1.5 open=2 widest=('fake', 0.25)",
+        "DEBUG round 4, 2 open, widest interval fake ±25.0%, at most 2 s left",
         "INFO case a/b: OK, VALID",
         "INFO case a/b: SKIPPED, no plugin",
         "ERROR case a/b: CRASH, signal 11",
@@ -75,6 +76,24 @@ def test_every_event_is_a_line(run: Path) -> None:
         "INFO finished, 1 OK, 1 CRASH",
         "WARNING W01 a/b: not converged",
     ]
+
+
+def test_of_the_rounds_within_a_second_the_first_and_the_last_are_lines(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    tell = EventLog()
+    with run_log(run, unheeded):
+        for cohort in (1, 2):
+            tell(CohortStarted(cohort, 2, "c", 1))
+            for number in range(1, 16):
+                now[0] += 0.125
+                tell(RoundDone(number, None, 1, None))
+            tell(case("OK"))
+    rounds = [f"DEBUG round {number}, 1 open" for number in (1, 9, 15)]
+    assert [line for line in lines(run) if "round" in line] == rounds * 2
+    assert lines(run)[3:5] == [rounds[2], "INFO case a/b: OK, VALID"]
 
 
 def test_an_attempt_appends_and_nothing_stays_behind(run: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultError, match="cannot be made") as caught:
         RunWriter(tmp_path / "file")
-    assert caught.value.hint and "--out" in caught.value.hint
+    assert caught.value.hint and "--results" in caught.value.hint
 
 
 def test_the_journal_names_a_cohort_only_once_its_parts_are_there(tmp_path: Path, make: Maker) -> None:

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from benchfw.errors import ProtocolError, WorkerCrashed, WorkerTimeout
+from benchfw.worker.main import _error as describe
 from benchfw.worker.protocol import MAX_HEADER_BYTES, Channel, Message
 
 modest = settings(
@@ -285,3 +286,16 @@ def test_waiting_looks_whether_it_still_makes_sense() -> None:
     with pytest.raises(WorkerCrashed, match="gone"):
         channel.receive(timeout=60)
     channel.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (struct.error("too short"), "struct.error: too short"),
+        (ValueError("odd"), "ValueError: odd"),
+        (Exception("anything"), "Exception: anything"),
+        (json.JSONDecodeError("odd", "", 0), "JSONDecodeError: odd: line 1 column 1 (char 0)"),
+    ],
+)
+def test_an_exception_is_told_by_a_name_that_says_whose_it_is(error: Exception, message: str) -> None:
+    assert describe("block", error).values["message"] == message
