@@ -23,6 +23,8 @@ from benchfw.worker import cgroups
 
 from .table import FAULTS, INTERPRETERS, Fault
 
+pytestmark = pytest.mark.quiet
+
 PAGE = Path(__file__).parents[2] / "docs/reference/faults.md"
 WRITE = "BENCHFW_WRITE_PAGES"
 """Variable that tools/faults.py sets: the page is written instead of compared."""

@@ -18,6 +18,8 @@ from benchfw.measure import Event
 from benchfw.spec.events import RoundDone
 from benchfw.supervisor import Worker
 
+pytestmark = pytest.mark.quiet
+
 SCENARIO = """
 name = "faults"
 [model]

@@ -25,6 +25,8 @@ from benchfw.measure import Event
 from benchfw.spec.events import CohortStarted, RoundDone
 from benchfw.spec.stop import Stop
 
+pytestmark = pytest.mark.quiet
+
 SCENARIO = """
 name = "resume"
 [model]

@@ -12,6 +12,8 @@ import pytest
 from benchfw.measure import Event
 from benchfw.spec.events import CaseDone, CohortStarted, Notice, RoundDone
 
+pytestmark = pytest.mark.quiet
+
 SCENARIO = """
 name = "fakes"
 [model]

@@ -26,6 +26,8 @@ import pytest
 import benchfw
 from benchfw.processes import MARK
 
+pytestmark = pytest.mark.quiet
+
 KILLS = int(os.environ.get("BENCHFW_STORM", "8"))
 LANES = 2
 
