@@ -117,7 +117,7 @@ def _choices(registry: Registry, scheme: str, *, has_axes: bool) -> list[Choice]
 def _check(registry: Registry, text: str, path: Path, root: Path) -> None:
     """Refuse to write what could not be loaded: inputs that no scenario can declare, a reference of two lines."""
     from benchfw.errors import ScenarioError, UsageError
-    from benchfw.executors.local import backend_options
+    from benchfw.executors.options import backend_options
     from benchfw.scenario import parse
 
     try:

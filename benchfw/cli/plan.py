@@ -35,7 +35,7 @@ def command(
     """Show the cases, cohorts, artifact routes, skips and the time of SCENARIO, without running anything."""
     from benchfw.cli import session
     from benchfw.cli.console import print_json
-    from benchfw.executors.local import backend_options
+    from benchfw.executors.options import backend_options
     from benchfw.scenario import make_plan
     from benchfw.scenario.edits import edited, planned_cases
 

@@ -14,7 +14,7 @@ from benchfw.cli.progress import progress
 from benchfw.cli.runs import find_run, read_rows
 from benchfw.cli.text import say
 from benchfw.errors import BenchfwError, PluginError, ResultError, UnknownName, UsageError
-from benchfw.executors.local import backend_options, step_options
+from benchfw.executors.options import backend_options, step_options
 from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, from_document, load
 from benchfw.spec.events import Event, RunStarted

@@ -57,7 +57,7 @@ def command(
     from benchfw import plugins
     from benchfw.cli import session
     from benchfw.cli.inputs import split_model
-    from benchfw.executors.local import backend_options, step_options
+    from benchfw.executors.options import backend_options, step_options
     from benchfw.scenario import from_document
     from benchfw.spec.executor import Job
 

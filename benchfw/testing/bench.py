@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchfw.artifacts import ResolvedModel
 from benchfw.errors import CaseError, Invalid, UnknownName
-from benchfw.executors.local import backend_options, step_options
+from benchfw.executors.options import backend_options, step_options
 from benchfw.measure.accuracy import compare, match
 from benchfw.plugins import Registry, discover
 from benchfw.scenario import Loaded, from_document

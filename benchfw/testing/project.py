@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import benchfw
-from benchfw.executors.local import backend_options, run_scenario
+from benchfw.executors.local import run_scenario
+from benchfw.executors.options import backend_options
 from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, parse
 from benchfw.spec.events import Event

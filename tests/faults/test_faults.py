@@ -15,7 +15,8 @@ import pytest
 
 import benchfw
 from benchfw import supervisor
-from benchfw.executors.local import backend_options, run_scenario
+from benchfw.executors.local import run_scenario
+from benchfw.executors.options import backend_options
 from benchfw.measure import member, warmup
 from benchfw.plugins import Registry
 from benchfw.scenario import parse

@@ -231,7 +231,7 @@ def test_samples_from_a_folder_are_used(project: Any, models: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_shipped_scenario_is_valid_and_planned(registry: Registry, path: Path) -> None:
-    from benchfw.executors.local import backend_options
+    from benchfw.executors.options import backend_options
 
     options = backend_options(registry, set(registry.backends))
     loaded = load(path, backends=registry.backends, options=options)

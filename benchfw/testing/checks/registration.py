@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchfw.errors import ScenarioError
-from benchfw.executors.local import backend_options
+from benchfw.executors.options import backend_options
 from benchfw.measure.rows import case_hash
 from benchfw.plugins import options_model
 from benchfw.scenario import make_plan

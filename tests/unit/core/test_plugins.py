@@ -14,7 +14,7 @@ import pytest
 
 from benchfw.builtin.git import checkout
 from benchfw.errors import BuildFailed, Fault, MissingDependency, PluginError, ScenarioError, UnknownName
-from benchfw.executors.local import backend_options, step_options
+from benchfw.executors.options import backend_options, step_options
 from benchfw.plugins import Registry, discover, load_class, options_model
 from benchfw.spec.artifact import ModelSourceInfo, StepInfo
 from benchfw.spec.backend import PRECISIONS, BackendInfo, Capabilities

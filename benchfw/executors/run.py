@@ -1,0 +1,314 @@
+"""One invocation of `benchfw run` on this machine: resolve, plan, conduct, write."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchfw.artifacts import Builder, Cache
+from benchfw.environments import (
+    DEFAULT,
+    Environment,
+    from_scenario,
+    usable_cpus,
+)
+from benchfw.errors import (
+    BenchfwError,
+    Interrupted,
+    OutOfMemory,
+    UsageError,
+)
+from benchfw.executors.devices import Devices
+from benchfw.executors.log import LOGGER, log_start, log_warnings
+from benchfw.executors.manifest import Manifest
+from benchfw.executors.options import backend_options
+from benchfw.executors.resume import Resume, earlier_statuses
+from benchfw.executors.scratch import scratch
+from benchfw.executors.workers import Workers
+from benchfw.measure import Conductor, Event, Settings
+from benchfw.measure.inputs import InputMaker
+from benchfw.measure.rows import case_hash
+from benchfw.measure.telemetry import Telemetry
+from benchfw.plugins import Registry
+from benchfw.scenario import Cohort, Loaded, Plan, make_plan
+from benchfw.scenario.edits import edited, planned_cases
+from benchfw.scenario.resolved import model_inputs
+from benchfw.spec.events import Notice, RunFinished, RunStarted, Stage
+from benchfw.spec.executor import Outcome
+from benchfw.spec.stop import Stop
+from benchfw.store import provenance
+from benchfw.store.reader import read_cases, read_manifest
+from benchfw.store.writer import RunWriter
+
+_CORE_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pydantic")
+
+
+class Run:
+    """One invocation of `benchfw run`."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        registry: Registry,
+        out: Path,
+        effort: str | None,
+        resume: Resume | None,
+        devices: Devices,
+        stop: Stop,
+        notify: Callable[[Event], None],
+    ) -> None:
+        scenario = loaded.scenario
+        measure = scenario.measure
+        self.loaded = loaded
+        self.registry = registry
+        self.resume = resume
+        self.devices = devices
+        self.stop = stop
+        self.notify = notify
+        self.cache = Cache.default()
+        self.source, self.target = self._model_source()
+        self.settings = Settings(
+            effort=effort or measure.effort,
+            budget_s=measure.budget,
+            interleave=measure.interleave,
+            threads=scenario.threads or usable_cpus(),
+            seed=scenario.model.seed,
+            build_s=measure.deadlines.build,
+            load_s=measure.deadlines.load,
+            block_s=measure.deadlines.block,
+        )
+        self.environments = {DEFAULT: Environment()} | {
+            name: from_scenario(name, entry, loaded.root) for name, entry in scenario.environments.items()
+        }
+        self.writer = RunWriter.reopen(resume.folder) if resume else RunWriter(out)
+        self.manifest = Manifest(self.writer, resume, read_manifest(resume.folder) if resume else {})
+
+    def run(self, only_backends: frozenset[str], only_sweeps: frozenset[str], request: Mapping[str, Any]) -> Outcome:
+        """Measure, and see to it that the manifest tells how it ended."""
+        with scratch(self.writer.folder) as folder:
+            workers = self._workers(folder / "code")
+            builder = workers.builder(self.cache, lambda text: self.notify(Stage(text)))
+            try:
+                self.manifest.begin(
+                    scenario_file=self.loaded.source,
+                    root=str(self.loaded.root),
+                    request=dict(request),
+                    metadata={} if self.resume else self.registry.metadata(self.loaded.document, self.loaded.root),
+                )
+                facts = self._facts(only_backends, only_sweeps)
+                log_start(provenance.command(), facts["software"], facts["machine"])
+                self.manifest.state(facts)
+                name = self.loaded.scenario.name
+                self.notify(RunStarted(self.writer.run_id, str(self.writer.folder), name))
+                if self.cache.notice:
+                    self.notify(Notice(self.cache.notice))
+                workers.hand_over()
+                outcome = self._conduct(workers, builder, folder, only_backends, only_sweeps)
+                self._tell_end("interrupted" if outcome.interrupted else "finished", outcome.rows)
+                return outcome
+            except UsageError as error:
+                LOGGER.error("%s", error)
+                if self.resume:  # a run that is not gone on with stays what it was
+                    self.manifest.withdraw()
+                else:
+                    self.manifest.finish("failed")
+                raise
+            except BaseException as error:
+                ended = isinstance(error, KeyboardInterrupt | Interrupted)
+                LOGGER.error(
+                    "%s", str(error) or repr(error), exc_info=not ended and not isinstance(error, BenchfwError)
+                )
+                with contextlib.suppress(BenchfwError):  # what went wrong first is what counts
+                    self.manifest.finish("interrupted" if ended else "failed", error=repr(error))
+                if isinstance(error, Exception):
+                    self._tell_end("interrupted" if ended else "failed", [])
+                raise
+            finally:
+                builder.close()
+
+    def _tell_end(self, state: str, rows: list[dict[str, Any]]) -> None:
+        statuses = Counter(str(row["status"]) for row in rows)
+        self.notify(RunFinished(self.writer.run_id, str(self.writer.folder), state, dict(statuses)))
+
+    def _conduct(
+        self,
+        workers: Workers,
+        builder: Builder,
+        folder: Path,
+        only_backends: frozenset[str],
+        only_sweeps: frozenset[str],
+    ) -> Outcome:
+        loaded = self.loaded
+        spec = loaded.scenario.model
+        self.notify(Stage(f"resolving {spec.ref}"))
+        model = builder.resolve(self.source, self.target, root=loaded.root, seed=spec.seed, weights=spec.weights)
+        self.manifest.state({"model_hash": model.model_hash})
+        scenario, specs = model_inputs(loaded, model.io)
+        options = backend_options(self.registry, {entry.use for entry in scenario.backend})
+        plan = make_plan(
+            scenario,
+            backends=self.registry.backends,
+            options=options,
+            only_backends=only_backends,
+            only_sweeps=only_sweeps,
+        )
+        plan = edited(plan, self.registry.plan_edits(loaded.document, planned_cases(plan)))
+        (folder / "inputs").mkdir()
+        inputs = InputMaker(
+            specs,
+            scenario.model.inputs,
+            seed=spec.seed,
+            folder=folder / "inputs",
+            data=loaded.root / spec.data if spec.data else None,
+        )
+        self.manifest.state({"samples_sha256": inputs.samples_sha256})
+        context = {**self._context(model.model_hash), "samples_sha256": inputs.samples_sha256}
+        left, before = self._left(plan, context)
+        if self.resume:
+            workers.compare(left)
+        conductor = Conductor(
+            left,
+            settings=self._share(plan, left),
+            start=workers.start,
+            builder=builder,
+            model=model,
+            inputs=inputs,
+            common=self._common(model.model_hash),
+            context=context,
+            reference=scenario.reference,
+            run_folder=self.writer.folder,
+            root=loaded.root,
+            frameworks=self.cache.frameworks,
+            before=before,
+            exhausted=[case for case in plan.cases if before.get(case.case_id) == OutOfMemory.status],
+            others=self.devices.others,
+            stop=self.stop,
+            notify=self.notify,
+        )
+        interrupted = None
+        samplers = workers.samplers if left.cohorts else {}
+        telemetry = Telemetry(samplers, workers.sampler, stop=self.stop, notify=self.notify)
+        try:
+            with telemetry:
+                for measured in conductor.cohorts():
+                    tables = measured.tables | {"telemetry": telemetry.take(measured.cohort_id)}
+                    log_warnings(tables["warnings"])
+                    self.writer.write_cohort(measured.cohort_id, tables, state=measured.state)
+        except Interrupted as error:
+            interrupted = error.message
+        finally:
+            if telemetry.facts:
+                self.manifest.add(samplers=telemetry.facts)
+        if interrupted:
+            LOGGER.warning("%s", interrupted)
+        self.manifest.finish(
+            "interrupted" if interrupted else "finished",
+            error=interrupted,
+            model=asdict(model.artifact),
+            inputs={**self.manifest.before.get("inputs", {}), **inputs.hashes},
+            sequences=_sequences(plan),
+            resolve_s=model.seconds,
+        )
+        return Outcome(
+            run_id=self.writer.run_id,
+            folder=self.writer.folder,
+            rows=_stored_rows(self.writer.folder, plan),
+            interrupted=interrupted,
+        )
+
+    # --- resuming -----------------------------------------------------------------------------------------------
+
+    def _left(self, plan: Plan, context: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
+        """Return what is left to measure, and the statuses of finished cohorts that may be measured again."""
+        if self.resume is None:
+            return plan, {}
+        hashes = {case.case_id: case_hash(case, context) for case in plan.cases}
+        finished, self.writer.keep = earlier_statuses(self.resume, plan, hashes, lambda text: self.notify(Notice(text)))
+        left = tuple(
+            cohort for cohort in plan.cohorts if cohort.cohort_id not in finished or _may_be_there_now(cohort, finished)
+        )
+        before = {case_id: status for statuses in finished.values() for case_id, status in statuses.items()}
+        self.notify(Stage(f"{len(plan.cohorts) - len(left)} of {len(plan.cohorts)} cohorts are there already"))
+        return Plan(cohorts=left), before
+
+    def _share(self, plan: Plan, left: Plan) -> Settings:
+        """Give what is left its share of the budget."""
+        if self.settings.budget_s is None:
+            return self.settings
+        todo, total = (sum(case.status is None for case in cases) for cases in (left.cases, plan.cases))
+        return replace(self.settings, budget_s=self.settings.budget_s * todo / max(1, total))
+
+    # --- what is written ----------------------------------------------------------------------------------------
+
+    def _workers(self, code: Path) -> Workers:
+        return Workers(
+            scenario=self.loaded.scenario,
+            source=self.source,
+            registry=self.registry,
+            environments=self.environments,
+            settings=self.settings,
+            manifest=self.manifest,
+            run_id=self.writer.run_id,
+            logs=self.writer.folder / "logs",
+            code=code,
+            stop=self.stop,
+        )
+
+    def _model_source(self) -> tuple[Any, str]:
+        scheme, _, target = self.loaded.scenario.model.ref.partition(":")
+        return self.registry.model_source(scheme), target
+
+    def _common(self, model_hash: str) -> dict[str, Any]:
+        scenario = self.loaded.scenario
+        return {
+            "scenario": scenario.name,
+            "model": scenario.model_name,
+            "model_hash": model_hash,
+            "threads": self.settings.threads,
+            "seed": self.settings.seed,
+            "effort": self.settings.effort,
+            "forced": "; ".join(self.manifest.changes) or None,
+        }
+
+    def _context(self, model_hash: str) -> dict[str, Any]:
+        """Return what goes into the hash of every case."""
+        scenario = self.loaded.scenario
+        return {
+            "model_hash": model_hash,
+            "threads": self.settings.threads,
+            "seed": self.settings.seed,
+            "inputs": {name: item.model_dump(mode="json") for name, item in scenario.model.inputs.items()},
+            "steps": scenario.steps,
+            "environments": {name: asdict(item) for name, item in self.environments.items()},
+        }
+
+    def _facts(self, only_backends: frozenset[str], only_sweeps: frozenset[str]) -> dict[str, Any]:
+        """Return what must be the same when the run is gone on with, as far as it is known at the beginning."""
+        return {
+            "scenario": self.loaded.document,
+            "settings": asdict(self.settings),
+            "selection": {"backends": sorted(only_backends), "sweeps": sorted(only_sweeps)},
+            "environments": {name: asdict(item) for name, item in self.environments.items()},
+            "plugins": self.registry.owners,
+            "software": provenance.software(list(_CORE_PACKAGES)),
+            "machine": provenance.machine(),
+        }
+
+
+def _may_be_there_now(cohort: Cohort, finished: Mapping[str, Mapping[str, str]]) -> bool:
+    """Say whether a case that was skipped could be measured now, as far as the plan knows."""
+    return any(finished[cohort.cohort_id][case.case_id] == "SKIPPED" for case in cohort.runnable)
+
+
+def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
+    """Read back what was written: what a user will see is what is there."""
+    rows = {row["case_id"]: row for row in read_cases(folder)[0]}
+    return [rows[case.case_id] for case in plan.cases if case.case_id in rows]
+
+
+def _sequences(plan: Plan) -> dict[str, str]:
+    return {case.cohort_id: case.sequence.sha256 for case in plan.cases if case.sequence is not None}

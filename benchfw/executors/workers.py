@@ -1,0 +1,140 @@
+"""The workers of one run: those of its sessions, the one that makes artifacts, the one that samples."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchfw.artifacts import Builder, Cache
+from benchfw.environments import DEFAULT, Environment, start_worker, thread_variables
+from benchfw.errors import CaseError, Invalid
+from benchfw.executors.manifest import Manifest
+from benchfw.executors.options import filled_in, step_options
+from benchfw.executors.resume import refuse
+from benchfw.measure import Settings
+from benchfw.registry import Registry
+from benchfw.requirements import distributions
+from benchfw.scenario import Plan, Session
+from benchfw.scenario.schema import Scenario
+from benchfw.spec.artifact import ModelSourceInfo
+from benchfw.spec.stop import Stop
+from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Starts workers, and holds what they say of themselves against the manifest.
+
+    Attributes:
+        scenario: Names backends, samplers and steps.
+        source: Resolves the model.
+        registry: What plugins provide.
+        environments: By their names.
+        settings: Threads and deadlines.
+        manifest: Of the run; knows what earlier attempts ran on.
+        run_id: For messages.
+        logs: Folder of logs.
+        code: Folder for what workers import; its parent's name begins their marks.
+        stop: Ends every wait for an answer.
+    """
+
+    scenario: Scenario
+    source: ModelSourceInfo
+    registry: Registry
+    environments: Mapping[str, Environment]
+    settings: Settings
+    manifest: Manifest
+    run_id: str
+    logs: Path
+    code: Path
+    stop: Stop
+
+    def hand_over(self) -> None:
+        """Copy what workers may import: backends and samplers of the scenario, the model's source, all steps."""
+        uses = {entry.use for entry in self.scenario.backend}
+        backends = {info.factory for name, info in self.registry.backends.items() if name in uses}
+        steps = {step.factory for step in self.registry.steps.values()}
+        hand_over(self.code, backends | steps | {self.source.factory} | set(self.samplers.values()))
+
+    @property
+    def samplers(self) -> dict[str, str]:
+        """Factories of the scenario's samplers by their names."""
+        return {name: self.registry.sampler(name).factory for name in self.scenario.measure.samplers}
+
+    def builder(self, cache: Cache, notify: Callable[[str], None]) -> Builder:
+        """Return the builder of artifacts, whose worker starts when it is first needed."""
+        steps = self.registry.steps
+        names = {name for info in (*steps.values(), self.source) for name in distributions(info.requires)}
+
+        def start() -> Worker:
+            worker = self._worker("artifacts", self.environments[DEFAULT], names)
+            try:
+                self._state("artifacts", worker)
+            except BaseException:
+                worker.close()
+                raise
+            return worker
+
+        return Builder(
+            start=start,
+            cache=cache,
+            steps=steps,
+            step_options=filled_in(step_options(self.registry), self.scenario.steps),
+            timeout=self.settings.build_s,
+            notify=notify,
+        )
+
+    def start(self, session: Session, invocation: int) -> Worker:
+        """Start the worker of a session.
+
+        Raises:
+            Invalid: It runs on something else than before.
+            CaseError: It does not start.
+        """
+        worker = self._of(session, invocation)
+        changes = self.manifest.state_worker(session.session_id, worker.hello)
+        if changes:
+            worker.close()
+            raise Invalid(f"what it runs on has changed since the run began: {'; '.join(changes)}")
+        return worker
+
+    def sampler(self) -> Worker:
+        """Start the worker that samples."""
+        return self._worker("samplers", self.environments[DEFAULT], set())
+
+    def compare(self, plan: Plan) -> None:
+        """Start the worker of every session once, for what it says of its packages.
+
+        Raises:
+            UsageError: They are not those of before, and nobody insists.
+        """
+        for session_id in {case.session.session_id for case in plan.cases if case.status is None}:
+            with contextlib.suppress(CaseError):  # told again when its case is loaded
+                worker = self._of(plan.sessions[session_id], 0)
+                worker.close()
+                self._state(session_id, worker)
+
+    def _state(self, session_id: str, worker: Worker) -> None:
+        changes = self.manifest.state_worker(session_id, worker.hello)
+        if changes:
+            raise refuse(self.run_id, changes)
+
+    def _of(self, session: Session, invocation: int) -> Worker:
+        suffix = f".{invocation}" if invocation else ""
+        names = set(distributions(session.info.requires)) if session.info else set()
+        return self._worker(session.session_id + suffix, self.environments[session.environment], names)
+
+    def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
+        suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
+        return start_worker(
+            environment,
+            code=self.code,
+            log=self.logs / f"{log}{suffix}.log",
+            env=thread_variables(self.settings.threads),
+            distributions=distributions,
+            timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
+            stop=self.stop,
+            mark=self.code.parent.name,
+        )
