@@ -33,7 +33,10 @@ def load(path: str | Path) -> Results:
     Raises:
         ResultError: There is no run.
     """
-    runs = find_runs(Path(path))
+    try:
+        runs = find_runs(Path(path))
+    except UsageError as error:  # of the command line; here it is an argument like any other
+        raise ResultError(error.message, hint="`benchfw run` makes a folder of results") from error
     if not runs:
         raise ResultError(f"no run in {path}", hint="`benchfw run` makes one")
     return Results(runs)

@@ -335,9 +335,7 @@ SINS = {
     "innocent": Sin(checks={}),
     "fp16_alone": Sin(checks={}, registration={"capabilities": {"precisions": ("fp16",)}}),
     "no_summary": Sin(checks={REGISTRATION: "BackendInfo.summary says in one line"}, registration={"summary": ""}),
-    "no_install": Sin(
-        checks={REGISTRATION: "BackendInfo.install is the command"}, registration={"requires": ("numpy",)}
-    ),
+    "no_install": Sin(checks={REGISTRATION: "BackendInfo.install is the command"}, registration={"install": ""}),
     "imports_numpy": Sin(
         checks={LIGHT: "importing benchfw_imports_numpy.plugin and benchfw_imports_numpy.options imports numpy,"},
         first="import numpy",
@@ -510,4 +508,4 @@ def test_a_backend_that_nobody_registers_is_told_with_the_plugins_that_are_broke
     with pytest.raises(pytest.fail.Exception) as caught:
         Bench(BackendCase(backend="mine", plugin="no_such_module"), tmp_path)
     assert str(caught.value).startswith("no plugin provides the backend 'mine'; ")
-    assert "no_such_module (no_such_module) is broken: ModuleNotFoundError" in str(caught.value)
+    assert "broken: no_such_module (no_such_module): ModuleNotFoundError" in str(caught.value)
