@@ -133,10 +133,10 @@ def _chosen(name: str, scenario: Path | None) -> tuple[Registry, Environment]:
         UnknownName: There is none of this name.
         ScenarioError: The scenario has faults, whatever is looked for in it.
     """
+    from benchfw import plugins
     from benchfw.cli.session import load_scenario
     from benchfw.environments import DEFAULT, Environment, from_scenario, managed
     from benchfw.errors import UnknownName
-    from benchfw.plugins import discover
 
     if scenario is not None:
         registry, loaded = load_scenario(scenario, (), ())
@@ -148,9 +148,9 @@ def _chosen(name: str, scenario: Path | None) -> tuple[Registry, Environment]:
         place, known = str(scenario), [DEFAULT, *entries]
     else:
         if name == DEFAULT:
-            return discover(), Environment()
+            return plugins.registry(), Environment()
         if managed.is_name(name) and managed.is_ours(name):
-            return discover(), Environment(name=name, python=str(managed.python_of(name)))
+            return plugins.registry(), Environment(name=name, python=str(managed.python_of(name)))
         place, known = str(managed.root()), [DEFAULT, *managed.names()]
     raise UnknownName(f"there is no environment {name!r} in {place}", hint=f"there are: {', '.join(known)}")
 

@@ -6,12 +6,12 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from benchfw import plugins
 from benchfw.cli.progress import progress
 from benchfw.cli.runs import find_run, read_rows
+from benchfw.cli.signals import handled
 from benchfw.cli.text import say
 from benchfw.errors import BenchfwError, PluginError, ResultError, UnknownName, UsageError
 from benchfw.executors.options import backend_options, step_options
@@ -117,27 +117,17 @@ def stoppable(*, quiet: bool) -> Iterator[Stop]:
     """
     stop = Stop()
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(number: int) -> None:
         name = signal.Signals(number).name
-        if stop.reason is None:
-            stop.reason = f"interrupted by {name}"
-            if not quiet:
-                say(f"{name}: stopping after the current block; once more stops at once")
-            return
-        stop.at_once = True
-        for each in before:  # nothing may disturb what is written now
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        if stop.reason is not None:
+            stop.at_once = True
+            raise KeyboardInterrupt
+        stop.reason = f"interrupted by {name}"
+        if not quiet:
+            say(f"{name}: stopping after the current block; once more stops at once")
 
-    before = {}
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(each) is not signal.SIG_IGN:
-            before[each] = signal.signal(each, handle)
-    try:
+    with handled(handle):
         yield stop
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextlib.contextmanager
