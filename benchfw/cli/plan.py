@@ -97,8 +97,8 @@ def _estimate(plan: Plan, loaded: Loaded, effort: str) -> tuple[float, float]:
     rule = EFFORTS[effort]
     cases = sum(len(cohort.runnable) for cohort in plan.cohorts)
     budget = loaded.scenario.measure.budget
-    least = cases * (_LEAST_S if budget else rule.min_s + _LEAST_S)
-    most = cases * (rule.max_s + rule.settle_s)
+    least = cases * (_LEAST_S if budget else rule.min_time + _LEAST_S)
+    most = cases * (rule.max_time + rule.settle_time)
     return least, max(least, min(most, budget or most))
 
 

@@ -109,7 +109,7 @@ class Stopping:
             measured_s: Time in these blocks, in seconds.
             samples: Gives what the targets look at, in time order; called only if it matters.
         """
-        self.exhausted = measured_s >= self.effort.max_s or n >= self.effort.max_n
+        self.exhausted = measured_s >= self.effort.max_time or n >= self.effort.max_iterations
         if self.done:
             return
         may_stop = self._may_stop(blocks, measured_s)
@@ -130,7 +130,7 @@ class Stopping:
         self.converged = self._may_stop(blocks, measured_s) and not any(self._lacks())
 
     def _may_stop(self, blocks: int, measured_s: float) -> bool:
-        return blocks >= self.effort.min_blocks and (measured_s >= self.effort.min_s or self.exhausted)
+        return blocks >= self.effort.min_blocks and (measured_s >= self.effort.min_time or self.exhausted)
 
     def _lacks(self) -> list[str]:
         """Return what each target lacks; an empty text for one that is met."""

@@ -39,7 +39,7 @@ def warm_up(member: Member, share_s: float | None) -> None:
     """
     for slot in range(len(member.sizes)):
         _structural(member, slot)
-    limit = member.settings.rule.settle_s
+    limit = member.settings.rule.settle_time
     _settle(member, limit if share_s is None else min(limit, share_s / 4))
 
 

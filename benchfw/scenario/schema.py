@@ -33,6 +33,7 @@ def parse_duration(value: Any) -> Any:
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Width = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[Positive, BeforeValidator(parse_duration, json_schema_input_type=str | Positive)]
 Size = Annotated[int, Field(gt=0, lt=1 << 31)]
 """What a 32-bit column of the results holds."""
@@ -148,6 +149,9 @@ class Deadlines(Strict):
     block: Seconds = Field(30.0, description="One block; or 20 times its expected length, if that is longer.")
 
 
+_OF = "Default: that of the effort."
+
+
 class Measure(Strict):
     """How much is measured."""
 
@@ -155,6 +159,29 @@ class Measure(Strict):
     budget: Seconds | None = Field(
         None,
         description="Time for warm-up and blocks of the whole run, shared out over the cohorts; preparation is extra.",
+    )
+    median_width: Width | None = Field(
+        None, description=f"Half of the median's interval over the median, at most. {_OF}"
+    )
+    p99_width: Width | None = Field(None, description=f"The same for the 99th percentile. {_OF}")
+    throughput_width: Width | None = Field(None, description=f"The same for the throughput. {_OF}")
+    min_time: Seconds | None = Field(None, description=f"Time that a case is measured at least. {_OF}")
+    max_time: Seconds | None = Field(None, description=f"Time that a case is measured at most. {_OF}")
+    settle_time: Seconds | None = Field(None, description=f"Time that warm-up waits for a steady machine. {_OF}")
+    max_iterations: Size | None = Field(None, description=f"Iterations of a case, at most. {_OF}")
+    min_blocks: Annotated[int, Field(ge=4, le=10_000)] | None = Field(
+        None, description=f"Steady blocks of each invocation, at least. {_OF}"
+    )
+    invocations: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        None, description=f"Fresh processes that each case is measured in. {_OF}"
+    )
+    depths: Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1)] | None = Field(
+        None,
+        description="Numbers of outstanding inferences to try for the throughput; the best one is measured. Default: "
+        "1 for `quick`, else 1, 2, 4, 8 as far as there are CPUs.",
+    )
+    cache: Literal["rotate", "warm"] = Field(
+        "rotate", description="Go round several sets of inputs, larger than the last-level cache, or repeat one."
     )
     interleave: Literal["all", "session", "off"] = Field(
         "all", description="Whose cases take turns: all of a cohort, those of one worker, or none."

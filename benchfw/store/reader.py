@@ -85,6 +85,11 @@ class Results:
         return self._frame("cases")
 
     @cached_property
+    def invocations(self) -> pd.DataFrame:
+        """One row per case and worker process that measured it: what comparisons across runs go by."""
+        return self._frame("invocations")
+
+    @cached_property
     def blocks(self) -> pd.DataFrame:
         """One row per block, with host counters."""
         return self._frame("blocks")
@@ -108,6 +113,11 @@ class Results:
     def warnings(self) -> pd.DataFrame:
         """One row per warning, with what was measured and the threshold."""
         return self._frame("warnings")
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """One row per comparison of `benchfw ab`, with interval, margin and verdict."""
+        return self._frame("comparisons")
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchfw.measure.settings import EFFORTS, Effort
 from benchfw.measure.stopping import LOOK_GROWTH, Mean, Quantile, Stopping
 
-RULE = Effort(median_width=0.01, throughput_width=0.01, min_s=1.0, max_s=10.0, settle_s=0.0, max_n=100_000)
+RULE = Effort(median_width=0.01, throughput_width=0.01, min_time=1.0, max_time=10.0, settle_time=0.0, max_iterations=100_000)
 
 
 def _samples(n: int, cv: float = 0.01, seed: int = 0) -> NDArray[np.int64]:
@@ -162,8 +162,8 @@ def test_the_end_is_a_look_like_any_other(blocks: int, measured_s: float, conver
 def test_efforts_become_stricter() -> None:
     efforts = [EFFORTS[name] for name in ("quick", "standard", "report")]
     assert [effort.median_width for effort in efforts] == [0.01, 0.005, 0.0025]
-    assert [effort.min_s for effort in efforts] == [1.0, 3.0, 30.0]
-    assert [effort.max_s for effort in efforts] == [10.0, 60.0, 300.0]
+    assert [effort.min_time for effort in efforts] == [1.0, 3.0, 30.0]
+    assert [effort.max_time for effort in efforts] == [10.0, 60.0, 300.0]
     assert {(effort.min_blocks, effort.min_effective, effort.min_tail) for effort in efforts} == {(20, 50.0, 20.0)}
 
 
@@ -175,7 +175,7 @@ def test_intervals_keep_their_promise_although_stopping_looks_at_them(rho: float
     for i in range(1, longest):
         series[i] = rho * series[i - 1] + math.sqrt(1 - rho * rho) * noise[i]
     latencies = np.asarray(1e6 * np.exp(0.02 * series.T))
-    rule = replace(RULE, median_width=0.002, min_s=0.0, max_s=math.inf, max_n=longest)
+    rule = replace(RULE, median_width=0.002, min_time=0.0, max_time=math.inf, max_iterations=longest)
     covered, lengths = 0, []
     for trace in latencies:
         stopping = _median(rule)
