@@ -7,6 +7,9 @@ import time
 now = time.perf_counter_ns
 """Nanoseconds of the one monotonic clock (`CLOCK_MONOTONIC`), shared by all processes of a host."""
 
+sleep = time.sleep
+"""Waits for some seconds of that clock."""
+
 
 def describe() -> dict[str, object]:
     """Return how the clock is made.
