@@ -32,6 +32,8 @@ from benchfw.executors.workers import Workers
 from benchfw.measure import Conductor, Event, Settings
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.rows import case_hash
+from benchfw.measure.settings import LIMITS
+from benchfw.measure.subject import Subject
 from benchfw.measure.telemetry import Telemetry
 from benchfw.plugins import Registry
 from benchfw.scenario import Cohort, Loaded, Plan, make_plan
@@ -80,6 +82,9 @@ class Run:
             build_s=measure.deadlines.build,
             load_s=measure.deadlines.load,
             block_s=measure.deadlines.block,
+            cache=measure.cache,
+            cpus=usable_cpus(),
+            limits={name: value for name in LIMITS if (value := getattr(measure, name)) is not None},
         )
         self.environments = {DEFAULT: Environment()} | {
             name: from_scenario(name, entry, loaded.root) for name, entry in scenario.environments.items()
@@ -173,15 +178,20 @@ class Run:
         conductor = Conductor(
             left,
             settings=self._share(plan, left),
+            subjects=dict.fromkeys(
+                plan.sessions,
+                Subject(
+                    model=model,
+                    inputs=inputs,
+                    root=loaded.root,
+                    common=self._common(model.model_hash),
+                    context=context,
+                ),
+            ),
             start=workers.start,
             builder=builder,
-            model=model,
-            inputs=inputs,
-            common=self._common(model.model_hash),
-            context=context,
             reference=scenario.reference,
             run_folder=self.writer.folder,
-            root=loaded.root,
             frameworks=self.cache.frameworks,
             before=before,
             exhausted=[case for case in plan.cases if before.get(case.case_id) == OutOfMemory.status],

@@ -14,6 +14,7 @@ from benchfw.executors.manifest import Manifest
 from benchfw.executors.options import filled_in, step_options
 from benchfw.executors.resume import refuse
 from benchfw.measure import Settings
+from benchfw.measure.session import Start
 from benchfw.registry import Registry
 from benchfw.requirements import distributions
 from benchfw.scenario import Plan, Session
@@ -21,6 +22,9 @@ from benchfw.scenario.schema import Scenario
 from benchfw.spec.artifact import ModelSourceInfo
 from benchfw.spec.stop import Stop
 from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
+
+_PADDING = "BENCHFW_PADDING"
+"""Holds what an environment is made larger by; nobody reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +90,14 @@ class Workers:
             notify=notify,
         )
 
-    def start(self, session: Session, invocation: int) -> Worker:
+    def start(self, session: Session, which: Start) -> Worker:
         """Start the worker of a session.
 
         Raises:
             Invalid: It runs on something else than before.
             CaseError: It does not start.
         """
-        worker = self._of(session, invocation)
+        worker = self._of(session, which)
         changes = self.manifest.state_worker(session.session_id, worker.hello)
         if changes:
             worker.close()
@@ -112,7 +116,7 @@ class Workers:
         """
         for session_id in {case.session.session_id for case in plan.cases if case.status is None}:
             with contextlib.suppress(CaseError):  # told again when its case is loaded
-                worker = self._of(plan.sessions[session_id], 0)
+                worker = self._of(plan.sessions[session_id], Start(number=0))
                 worker.close()
                 self._state(session_id, worker)
 
@@ -121,18 +125,21 @@ class Workers:
         if changes:
             raise refuse(self.run_id, changes)
 
-    def _of(self, session: Session, invocation: int) -> Worker:
-        suffix = f".{invocation}" if invocation else ""
+    def _of(self, session: Session, which: Start) -> Worker:
+        suffix = (f".{which.number}" if which.number else "") + (f".lane{which.lane}" if which.lane else "")
         names = set(distributions(session.info.requires)) if session.info else set()
-        return self._worker(session.session_id + suffix, self.environments[session.environment], names)
+        padding = {_PADDING: "x" * which.padding} if which.padding else {}
+        return self._worker(session.session_id + suffix, self.environments[session.environment], names, padding)
 
-    def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
+    def _worker(
+        self, log: str, environment: Environment, distributions: set[str], env: Mapping[str, str] | None = None
+    ) -> Worker:
         suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
         return start_worker(
             environment,
             code=self.code,
             log=self.logs / f"{log}{suffix}.log",
-            env=thread_variables(self.settings.threads),
+            env=thread_variables(self.settings.threads) | dict(env or {}),
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
             stop=self.stop,

@@ -27,6 +27,7 @@ class Session:
         precision: The requested precision.
         environment: Name of the interpreter.
         options: Validated options, defaults filled in.
+        arm: Arm of a comparison that it belongs to; None outside of one.
     """
 
     session_id: str
@@ -35,6 +36,7 @@ class Session:
     precision: str
     environment: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    arm: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

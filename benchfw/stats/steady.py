@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -71,15 +72,14 @@ def steady_state(block_medians: Floats, *, min_blocks: int = MIN_BLOCKS) -> Stea
     logs = np.log(medians)
     points = logs if group == 1 else logs[: count // group * group].reshape(-1, group).mean(axis=1)
     bounds = [cut * group for cut in _partition(points)] + [count]
-    levels = [float(np.median(logs[start:stop])) for start, stop in zip(bounds, bounds[1:])]
+    levels = [float(np.median(logs[start:stop])) for start, stop in pairwise(bounds)]
     first = len(levels) - 1
     while first > 0 and abs(levels[first - 1] - levels[-1]) <= SAME_LEVEL:
         first -= 1
     start = bounds[first]
     bounds = [*bounds[: first + 1], count]
     segments = tuple(
-        Segment(start=begin, stop=end, level=float(np.median(medians[begin:end])))
-        for begin, end in zip(bounds, bounds[1:])
+        Segment(start=begin, stop=end, level=float(np.median(medians[begin:end]))) for begin, end in pairwise(bounds)
     )
     kind = _kind(levels[:first], float(np.median(logs[start:])), count, count - start, min_blocks)
     return Steady(kind=kind, start=start, segments=segments)

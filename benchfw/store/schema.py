@@ -223,8 +223,8 @@ BLOCKS = _schema(
         (
             "phase",
             _WORD,
-            "`first`, `warmup`, `measure`, `window` (throughput at a depth) or `steady` (constant size, beside a random "
-            "sequence).",
+            "`first`, `warmup`, `measure`, `window` (throughput at a depth) or `steady` (constant size, beside a "
+            "random sequence).",
         ),
         ("steady", _SMALL, "1 if it belongs to the steady part, which alone is in the statistics, else 0."),
         ("depth", _SMALL, "Outstanding inferences."),
