@@ -9,7 +9,6 @@ Stamps: `starts[i]` before the first API call of iteration i, `ends[i]` once its
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from benchfw.worker import clocks
@@ -39,7 +38,7 @@ def host_sync_sequence(launches: Sequence[Callable[[], object]], starts: list[in
 
 
 def lane(
-    launches: Sequence[Callable[[], object]], tickets: Iterator[int], ready: threading.Barrier, span: list[int]
+    launches: Sequence[Callable[[], object]], tickets: Iterator[int], window: clocks.Window, span: list[int]
 ) -> None:
     """Run one lane of a window: launch what the next ticket names until there are none left. No stamps in between.
 
@@ -47,15 +46,15 @@ def lane(
         launches: The launches of this lane's own slots.
         tickets: Places in `launches`, shared by all lanes: whoever is free takes the next one, so that no lane ends
             long before the others. The iterator of a list hands each item out once, to whichever thread asks.
-        ready: Where the lanes wait for each other before the first one starts.
+        window: Where the lanes wait for each other before the first one starts.
         span: Gets two stamps: before the first launch and after the last.
     """
     clock = clocks.now
-    ready.wait()
-    span[0] = clock()
-    for ticket in tickets:
-        launches[ticket]()
-    span[1] = clock()
+    with window:
+        span[0] = clock()
+        for ticket in tickets:
+            launches[ticket]()
+        span[1] = clock()
 
 
 def bare(launch: Callable[[], object], n: int) -> float:

@@ -26,13 +26,13 @@ def run(lanes: Sequence[Sequence[Launch]], order: Sequence[int], start_ns: int |
         The stamps before the first launch and after the last, over all lanes.
     """
     tickets = iter(list(order))
-    ready = threading.Barrier(len(lanes))
+    window = clocks.window(len(lanes))
     spans = [[0, 0] for _ in lanes]
     errors: list[BaseException] = []
 
     def work(place: int) -> None:
         try:
-            loops.lane(lanes[place], tickets, ready, spans[place])
+            loops.lane(lanes[place], tickets, window, spans[place])
         except BaseException as error:  # it shall not end with its thread
             errors.append(error)
 
