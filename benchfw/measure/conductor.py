@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchfw.artifacts import Builder, Made
+from benchfw.artifacts import Made
 from benchfw.errors import CaseError, Interrupted, WorkerCrashed
 from benchfw.measure import tables, warmup
 from benchfw.measure.budget import Budget
+from benchfw.measure.comparisons import ROUNDS, Question
 from benchfw.measure.exhausted import Exhausted
 from benchfw.measure.failures import failures, told_later
 from benchfw.measure.gates import providers
@@ -59,7 +61,6 @@ class Conductor:
         settings: How much.
         subjects: What each session runs, by `session_id`.
         start: Starts a worker of a session.
-        builder: Makes artifacts.
         reference: Name of the backend whose outputs and speed the others are compared with.
         run_folder: Folder of the run; logs are named relative to it.
         frameworks: Folder for what frameworks keep.
@@ -67,6 +68,7 @@ class Conductor:
             if one of its skipped cases can be loaded now.
         exhausted: Cases that ran out of memory in an earlier attempt.
         others: Describes the other runs that measure on the same devices now; None if there are none.
+        question: What two arms are asked; None outside of a comparison.
         stop: Ends the run after the current block.
         notify: Told what happens, between blocks.
     """
@@ -78,22 +80,22 @@ class Conductor:
         settings: Settings,
         subjects: Mapping[str, Subject],
         start: StartWorker,
-        builder: Builder,
         reference: str | None,
         run_folder: Path,
         frameworks: Path,
         before: Mapping[str, str] | None = None,
         exhausted: Iterable[Case] = (),
         others: Callable[[], str | None] = lambda: None,
+        question: Question | None = None,
         stop: Stop | None = None,
         notify: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self._plan = plan
         self._settings = settings
         self._subjects = subjects
-        self._builder = builder
         self._before = before or {}
         self._others = others
+        self._question = question
         self._stop = stop or Stop()
         self._exhausted = Exhausted()
         for case in exhausted:
@@ -168,7 +170,8 @@ class Conductor:
             if case.status is None:
                 with told_later():
                     self._make(case)
-        self._builder.close()
+        for subject in self._subjects.values():
+            subject.builder.close()
 
     # --- a cohort -----------------------------------------------------------------------------------------------
 
@@ -187,20 +190,30 @@ class Conductor:
         suspended = suspended_s()
         total = self._settings.rule.invocations
         after = [case for later in self._plan.cohorts[index + 1 :] for case in later.runnable] * total
-        for number in range(total):
+        for number in self._numbers(cohort, records):
             if total > 1:  # each one is a fresh process
                 self._close(cohort)
             left = [
                 case for case in cohort.runnable if case.case_id not in records or not records[case.case_id].failure
             ]
             if left:
-                self._invoke(left, number, references, records, left * (total - 1 - number) + after, index)
+                self._invoke(left, number, references, records, left * max(0, total - 1 - number) + after, index)
         asleep = suspended_s() - suspended
         if asleep > _SUSPENDED_S:
             for record in records.values():
                 text = f"the machine was suspended for {asleep:.1f} s while the cohort was measured; measure it again"
                 record.last.warn("H01", asleep, _SUSPENDED_S, text)
         return references.name
+
+    def _numbers(self, cohort: Cohort, records: Mapping[str, Record]) -> Iterator[int]:
+        """Yield the numbers of the invocations: as many as are wanted, or until a comparison is settled."""
+        if self._question is None:
+            yield from range(self._settings.rule.invocations)
+            return
+        for number in itertools.count():
+            if self._question.settled(cohort.cohort_id, records, number):
+                return
+            yield number
 
     def _close(self, cohort: Cohort) -> None:
         for session_id in {case.session.session_id for case in cohort.runnable}:
@@ -234,6 +247,7 @@ class Conductor:
                 others=self._others,
                 notify=self._notify,
                 failures=self._failures,
+                rounds=ROUNDS if self._question else None,
             )
             group.conduct([case for cases, _ in waiting for case in cases] + later, seed + 1000 * number)
             self._check(members, references, "after")
@@ -310,7 +324,7 @@ class Conductor:
         own = model.io.inputs if model.io else ()
         dynamic = any(isinstance(dim, str) for spec in (*inputs.specs, *own) for dim in spec.shape)
         specialize = dynamic and case.profile.static and info.capabilities.specializes
-        return self._builder.make(
+        return subject.builder.make(
             model.artifact, info.accepts, inputs=inputs.specs, profile=case.profile, specialize=specialize
         )
 
@@ -351,6 +365,8 @@ class Conductor:
             run_folder=self._run_folder,
             interrupted=interrupted,
         )
+        if self._question is not None and interrupted is None:
+            made["comparisons"] = self._question.rows(cohort.cohort_id, records)
         for row in made["cases"]:
             self._notify(CaseDone(dict(row)))  # who listens must not change what is stored
         return Measured(cohort_id=cohort.cohort_id, state=state, tables=made)

@@ -47,6 +47,7 @@ class Group:
         others: Describes the other runs that measure on the same devices now.
         notify: Told what happens, between blocks.
         failures: Turns what is raised into the row of a member.
+        rounds: Run so many, whatever is known by then; None to go on until every case has enough.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Group:
         others: Callable[[], str | None],
         notify: Callable[[Event], None],
         failures: Callable[[Member], AbstractContextManager[None]],
+        rounds: int | None = None,
     ) -> None:
         self._members = members
         self._records = records
@@ -73,6 +75,7 @@ class Group:
         self._others = others
         self._notify = notify
         self._failures = failures
+        self._rounds_wanted = rounds
         self._lanes: dict[str, Lanes] = {}
 
     def conduct(self, later: Sequence[Case], seed: int) -> None:
@@ -139,13 +142,13 @@ class Group:
         self._note_others(members)
         order = orders(len(members), self._settings.seed + seed) if members else iter(())
         number = 0
-        while any(member.ready and not member.stopping.done for member in members):
+        while self._goes_on(members, number):
             out_of_time = left is not None and time.monotonic() - start >= left
             if out_of_time and number >= MIN_ROUNDS:
                 return
             for position, place in enumerate(next(order)):
                 member = members[place]
-                if not member.ready or member.stopping.exhausted:
+                if not member.ready or (member.stopping.exhausted and self._rounds_wanted is None):
                     continue
                 with self._failures(member):
                     self._turn(member, number, position)
@@ -153,6 +156,12 @@ class Group:
             self._note_others(members)
             number += 1
             self._notify(_round_event(number, members, None if left is None else left - (time.monotonic() - start)))
+
+    def _goes_on(self, members: Sequence[Member], number: int) -> bool:
+        open_ = [member for member in members if member.ready]
+        if self._rounds_wanted is not None:
+            return bool(open_) and number < self._rounds_wanted
+        return any(not member.stopping.done for member in open_)
 
     def _turn(self, member: Member, number: int, position: int) -> None:
         """Run a block of a case, in every other round a window too, and look whether it has enough."""

@@ -24,6 +24,8 @@ def add_speedup(cases: Sequence[dict[str, Any]], reference: str | None) -> None:
 
 
 def _is_base(row: Mapping[str, Any], reference: str | None) -> bool:
+    if row["arm"] is not None:
+        return bool(row["arm"] == "a" and row["status"] == "OK")
     return bool(row["name"] == reference and row["precision"] == "fp32" and row["status"] == "OK")
 
 

@@ -239,7 +239,7 @@ class LiveSession:
             options=dict(self.session.options),
             context={
                 "device": "cpu",
-                "threads": settings.threads,
+                "threads": self.session.threads or settings.threads,
                 "precision": self.session.precision,
                 "cache_dir": str(self.frameworks),
                 "root": str(self.root),

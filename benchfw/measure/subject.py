@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchfw.artifacts import ResolvedModel
+from benchfw.artifacts import Builder, ResolvedModel
 from benchfw.measure.inputs import InputMaker
 
 
@@ -17,6 +17,7 @@ class Subject:
 
     Attributes:
         model: The resolved model.
+        builder: Makes artifacts of it.
         inputs: Makes inputs.
         root: Folder that the model's modules are found from.
         common: Columns of `cases` that are the same for all its rows.
@@ -24,6 +25,7 @@ class Subject:
     """
 
     model: ResolvedModel
+    builder: Builder
     inputs: InputMaker
     root: Path
     common: Mapping[str, Any]

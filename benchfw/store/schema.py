@@ -320,6 +320,8 @@ COMPARISONS = _schema(
         ("metric", _WORD, "`p50` or `p99` of the latency."),
         ("role", _WORD, "`effect`, or `control`: `a` against itself, which gives the noise floor."),
         ("n", _SMALL, "Rounds in which both were measured."),
+        ("baseline_ns", _REAL, "The metric over all rounds of the baseline."),
+        ("case_ns", _REAL, "The metric over all rounds of the case."),
         ("ratio", _REAL, "The case over its baseline; 1.02 is 2 % slower."),
         ("ratio_low", _REAL, "Lower end of its interval; null if open."),
         ("ratio_high", _REAL, "Upper end of it."),
