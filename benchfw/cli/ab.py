@@ -69,7 +69,7 @@ def command(
     first, kept_a = _arm(a, (*overrides, *changes_a), "--a")
     second, kept_b = _arm(b or a, (*overrides, *changes_b), "--b")
     document = dict(first.document)
-    document["measure"] = {"invocations": _INVOCATIONS, **document.get("measure", {})}
+    document["measure"] = {"invocations": _INVOCATIONS, "depths": [1], **document.get("measure", {})}
     job = Job(
         document=document,
         source=first.source,

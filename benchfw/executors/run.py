@@ -1,4 +1,4 @@
-"""One invocation of `benchfw run` on this machine: resolve, plan, conduct, write."""
+"""One run on this machine: resolve, plan, conduct, write."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CORE_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pydantic")
 
 
 class Run:
-    """One invocation of `benchfw run`."""
+    """One run: of a scenario, or of two as the arms of a comparison."""
 
     def __init__(
         self,

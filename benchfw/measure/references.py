@@ -78,6 +78,8 @@ class References:
                     "case_id": member.case.case_id,
                     "cohort": member.case.cohort_id,
                     "moment": moment,
+                    "invocation": member.number,
+                    "input_set": key[2],
                     "reference": self.names[key],
                     "output": name,
                     "batch": key[1] if member.case.sequence else member.case.batch,

@@ -1,4 +1,4 @@
-"""Effects over rounds that come in clusters: the rounds of one process resemble each other more than those of another."""
+"""Effects over rounds that come in clusters: the rounds of one process resemble each other."""
 
 from __future__ import annotations
 

@@ -291,6 +291,8 @@ ACCURACY = _schema(
         _CASE,
         _COHORT,
         ("moment", _WORD, "`before` or `after` the timing."),
+        ("invocation", _SMALL, "Number of the invocation within the case, from 0."),
+        ("input_set", _SMALL, "Set of inputs, from 0."),
         ("reference", _WORD, "Name of the reference backend."),
         ("output", _WORD, "Output."),
         ("batch", _SMALL, "Size of the varying or batch axis."),
