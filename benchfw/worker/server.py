@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -395,6 +394,8 @@ def _load_class(path: str) -> Any:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata  # takes longer to import than all of this package
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
