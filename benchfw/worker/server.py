@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +338,8 @@ def _load_class(path: str) -> Any:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata  # takes longer to import than all of this package
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
