@@ -57,8 +57,10 @@ COLUMNS = {
     "rel_l2": "Their largest relative L2 distance to the reference.",
     "status": "Of the case; null if it is missing.",
     "case_verdict": "Verdict of the case's measurement.",
+    "verdict_reason": "Its reason.",
     "baseline_status": "Status of the baseline.",
     "baseline_case_verdict": "Verdict of the baseline's measurement.",
+    "baseline_verdict_reason": "Its reason.",
     "differs": "Labels and facts that differ between the two.",
     "forced": "What would have forbidden the comparison, had nobody insisted; null otherwise.",
 }
@@ -245,19 +247,16 @@ def _outsider(pair: Pair, metric: Metric) -> Row:
     reason = (
         f"new: the baseline {pair.baseline_run.run_id} has no such case"
         if base is None
-        else f"not in the family: the baseline is {base.get('status')}: {base.get('status_reason') or 'no reason'}"
+        else f"the baseline is {base.get('status')}: {base.get('status_reason') or 'no reason'}"
     )
     return _labels(pair, metric) | {"verdict": "NOT_COMPARABLE", "reason": reason, "in_family": False}
 
 
 def _labels(pair: Pair, metric: Metric) -> dict[str, Any]:
-    labels = labels_of(pair)
-    return labels | {
+    return labels_of(pair) | {
         "metric": metric.name,
         "value": value_of(pair.case, metric),
         "baseline_value": value_of(pair.baseline, metric),
-        "case_verdict": labels["verdict"],
-        "baseline_case_verdict": labels["baseline_verdict"],
     }
 
 

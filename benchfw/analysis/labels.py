@@ -73,7 +73,8 @@ def label_differences(baseline: Row, current: Row, may_differ: frozenset[str] = 
         *_differing(TOLD, baseline, current, refused=False),
         *_differing([label for label in MUST_AGREE if label in may_differ], baseline, current, refused=False),
     ]
-    return [item for item in found if not _any_profile(item)]
+    labels = {item.label for item in found}
+    return [item for item in found if not _any_profile(item) and not _said_already(item.label, labels)]
 
 
 def run_differences(baseline: Run, current: Run) -> list[Difference]:
@@ -112,6 +113,11 @@ def _value(row: Row, label: str) -> Any:
 
 def _any_profile(difference: Difference) -> bool:
     return difference.label == "profile" and "any" in (difference.baseline, difference.current)
+
+
+def _said_already(label: str, labels: set[str]) -> bool:
+    """Say whether another label tells the same: what is in effect follows what was asked for."""
+    return label.endswith("_effective") and label.removesuffix("_effective") in labels
 
 
 def _facts(machine: Any) -> dict[str, Any]:

@@ -156,13 +156,12 @@ def _partner(base: Row, rows: list[Row], partner: dict[str, str]) -> Row | None:
 
 
 def _fits(baseline: Row, case: Row, by: str) -> bool:
-    """Say whether one can be the baseline of the other: the same point of the sweep, the same artifact and precision.
+    """Say whether one can be the baseline of the other: the same point of the sweep and the same artifact.
 
-    A backend that makes no difference between artifacts has the profile `any`, which fits both.
+    Precisions are labels that must agree, so that the same one is preferred and another one refused. A backend that
+    makes no difference between artifacts has the profile `any`, which fits both.
     """
     same = ["cohort", "model"]
-    if by != "precision":
-        same.append("precision")
     if by not in _ENTRY_LABELS:
         same.append("name")
     elif by not in ("name", "backend"):

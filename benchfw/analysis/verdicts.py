@@ -1,9 +1,9 @@
-"""Verdict frames as text: a sentence, Markdown for a pull request, JUnit XML for CI. Their strings may be strangers'."""
+"""Verdict frames as text: a sentence, Markdown for a pull request, JUnit XML for CI; strings may be strangers'."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -62,6 +62,11 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
+def with_artifact(shown: Mapping[str, str]) -> str:
+    """Return backend and artifact as one cell, for tables without room for two."""
+    return shown["backend"] + (f" {shown['artifact']}" if shown["artifact"] not in ("any", "-") else "")
+
+
 def amount(value: Any, metric: str, like: Any = None) -> str:
     """Write what was measured, with its unit."""
     if metric == "throughput":
@@ -83,7 +88,7 @@ def interval(low: Any, high: Any) -> str:
     ends = finite(low), finite(high)
     if ends[0] is None or ends[1] is None:
         return "-"
-    places = max(map(_places, (ends[0], ends[1])))
+    places = min(map(_places, (ends[0], ends[1])))
     return f"[{100 * ends[0]:+.{places}f}, {100 * ends[1]:+.{places}f}] %"
 
 
@@ -93,46 +98,68 @@ def markdown(frame: pd.DataFrame, title: str = "benchfw gate") -> str:
     lines = [f"**{_cell(title)}: {_cell(headline(frame))}**", ""]
     lines += [f"| {' | '.join(HEAD)} |", "| --- | --- | ---: | --- | --- | ---: | ---: | ---: | --- | ---: |"]
     lines += [f"| {' | '.join(map(_cell, cells(row)))} |" for row in rows if row["in_family"]]
-    reasons = [row for row in rows if row["verdict"] not in ("PASS", "IMPROVED")]
+    reasons = reason_lines(rows)
     if reasons:
         lines += ["", "<details><summary>Why</summary>", ""]
-        lines += [f"- {_cell(reason_line(row))}" for row in reasons]
+        lines += [f"- {_cell(reason)}" for reason in reasons]
         lines += ["", "</details>"]
     notes = notes_of(rows)
     lines += ["", *(f"{_cell(note)}  " for note in notes)] if notes else []
     return "\n".join(lines) + "\n"
 
 
-def notes_of(rows: list[Row]) -> list[str]:
+def notes_of(rows: Sequence[Row]) -> list[str]:
     """Return what readers of the table must know: runs, what differs, what was forced, disturbed measurements."""
     first = rows[0]
-    notes = []
+    cases = [row for row in rows if row["metric"] == first["metric"] and row["in_family"]]  # other metrics say the same
+    notes = [f"the intervals hold with 95 % for all {sum(row['in_family'] for row in rows)} together"]
     if first.get("run_id") != first.get("baseline_run_id"):
         notes.append(f"run {text(first, 'run_id')} over the baseline {text(first, 'baseline_run_id')}")
-    notes += counted("differs", [row.get("differs") for row in rows if row.get("status") is not None])
-    notes += counted("forced in spite of", [row.get("forced") for row in rows])
-    notes += counted("verdict", [mixed_verdicts(row, "case_verdict", "baseline_case_verdict") for row in rows])
-    return notes
+    for source in ("min-delta", "noise floor"):
+        those = [row for row in rows if row.get("limit_from") == source]
+        notes += [f"limit from the {source}: {places(those)}"] if those else []
+    both = [row for row in cases if row.get("change") is not None]
+    return [*notes, *differences_of(both), *counted("verdict", [verdicts_text(row) for row in cases])]
 
 
-def counted(label: str, found: list[Any]) -> list[str]:
-    """Return a line per distinct text: in how many rows it stands."""
+def differences_of(rows: Sequence[Row]) -> list[str]:
+    """Return what differs between cases and baselines that were compared, and what was forced."""
+    differs = [row.get("differs") if row.get("differs") != row.get("forced") else None for row in rows]
+    forced = [row.get("forced") for row in rows]
+    return counted("differs:", differs) + counted("! compared because of --force, in spite of", forced)
+
+
+def counted(label: str, found: Sequence[Any]) -> list[str]:
+    """Return a line per distinct text: for how many cases it holds."""
     texts = [str(item) for item in found if isinstance(item, str)]
-    return [f"{label} ({texts.count(item)} of {len(found)} rows): {item}" for item in dict.fromkeys(texts)]
+    return [f"{label} {item} ({texts.count(item)} of {_counted(len(found), 'case')})" for item in dict.fromkeys(texts)]
 
 
-def mixed_verdicts(row: Row, current: str, baseline: str) -> str | None:
-    """Return the verdicts of case and baseline if one is not VALID, else None."""
-    found = row.get(baseline), row.get(current)
-    if set(found) <= {"VALID", None}:
+def verdicts_text(row: Row) -> str | None:
+    """Return what a case and its baseline are worth and why, if one is not VALID, else None."""
+    found = [(row.get(f"{side}case_verdict"), row.get(f"{side}verdict_reason")) for side in ("baseline_", "")]
+    if {verdict for verdict, _ in found} <= {"VALID", None}:
         return None
-    return f"{found[0]} → {found[1]}" if found[0] != found[1] else f"{found[0]} in both"
+    shown = f"{found[0][0]} → {found[1][0]}" if found[0][0] != found[1][0] else f"{found[0][0]} in both"
+    reasons = dict.fromkeys(reason for _, reason in found if reason)
+    return f"{shown}: {'; '.join(reasons)}" if reasons else shown
 
 
-def reason_line(row: Row) -> str:
-    """Return a row's verdict with its reason: `REGRESSION p50 of net/ort/fp32/static/b1: …`."""
-    case_id = row.get("case_id") or row.get("baseline_case_id")
-    return f"{text(row, 'verdict')} {text(row, 'metric')} of {case_id}: {text(row, 'reason')}"
+def reason_lines(rows: Sequence[Row]) -> list[str]:
+    """Return a line per verdict and reason with its cases, of what is undecided or outside of the family."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row["verdict"] in ("INCONCLUSIVE", "NOT_COMPARABLE"):
+            verdict = text(row, "verdict") if row["in_family"] else "outside of the family"
+            found.setdefault((verdict, text(row, "reason")), []).append(row)
+    return [f"{verdict}, {places(those)}: {reason}" for (verdict, reason), those in found.items()]
+
+
+def places(rows: Sequence[Row]) -> str:
+    """Return metrics and cases of rows: `p50, p99 of net/ort/fp32/static/b1`, `p50 of 3 cases (…)`."""
+    ids = list(dict.fromkeys(str(row.get("case_id") or row.get("baseline_case_id")) for row in rows))
+    shown = ids[0] if len(ids) == 1 else f"{len(ids)} cases ({ids[0]}, …)"
+    return f"{', '.join(dict.fromkeys(text(row, 'metric') for row in rows))} of {shown}"
 
 
 def junit(frame: pd.DataFrame, name: str = "benchfw gate") -> str:
@@ -178,7 +205,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _places(value: float) -> int:
-    return 2 if abs(value) < 0.01 else 1 if abs(value) < 10 else 0
+    return 2 if abs(value) < 0.01 else 1
 
 
 def _cell(value: str) -> str:

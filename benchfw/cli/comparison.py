@@ -12,8 +12,8 @@ from benchfw.analysis.compare import geometric_means
 from benchfw.analysis.evidence import MIN_INVOCATIONS
 from benchfw.analysis.runs import Row, records_of
 from benchfw.analysis.text import error_text, factor, finite, latency_unit, name_text, number, scaled, shape_text, text
-from benchfw.analysis.verdicts import counted, mixed_verdicts
-from benchfw.cli.console import literal, make_console, print_json, print_table, simple_table
+from benchfw.analysis.verdicts import counted, differences_of, places, verdicts_text, with_artifact
+from benchfw.cli.console import fitting, literal, make_console, print_json, print_table, simple_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +41,9 @@ def report_comparison(frame: pd.DataFrame, *, by: str | None, geomean: bool = Fa
     console.print(literal(_title(rows, by), style="bold"), soft_wrap=True)
     for metric in dict.fromkeys(text(row, "metric") for row in rows):
         console.print()
-        print_table(console, _table(metric, [row for row in rows if row["metric"] == metric], by))
+        print_table(console, _table(metric, [row for row in rows if row["metric"] == metric], console.width))
     _print_means(console, means, by)
-    lines = [*_uncertain(compared), *_notes(rows)]
+    lines = [*_basis(compared), *_uncertain(compared), *_notes(rows)]
     if lines:
         console.print()
     for line in lines:
@@ -61,28 +61,36 @@ def _title(rows: Sequence[Row], by: str | None) -> str:
     return f"{', '.join(runs)} over the baseline {', '.join(baselines)}; speed-up: above 1 is faster"
 
 
-def _table(metric: str, rows: Sequence[Row], by: str | None) -> Table:
+def _table(metric: str, rows: Sequence[Row], width: int) -> Table:
     unit = latency_unit([row.get(column) for row in rows for column in ("value", "baseline_value")])
     measured = "samples/s" if metric == "throughput" else f"{metric} {unit}"
-    shown = [(row, _cells(row, metric, unit)) for row in rows]
-    columns = [name for name in shown[0][1] if name not in _empty([cells for _, cells in shown])]
+    cells = [_cells(row, metric, unit) for row in rows]
+    empty = _empty(cells)
+    narrow = [each | {"verdict": max(each["verdict"].split(" → "), key=len)} for each in cells]  # it may be wrapped
+    names = fitting(narrow, width, (*empty, "baseline", "artifact", "value"))
+    names = [name for name in names if name not in empty]
+    if "artifact" not in names:
+        cells = [each | {"backend": with_artifact(each)} for each in cells]
+    merged = () if "artifact" in names else ("backend",)
     heads = {"value": measured, "interval": "[95 %]"}
     table = simple_table(
-        *(heads.get(name, name) for name in columns),
+        *(heads.get(name, name) for name in names),
         title=metric,
-        right=("batch", "shape", "baseline", measured, "speed-up", "rel. L2"),
+        right=("batch", "baseline", measured, "speed-up", "rel. L2"),
     )
     table.title_style = ""
-    for column, name in zip(table.columns, columns, strict=True):
-        column.no_wrap = name not in ("backend", "run", "verdict")
-        column.overflow = "fold"
+    for column, name in zip(table.columns, names, strict=True):
+        column.no_wrap = name not in ("verdict", *merged)
+    shown = list(zip(rows, cells, strict=True))
     last = None
-    for row, cells in sorted(shown, key=lambda item: (item[0].get("batch") or 0, text(item[0], "shape"))):
+    for row, each in sorted(shown, key=lambda item: (item[0].get("batch") or 0, text(item[0], "shape"))):
         if last not in (None, row.get("shape")):
             table.add_row()
         last = row.get("shape")
-        plain = row.get("speedup") is not None and row.get("verdict") == row.get("baseline_verdict") == "VALID"
-        table.add_row(*(literal(cells[name]) for name in columns), style="" if plain else "dim")
+        plain = (
+            row.get("speedup") is not None and row.get("case_verdict") == row.get("baseline_case_verdict") == "VALID"
+        )
+        table.add_row(*(literal(each[name]) for name in names), style="" if plain else "dim")
     return table
 
 
@@ -105,15 +113,15 @@ def _cells(row: Row, metric: str, unit: str) -> dict[str, str]:
 
 
 def _empty(cells: Sequence[dict[str, str]]) -> set[str]:
-    """Return the columns that would say nothing, or the same thing in each row."""
-    same = {name for name in ("run", "artifact") if len({row[name] for row in cells}) == 1}
+    """Return the columns that would say nothing, or the only run again."""
+    same = {"run"} if len({row["run"] for row in cells}) == 1 else set()
     return same | {name for name in ("rel. L2", "interval") if {row[name] for row in cells} <= {"-", ""}}
 
 
 def _verdict(row: Row) -> str:
     """Return what both measurements are worth, in short; `!` marks a comparison that was forced."""
     states = [
-        text(row, f"{side}verdict") if row.get(f"{side}status") == "OK" else text(row, f"{side}status")
+        text(row, f"{side}case_verdict") if row.get(f"{side}status") == "OK" else text(row, f"{side}status")
         for side in ("baseline_", "")
     ]
     shown = ["missing" if state == "-" else state for state in states]
@@ -122,20 +130,22 @@ def _verdict(row: Row) -> str:
 
 
 def _print_means(console: Console, means: Sequence[Row], by: str | None) -> None:
-    if not means:
-        return
-    console.print()
+    """Print a line per run, or per backend and artifact of a run: the mean of each metric, and of how many cases."""
+    lines: dict[str, list[str]] = {}
     for row in means:
         of = " ".join(part for part in (name_text(row), text(row, "profile")) if part != "-") if by else ""
-        where = f"{text(row, 'metric')} {of or text(row, 'run_id')}"
-        left_out = f", {row['of'] - row['cases']} of {row['of']} left out" if row["of"] > row["cases"] else ""
         mean = factor(row.get("speedup"), places=_PLACES)
-        console.print(literal(f"geometric mean, {where}: {mean} over {row['cases']} cases{left_out}"), soft_wrap=True)
+        shown = f"{text(row, 'metric')} {mean} over {row['cases']} of {row['of']} cases"
+        lines.setdefault(of or text(row, "run_id"), []).append(shown)
+    if means:
+        console.print()
+    for of, shown_means in lines.items():
+        console.print(literal(f"geometric mean, {of}: {', '.join(shown_means)}"), soft_wrap=True)
 
 
 def _uncertain(rows: Sequence[Row]) -> list[str]:
     """Return what `~` means here."""
-    rough = [row for row in rows if row.get("speedup_low") is None]
+    rough = [row for row in rows if not _has_interval(row)]
     between = [row for row in rough if row.get("level") == "invocation"]
     lines = []
     if between:
@@ -148,15 +158,32 @@ def _uncertain(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def _basis(rows: Sequence[Row]) -> list[str]:
+    """Return what the intervals are made of."""
+    lines = []
+    for level, of in (
+        ("invocation", "the medians of {} invocations (processes)"),
+        ("round", "ratios within {} rounds"),
+    ):
+        counts = {(row["n_baseline"], row["n"]) for row in rows if row.get("level") == level and _has_interval(row)}
+        if counts:
+            least, most = min(map(min, counts)), max(map(max, counts))
+            count = str(least) if least == most else f"{least} to {most}"
+            lines.append(f"[95 %]: of each row by itself, from {of.format(count)}; gate decides several at once")
+    return lines
+
+
+def _has_interval(row: Row) -> bool:
+    return row.get("speedup_low") is not None
+
+
 def _notes(rows: Sequence[Row]) -> list[str]:
-    missing = [row for row in rows if row.get("speedup") is None]
-    both = [row for row in rows if row.get("status") == row.get("baseline_status") == "OK"]
+    metrics = {text(row, "metric") for row in rows[:1]}  # the others say the same
+    both = [row for row in rows if row["metric"] in metrics and row.get("status") == row.get("baseline_status") == "OK"]
     return [
-        *_reasons(missing),
-        *counted("differs", [row.get("differs") for row in both]),
-        *counted("! compared because of --force, in spite of", [row.get("forced") for row in both]),
-        *counted("verdict", [mixed_verdicts(row, "verdict", "baseline_verdict") for row in both]),
-        *counted("reason", [row.get("baseline_verdict_reason") or row.get("verdict_reason") for row in both]),
+        *_reasons([row for row in rows if row.get("speedup") is None]),
+        *differences_of([row for row in both if row.get("speedup") is not None]),
+        *counted("verdict", [verdicts_text(row) for row in both]),
     ]
 
 
@@ -165,10 +192,4 @@ def _reasons(rows: Sequence[Row]) -> list[str]:
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(text(row, "reason"), []).append(row)
-    lines = []
-    for reason, those in found.items():
-        cases = list(dict.fromkeys(text(row, "case_id") for row in those))
-        metrics = ", ".join(dict.fromkeys(text(row, "metric") for row in those))
-        shown = cases[0] if len(cases) == 1 else f"{len(cases)} cases ({cases[0]}, …)"
-        lines.append(f"not compared, {metrics} of {shown}: {reason}")
-    return lines
+    return [f"not compared, {places(those)}: {reason}" for reason, those in found.items()]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchfw.analysis.gate import exit_code
 from benchfw.analysis.runs import records_of
-from benchfw.analysis.verdicts import HEAD, cells, headline, junit, markdown, notes_of, reason_line, sorted_rows
-from benchfw.cli.console import literal, make_console, print_json, print_table, simple_table
-from benchfw.errors import ResultError
+from benchfw.analysis.verdicts import (
+    HEAD,
+    cells,
+    headline,
+    junit,
+    markdown,
+    notes_of,
+    reason_lines,
+    sorted_rows,
+    with_artifact,
+)
+from benchfw.cli.console import fitting, literal, make_console, print_json, print_table, simple_table
+from benchfw.cli.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +51,8 @@ def report_verdicts(
     made = [(junit_file, junit(frame, title) if junit_file else ""), (markdown_file, markdown(frame, title))]
     for path, content in made:
         if path not in (None, "-"):
-            write_text(Path(str(path)), content)
+            data = content.encode("utf-8", "backslashreplace")
+            write_whole(Path(str(path)), [data], hint="name another file")
     if as_json:
         print_json({"exit_code": exit_code(frame), "verdicts": records_of(frame)})
         return exit_code(frame)
@@ -56,29 +64,6 @@ def report_verdicts(
     return exit_code(frame)
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write a file whole or not at all; what is no regular file, a pipe for one, is written to as it is.
-
-    Raises:
-        ResultError: It cannot be written.
-    """
-    target = Path(os.path.realpath(path))
-    whole = target.is_file() or not target.exists()
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp") if whole else target
-    try:
-        try:
-            draft.write_bytes(content.encode("utf-8", "backslashreplace"))
-            if whole:
-                os.replace(draft, target)
-        except BaseException:
-            if whole:
-                with contextlib.suppress(OSError):
-                    draft.unlink()
-            raise
-    except OSError as error:
-        raise ResultError(f"{path} cannot be written: {error.strerror}", hint="name another file") from error
-
-
 def _print(frame: pd.DataFrame) -> None:
     console = make_console()
     rows = sorted_rows(frame)
@@ -86,16 +71,16 @@ def _print(frame: pd.DataFrame) -> None:
     console.print(literal(headline(frame), style="bold"), soft_wrap=True)
     console.print()
     shown = [dict(zip(HEAD, cells(row), strict=True)) for row in family]
-    hidden = {name for name in ("artifact",) if len({row[name] for row in shown}) < 2}
-    names = [name for name in HEAD if name not in hidden]
-    table = simple_table(*("95 %" if name == "interval" else name for name in names), right=_RIGHT)
+    names = fitting(shown, console.width, ("baseline", "now", "artifact"))
+    if "artifact" not in names:
+        shown = [row | {"backend": with_artifact(row)} for row in shown]
+    table = simple_table(*names, right=_RIGHT)
     for column, name in zip(table.columns, names, strict=True):
-        column.no_wrap = name != "backend"
-        column.overflow = "fold"
+        column.no_wrap = name != "backend" or "artifact" in names
     for row in shown:
         table.add_row(*(literal(row[name]) for name in names), style=_STYLES.get(row["verdict"], ""))
     print_table(console, table)
-    lines = [reason_line(row) for row in rows if row["verdict"] not in ("PASS", "IMPROVED")] + notes_of(rows)
+    lines = reason_lines(rows) + notes_of(rows)
     if lines:
         console.print()
     for line in lines:
