@@ -13,16 +13,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchfw.analysis.compare import compare as compare
+    from benchfw.analysis.gate import gate as gate
     from benchfw.executors.local import run_job as run_job
     from benchfw.store.reader import Results as Results
     from benchfw.store.reader import ResultWarning as ResultWarning
     from benchfw.store.reader import load as load
 
 __version__ = "0.1.0"
-__all__ = ["ResultWarning", "Results", "__version__", "load", "run_job"]
+__all__ = ["ResultWarning", "Results", "__version__", "compare", "gate", "load", "run_job"]
 
 _LAZY = dict.fromkeys(("load", "Results", "ResultWarning"), "benchfw.store.reader") | {
-    "run_job": "benchfw.executors.local"
+    "compare": "benchfw.analysis.compare",
+    "gate": "benchfw.analysis.gate",
+    "run_job": "benchfw.executors.local",
 }
 
 

@@ -93,6 +93,14 @@ def tables(ctx: click.Context, incomplete: str) -> Iterable[str]:
 
 
 @_completer
+def labels(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the labels that cases can be compared by."""
+    from benchfw.analysis.labels import BY
+
+    return BY
+
+
+@_completer
 def columns(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Propose one more column of the table that the command line names; of all tables if it names none yet."""
     from benchfw.store.schema import TABLES

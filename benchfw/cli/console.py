@@ -6,7 +6,7 @@ import codecs
 import json
 import math
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -50,6 +50,23 @@ def simple_table(*columns: str, title: str = "", right: Collection[str] = ()) ->
     for name in columns:
         table.add_column(name, header_style="underline", justify="right" if name in right else "left")
     return table
+
+
+def fitting(rows: Sequence[Mapping[str, str]], width: int, optional: Sequence[str]) -> list[str]:
+    """Return the columns of a table with these cells that a width has room for.
+
+    Args:
+        rows: Cells by the names of their columns, at least one row.
+        width: In characters.
+        optional: Columns that may go, the first one first.
+    """
+    names = list(rows[0])
+    for name in optional:
+        widths = [max(len(column), *(len(row[column]) for row in rows)) for column in names]
+        if sum(widths) + 2 * len(widths) <= width + 2:
+            break
+        names = [column for column in names if column != name]
+    return names
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -50,6 +50,35 @@ results = click.option(
     help="Folder of results; --out is another name of it.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout and nothing else.")
+fail_on = click.option(
+    "--fail-on",
+    metavar="METRIC:PERCENT%,…",
+    help="What fails: a change of p50, p99 or throughput for the worse beyond so many percent, as in p50:3%,p99:8%.",
+)
+min_delta = click.option(
+    "--min-delta",
+    metavar="TIME",
+    help="Latencies may change by this much in any case: a number and ns, us, ms or s, as in 20us.",
+)
+junit = click.option(
+    "--junit",
+    "junit_file",
+    type=click.Path(allow_dash=True, dir_okay=False),
+    metavar="FILE",
+    help="Write the verdicts as JUnit XML; - for stdout in place of the table.",
+)
+markdown = click.option(
+    "--markdown",
+    "markdown_file",
+    type=click.Path(allow_dash=True, dir_okay=False),
+    metavar="FILE",
+    help="Write them as Markdown for a pull request; - for stdout in place of the table.",
+)
+force = click.option(
+    "--force",
+    is_flag=True,
+    help="Compare in spite of unlike labels, machines and disturbed measurements; the table says so.",
+)
 no_wait = click.option("--no-wait", is_flag=True, help="Fail if another run measures on the same CPUs.")
 allow_shared = click.option(
     "--allow-shared", is_flag=True, help="Measure beside another run; the rows of both say CONTENDED."
@@ -65,3 +94,10 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
         "-v", "--verbose", "verbosity", flag_value="verbose", help="The lines of the log on stderr, with their times."
     )
     return verbose(quiet(command))
+
+
+def verdicts(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what commands with verdicts share: `--fail-on`, `--min-delta`, `--junit`, `--markdown`, `--json`."""
+    for option in (json_output, markdown, junit, min_delta, fail_on):
+        command = option(command)
+    return command

@@ -12,6 +12,8 @@ _COMMANDS = {
     "plan": "Show what a run would do, without doing it.",
     "time": "Time one model on one backend, without a scenario file.",
     "show": "Show the results of a run.",
+    "compare": "Compare runs, or the cases of one run: speed-ups with intervals, accuracy beside them.",
+    "gate": "Say whether a run is slower than a baseline may be, for CI.",
     "results": "List, remove and export results.",
     "env": "Make, list, check and remove environments: interpreters that workers run on.",
     "doctor": "Look at this machine: what is there, what disturbs, what to do about it.",

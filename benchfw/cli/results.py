@@ -181,26 +181,6 @@ def _write_parquet(rows: pa.Table, output: Path | None) -> None:
 
 
 def _write(path: Path, parts: Iterator[bytes]) -> None:
-    """Write a file whole or not at all; what is no regular file, a pipe for one, is written to as it is."""
-    import contextlib
-    import os
-    import secrets
+    from benchfw.cli.files import write_whole
 
-    from benchfw.errors import ResultError
-
-    target = Path(os.path.realpath(path))
-    whole = target.is_file() or not target.exists()
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp") if whole else target
-    try:
-        try:
-            with draft.open("wb") as file:
-                file.writelines(parts)
-            if whole:
-                os.replace(draft, target)
-        except BaseException:
-            if whole:
-                with contextlib.suppress(OSError):
-                    draft.unlink()
-            raise
-    except OSError as error:
-        raise ResultError(f"{path} cannot be written: {error.strerror}", hint="-o FILE names another file") from error
+    write_whole(path, parts, hint="-o FILE names another file")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +92,19 @@ def read_rows(folder: Path, *tables: str) -> list[list[dict[str, Any]]]:
     """
     results = reader.Results([folder])
     found = [_table(results, name).to_pylist() for name in tables]
-    _tell(results.problems)
+    tell(results.problems)
     return found
+
+
+@contextlib.contextmanager
+def opened(*folders: Path) -> Iterator[list[reader.Results]]:
+    """Give the results of each run; what cannot be read of them is told on stderr at the end."""
+    found = [reader.Results([folder]) for folder in folders]
+    with warnings.catch_warnings():  # they are told as `problems`
+        warnings.simplefilter("ignore", reader.ResultWarning)
+        yield found
+    for results in found:
+        tell(results.problems)
 
 
 def read_table(runs: list[Path], name: str) -> pa.Table:
@@ -105,7 +117,7 @@ def read_table(runs: list[Path], name: str) -> pa.Table:
     check_table(name)
     results = reader.Results(runs)
     table = _table(results, name)
-    _tell(results.problems)
+    tell(results.problems)
     return table
 
 
@@ -166,7 +178,7 @@ def _listed(folder: Path) -> dict[str, Any]:
     statuses: list[str | None] = []
     if "schema_version" in manifest:
         statuses, problems = reader.read_statuses(folder)
-        _tell(problems)
+        tell(problems)
     scenario = manifest.get("scenario")
     return {
         "run_id": folder.name.removeprefix(PREFIX),
@@ -185,7 +197,8 @@ def _table(results: reader.Results, name: str) -> pa.Table:
         return results.table(name)
 
 
-def _tell(problems: Iterable[str]) -> None:
+def tell(problems: Iterable[str]) -> None:
+    """Tell on stderr what of results could not be read."""
     for problem in problems:
         say(f"warning: {problem}")
 
