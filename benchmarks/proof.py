@@ -1,209 +1,133 @@
 """What the statistics promise, tried on traces whose truth is known.
 
-`python benchmarks/proof.py [--traces 400]` prints the tables of benchmarks/proof.md. The tests call the same functions
-with fewer traces.
+`python -m benchmarks.proof [--traces 400]` prints the tables of benchmarks/proof.md; it takes minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchfw.measure.rounds import orders
-from benchfw.measure.settings import Effort
-from benchfw.measure.stopping import Quantile, Stopping
-from benchfw.stats import (
-    Effect,
-    Interval,
-    across_invocations,
-    decide,
-    holm_confidences,
-    mean_interval,
-    modes,
-    noise_floor,
-    paired_effect,
-    quantile_interval,
-    shift_effect,
-    steady_state,
-    tail_effect,
+from benchfw.testing.traces import DRIFTS, PROCESSES, SHAPES
+from benchmarks.trials import (
+    DESIGNS,
+    LENGTHS,
+    MARGIN,
+    MIXTURES,
+    bimodal,
+    classified,
+    effects,
+    family_errors,
+    invocation_coverage,
+    mean_coverage,
+    noise_floors,
+    paired_coverage,
+    quantile_coverage,
+    shift_coverage,
+    stopped_coverage,
+    tail_coverage,
+    two_sided,
+    verdict_shares,
 )
-from benchfw.testing.traces import DRIFTS, PROCESSES, SHAPES, Floats, ar1, courses, sessions
 
-WIDTHS = {0.5: 0.005, 0.99: 0.02}
-"""Targets of optional stopping."""
-
-LENGTHS = {
-    ("lognormal, rho 0", 0.5): 500,
-    ("lognormal, rho 0.5", 0.5): 1000,
-    ("lognormal, rho 0.9", 0.5): 3000,
-    ("two states", 0.5): 4000,
-    ("Pareto tail", 0.5): 500,
-    ("lognormal, rho 0", 0.99): 2500,
-    ("lognormal, rho 0.5", 0.99): 3500,
-    ("lognormal, rho 0.9", 0.99): 15_000,
-    ("two states", 0.99): 4000,
-    ("Pareto tail", 0.99): 2500,
-}
-"""Iterations that give the effective samples from which on the intervals promise something."""
-
-_BLOCK = 15
-_BATCH = 100
-_CAP = 60_000
-MARGIN = 0.01
-
-Design = Callable[[int], Iterator[list[int]]]
-DESIGNS: dict[str, Design] = {
-    "in turns": lambda seed: orders(2, seed),
-    "A … A B … B": lambda seed: iter([[0] * 20 + [1] * 20]),
-}
+MEANS = ((0.0, 30), (0.9, 30), (0.99, 100))
 
 
-# --- coverage ---------------------------------------------------------------------------------------------------
+def table(head: list[str], rows: Iterable[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def quantile_coverage(name: str, q: float, traces: int, seed: int = 0) -> tuple[float, float]:
-    """Return the share of intervals that hold the true quantile, and the median of the effective samples."""
-    truth = PROCESSES[name].truth(q)
-    intervals = [quantile_interval(trace, q) for trace in _traces(name, traces, LENGTHS[name, q], seed)]
-    return covered(intervals, truth), float(np.median([interval.effective_n for interval in intervals]))
+def coverage_tables(traces: int) -> Iterator[str]:
+    rows = []
+    for name in PROCESSES:
+        for q in (0.5, 0.99):
+            fixed, m = quantile_coverage(name, q, traces)
+            stopped, n, _ = stopped_coverage(name, q, traces)
+            rows.append(
+                [name, f"p{100 * q:g}", f"{LENGTHS[name, q]}", f"{m:.0f}", f"{fixed:.3f}", f"{n:.0f}", f"{stopped:.3f}"]
+            )
+    yield "## Coverage of quantiles (nominal 0.95)"
+    yield table(["latencies", "quantile", "n", "median m", "coverage", "median n, stopped", "coverage, stopped"], rows)
+    yield "## Coverage of other intervals (nominal 0.95)"
+    other = [(f"mean of {blocks} block means, rho {rho}", mean_coverage(rho, blocks, traces)) for rho, blocks in MEANS]
+    other += [(f"across {count} invocations", invocation_coverage(count, traces)) for count in (2, 3, 5, 10)]
+    other += [
+        (f"paired effect, {rounds} rounds, {tail}", paired_coverage(rounds, tail, traces))
+        for rounds in (6, 20, 80)
+        for tail in ("normal", "t")
+    ]
+    other += [(f"shift of {count} and {count} invocations", shift_coverage(count, traces)) for count in (4, 5, 10)]
+    other += [(f"ratio of p99s, {rounds} rounds", tail_coverage(rounds, traces)) for rounds in (20, 50)]
+    yield table(["interval", "coverage"], ([name, f"{share:.3f}"] for name, share in other))
 
 
-def stopped_coverage(name: str, q: float, traces: int, seed: int = 0, cap: int = _CAP) -> tuple[float, float, float]:
-    """Return coverage, median length and share of converged traces if the real rule decides when to stop."""
-    ends = [_until_stopped(trace, q) for trace in _traces(name, traces, cap, seed)]
-    intervals = [rule.intervals[0] for rule, _ in ends]
-    lengths = [n for _, n in ends]
-    converged = float(np.mean([rule.converged for rule, _ in ends]))
-    return covered(intervals, PROCESSES[name].truth(q)), float(np.median(lengths)), converged
-
-
-def _until_stopped(trace: Floats, q: float) -> tuple[Stopping, int]:
-    effort = Effort(
-        median_width=WIDTHS[q], throughput_width=1.0, min_s=0.0, max_s=math.inf, settle_s=0.0, max_n=len(trace)
+def class_tables(traces: int) -> Iterator[str]:
+    yield "## Steady state: share of right classes"
+    yield table(
+        ["course of 100 blocks", "class", "rho 0", "rho 0.5"],
+        ([name, SHAPES[name][0], *(f"{classified(name, rho, traces):.3f}" for rho in (0.0, 0.5))] for name in SHAPES),
     )
-    rule = Stopping(effort, (Quantile(q, WIDTHS[q]),))
-    n = 0
-    while not rule.done:
-        n += _BLOCK
-        rule.look(n, n // _BLOCK, 0.0, lambda: trace[:n])  # type: ignore[arg-type,return-value]
-    return rule, n
+    yield "## Two modes: share of traces said to have them"
+    sizes = (1000, 5000, 20_000)
+    few = min(traces, 100)
+    yield table(
+        ["latencies", *(f"n = {n}" for n in sizes)],
+        ([name, *(f"{bimodal(name, n, few):.2f}" for n in sizes)] for name in MIXTURES),
+    )
 
 
-def covered(intervals: list[Interval] | list[Effect], truth: float) -> float:
-    """Return the share of intervals that hold the truth."""
-    return float(np.mean([interval.low <= truth <= interval.high for interval in intervals]))
+def verdict_tables(traces: int) -> Iterator[str]:
+    yield "## False verdicts, of two arms that are equal"
+    rows = []
+    for drift in DRIFTS:
+        for design in DESIGNS:
+            found = effects(drift, design, traces, 0.0)
+            shares = (two_sided(verdict_shares(found, margin)) for margin in (0.0, MARGIN))
+            error = math.sqrt(float(np.mean([math.log(effect.value) ** 2 for effect in found])))
+            rows.append([drift, design, *(f"{share:.3f}" for share in shares), f"{error:.2%}"])
+    yield table(["drift", "design", "margin 0", "margin 1 %", "root mean square error"], rows)
+    yield "## Power: share of regressions found, arms in turns"
+    rows = []
+    for drift in DRIFTS:
+        by_effect = [effects(drift, "in turns", traces, effect) for effect in (0.005, 0.01, 0.02, 0.05)]
+        for margin in (0.0, MARGIN):
+            found_shares = [verdict_shares(found, margin).get("regression", 0.0) for found in by_effect]
+            rows.append([drift, f"{margin:.0%}", *(f"{share:.3f}" for share in found_shares)])
+    yield table(["drift", "margin", "+0.5 %", "+1 %", "+2 %", "+5 %"], rows)
+    yield "## Families: share with a false regression, members exactly at the margin"
+    cells = ((1, 0), (5, 0), (5, 3), (20, 0), (20, 10))
+    errors = {cell: family_errors(*cell, traces) for cell in cells}
+    yield table(
+        ["members", "far beyond the margin", "Holm", "no correction"],
+        (
+            [str(members), str(beyond), f"{share['Holm']:.3f}", f"{share['no correction']:.3f}"]
+            for (members, beyond), share in errors.items()
+        ),
+    )
+    yield "## Noise floors, of 20 rounds"
+    floors = {drift: noise_floors(drift, traces) for drift in DRIFTS}
+    yield table(
+        ["drift", *floors["none"]],
+        ([drift, *(f"{value:.2%}" for value in found.values())] for drift, found in floors.items()),
+    )
 
 
-def mean_coverage(rho: float, blocks: int, traces: int, seed: int = 0) -> float:
-    """Coverage of the interval of a mean, from the means of blocks of 50 AR(1) iterations."""
-    series = 1e6 * (1.0 + 0.02 * ar1(np.random.default_rng([seed, 1]), rho, traces, 50 * blocks))
-    means = series.reshape(traces, blocks, 50).mean(axis=2)
-    return covered([mean_interval(row) for row in means], 1e6)
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Coverage, false verdicts and power of the statistics, in Markdown.")
+    parser.add_argument("--traces", type=int, default=400, help="traces per cell (400)")
+    traces = parser.parse_args().traces
+    print(f"# Proof of the statistics\n\nMade by `python -m benchmarks.proof --traces {traces}`: seeded simulations,")
+    print(f"{traces} traces per cell, so that a share of 0.95 is known to ± {1.96 * math.sqrt(0.0475 / traces):.3f}.")
+    print("What each statistic is: [Statistics](../docs/concepts/statistics.md).")
+    for part in (coverage_tables, class_tables, verdict_tables):
+        for text in part(traces):
+            print(f"\n{text}", flush=True)
 
 
-def invocation_coverage(count: int, traces: int, seed: int = 0) -> float:
-    """Coverage of the interval across `count` invocations that differ by 1 %."""
-    logs = 0.01 * np.random.default_rng([seed, 2]).standard_normal((traces, count))
-    return covered([across_invocations(1e6 * np.exp(row)) for row in logs], 1e6)
-
-
-def paired_coverage(rounds: int, tail: str, traces: int, seed: int = 0) -> float:
-    """Coverage of the effect of interleaved arms; ratios of rounds are `normal` or Student's `t` with 2 degrees."""
-    random = np.random.default_rng([seed, 3])
-    size = (traces, rounds)
-    noise = random.standard_normal(size) if tail == "normal" else random.standard_t(2, size)
-    return covered([paired_effect(math.log(1.02) + 0.01 * row) for row in noise], 1.02)
-
-
-def shift_coverage(count: int, traces: int, seed: int = 0) -> float:
-    """Coverage of the shift between two runs of `count` invocations each."""
-    logs = 0.01 * np.random.default_rng([seed, 4]).standard_normal((traces, 2, count))
-    return covered([shift_effect(np.exp(a), 1.02 * np.exp(b)) for a, b in logs], 1.02)
-
-
-def tail_coverage(rounds: int, traces: int, seed: int = 0, q: float = 0.99, per_round: int = 200) -> float:
-    """Coverage of the ratio of p99s of arms that share a drift of 1 % and have AR(.5) latencies."""
-    random = np.random.default_rng([seed, 6])
-    effects = []
-    for _ in range(traces):
-        drift = 0.01 * ar1(random, 0.9, 1, rounds)[0]
-        logs = drift[None, :, None] + 0.02 * ar1(random, 0.5, 2 * rounds, per_round).reshape(2, rounds, per_round)
-        a, b = np.exp(logs)
-        effects.append(tail_effect(list(a), list(1.02 * b), q, resamples=999))
-    return covered(effects, 1.02)
-
-
-def _traces(name: str, traces: int, n: int, seed: int) -> Iterator[Floats]:
-    random = np.random.default_rng([seed, 0])
-    for first in range(0, traces, _BATCH):
-        yield from PROCESSES[name].make(random, min(_BATCH, traces - first), n)
-
-
-# --- classes, verdicts ------------------------------------------------------------------------------------------
-
-
-def classified(shape: str, rho: float, traces: int, seed: int = 0) -> float:
-    """Return the share of courses of a run that get the class they should get."""
-    wanted, _ = SHAPES[shape]
-    found = (steady_state(course) for course in courses(shape, rho, traces, seed=seed))
-    return float(np.mean([steady is not None and steady.kind == wanted for steady in found]))
-
-
-def effects(drift: str, design: str, count: int, effect: float, seed: int = 0) -> list[Effect]:
-    """Return the effect that each of `count` sessions finds."""
-    medians = sessions(drift, count, effect=effect, orders=DESIGNS[design], seed=seed)
-    return [paired_effect(np.log(b / a)) for a, b in medians]
-
-
-def verdict_shares(found: list[Effect], margin: float) -> dict[str, float]:
-    """Return the share of each verdict."""
-    verdicts = Counter(decide(effect, margin) for effect in found)
-    return {verdict: count / len(found) for verdict, count in verdicts.items()}
-
-
-def two_sided(shares: dict[str, float]) -> float:
-    """Return the share of verdicts that claim a difference."""
-    return shares.get("regression", 0.0) + shares.get("improvement", 0.0)
-
-
-def noise_floors(drift: str, count: int, seed: int = 0) -> dict[str, float]:
-    """Return the medians of three noise floors from the same A/A rounds, and the error that they should bound."""
-    logs = np.log(sessions(drift, count, effect=0.0, orders=DESIGNS["in turns"], seed=seed))
-    ratios = logs[:, 1] - logs[:, 0]
-    found = [paired_effect(row) for row in ratios]
-    random = np.random.default_rng(seed)
-    rounds = ratios.shape[1]
-    resampled = [np.median(row[random.integers(0, rounds, (200, rounds))], axis=1) for row in ratios]
-    return {
-        "95th percentile of the true error": float(np.quantile([abs(math.log(e.value)) for e in found], 0.95)),
-        "end of the A/A interval": float(np.median([noise_floor(e) for e in found])),
-        "95th percentile over resampled rounds": float(np.median([np.quantile(np.abs(r), 0.95) for r in resampled])),
-        "95th percentile over single rounds": float(np.median([np.quantile(np.abs(row), 0.95) for row in ratios])),
-    }
-
-
-def family_errors(members: int, beyond: int, families: int, seed: int = 0, rounds: int = 30) -> dict[str, float]:
-    """Return the share of families with a false verdict.
-
-    The first `beyond` members differ by far more than the margin, all others by exactly the margin: none of these
-    may be called a regression.
-    """
-    random = np.random.default_rng([seed, 7])
-    truth = math.log1p(MARGIN) + np.where(np.arange(members) < beyond, 0.1, 0.0)
-    false = Counter[str]()
-    for ratios in truth[None, :, None] + 0.01 * random.standard_normal((families, members, rounds)):
-        p_values = [paired_effect(row, margin=MARGIN).p_value for row in ratios]
-        for name, confidences in (("Holm", holm_confidences(p_values)), ("no correction", [0.95] * members)):
-            verdicts = [decide(paired_effect(row, level), MARGIN) for row, level in zip(ratios, confidences)]
-            false[name] += any(verdict == "regression" for verdict in verdicts[beyond:])
-    return {name: false[name] / families for name in ("Holm", "no correction")}
-
-
-def bimodal(samples: NDArray[np.float64]) -> float:
-    """Return the share of traces, shape (traces, n), that have two modes."""
-    return float(np.mean([modes(trace) is not None for trace in samples]))
+if __name__ == "__main__":
+    main()

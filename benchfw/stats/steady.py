@@ -81,8 +81,7 @@ def steady_state(block_medians: Floats, *, min_blocks: int = MIN_BLOCKS) -> Stea
     start = bounds[first]
     bounds = [*bounds[: first + 1], count]
     segments = tuple(
-        Segment(start=begin, stop=end, level=float(np.median(medians[begin:end])))
-        for begin, end in pairwise(bounds)
+        Segment(start=begin, stop=end, level=float(np.median(medians[begin:end]))) for begin, end in pairwise(bounds)
     )
     kind: Kind = "flat"
     if count - start < max(MIN_SHARE * count, min_blocks):

@@ -15,7 +15,6 @@ Floats = NDArray[np.float64]
 LATENCY = 1e6
 CV = 0.02
 _SLOW = 1.05
-_SLOW_SHARE = 0.3
 _NOISE = 0.01
 _LEAVE_SLOW = 0.05
 _PARETO = 2.5
@@ -58,15 +57,15 @@ def lognormal(rho: float) -> Process:
     )
 
 
-def two_state() -> Process:
-    """Return latencies that hop between two states 5 % apart, as clocks do: 30 % of the time slow, 20 at a stretch."""
+def two_state(slow_share: float) -> Process:
+    """Return latencies that hop between two states 5 % apart, as clocks do, and are slow for 20 at a stretch."""
     from scipy.special import ndtr
 
     def make(random: np.random.Generator, traces: int, n: int) -> Floats:
-        enter = _LEAVE_SLOW * _SLOW_SHARE / (1.0 - _SLOW_SHARE)
+        enter = _LEAVE_SLOW * slow_share / (1.0 - slow_share)
         draws = random.random((n, traces))
         slow = np.empty((n, traces), bool)
-        slow[0] = draws[0] < _SLOW_SHARE
+        slow[0] = draws[0] < slow_share
         for i in range(1, n):
             slow[i] = np.where(slow[i - 1], draws[i] >= _LEAVE_SLOW, draws[i] < enter)
         noise = np.exp(_NOISE * random.standard_normal((traces, n)))
@@ -77,7 +76,7 @@ def two_state() -> Process:
         for _ in range(60):
             x = (low + high) / 2.0
             slow, quick = ndtr((x - math.log(_SLOW)) / _NOISE), ndtr(x / _NOISE)
-            low, high = (x, high) if _SLOW_SHARE * slow + (1.0 - _SLOW_SHARE) * quick < q else (low, x)
+            low, high = (x, high) if slow_share * slow + (1.0 - slow_share) * quick < q else (low, x)
         return LATENCY * math.exp(high)
 
     return Process(make, truth)
@@ -95,7 +94,8 @@ PROCESSES: dict[str, Process] = {
     "lognormal, rho 0": lognormal(0.0),
     "lognormal, rho 0.5": lognormal(0.5),
     "lognormal, rho 0.9": lognormal(0.9),
-    "two states": two_state(),
+    "two states, 10 % slow": two_state(0.1),
+    "two states, 30 % slow": two_state(0.3),
     "Pareto tail": pareto(),
 }
 
