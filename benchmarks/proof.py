@@ -48,11 +48,16 @@ def coverage_tables(traces: int) -> Iterator[str]:
         for q in (0.5, 0.99):
             fixed, m = quantile_coverage(name, q, traces)
             stopped, n, _ = stopped_coverage(name, q, traces)
-            rows.append(
-                [name, f"p{100 * q:g}", f"{LENGTHS[name, q]}", f"{m:.0f}", f"{fixed:.3f}", f"{n:.0f}", f"{stopped:.3f}"]
-            )
+            early, early_n, _ = stopped_coverage(name, q, traces, early=True)
+            cells = [f"{m:.0f}", f"{fixed:.3f}", f"{n:.0f}", f"{stopped:.3f}", f"{early_n:.0f}", f"{early:.3f}"]
+            rows.append([name, f"p{100 * q:g}", f"{LENGTHS[name, q]}", *cells])
     yield "## Coverage of quantiles (nominal 0.95)"
-    yield table(["latencies", "quantile", "n", "median m", "coverage", "median n, stopped", "coverage, stopped"], rows)
+    yield (
+        "First with a fixed n; then stopped by the rule of the effort `standard` (median ± 0.5 %, p99 ± 2 %); then by\n"
+        "the same rule without a least time and with small blocks, so that it may stop from 300 iterations on."
+    )
+    head = ["latencies", "quantile", "n", "m", "coverage", "n, stopped", "coverage", "n, stopped early", "coverage"]
+    yield table(head, rows)
     yield "## Coverage of other intervals (nominal 0.95)"
     other = [(f"mean of {blocks} block means, rho {rho}", mean_coverage(rho, blocks, traces)) for rho, blocks in MEANS]
     other += [(f"across {count} invocations", invocation_coverage(count, traces)) for count in (2, 3, 5, 10)]

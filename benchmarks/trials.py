@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.measure.rounds import orders
-from benchfw.measure.settings import Effort
+from benchfw.measure.settings import EFFORTS
 from benchfw.measure.stopping import Quantile, Stopping
 from benchfw.stats import (
     Effect,
@@ -28,16 +29,16 @@ from benchfw.stats import (
     steady_state,
     tail_effect,
 )
-from benchfw.testing.traces import PROCESSES, SHAPES, Floats, ar1, courses, sessions
+from benchfw.testing.traces import LATENCY, PROCESSES, SHAPES, Floats, ar1, courses, sessions
 
 WIDTHS = {0.5: 0.005, 0.99: 0.02}
-"""Targets of optional stopping."""
+"""Targets of optional stopping; that of the median is the one of the effort `standard`."""
 
 LENGTHS = {
     ("lognormal, rho 0", 0.5): 500,
     ("lognormal, rho 0.5", 0.5): 1000,
     ("lognormal, rho 0.9", 0.5): 3000,
-    ("two states, 10 % slow", 0.5): 4000,
+    ("two states, 10 % slow", 0.5): 12_000,
     ("two states, 30 % slow", 0.5): 4000,
     ("Pareto tail", 0.5): 500,
     ("lognormal, rho 0", 0.99): 2500,
@@ -49,7 +50,6 @@ LENGTHS = {
 }
 """Iterations that give the effective samples from which on the intervals promise something."""
 
-_BLOCK = 15
 _BATCH = 100
 _CAP = 20_000
 _CAP_SLOWEST = 40_000
@@ -72,25 +72,31 @@ def quantile_coverage(name: str, q: float, traces: int, seed: int = 0) -> tuple[
     return covered(intervals, truth), float(np.median([interval.effective_n for interval in intervals]))
 
 
-def stopped_coverage(name: str, q: float, traces: int, seed: int = 0) -> tuple[float, float, float]:
-    """Return coverage, median length and share of converged traces if the real rule decides when to stop."""
+def stopped_coverage(
+    name: str, q: float, traces: int, seed: int = 0, *, early: bool = False
+) -> tuple[float, float, float]:
+    """Return coverage, median length and share of converged traces if the real rule decides when to stop.
+
+    The rule is that of the effort `standard`: at 1 ms it looks after 3000 iterations for the first time. `early` drops
+    the least time, and has blocks of 15 iterations instead of 100, so that it looks from 300 iterations on.
+    """
     cap = _CAP_SLOWEST if (name, q) == ("lognormal, rho 0.9", 0.99) else _CAP
-    ends = [_until_stopped(trace, q) for trace in _traces(name, traces, cap, seed)]
+    ends = [_until_stopped(trace, q, early) for trace in _traces(name, traces, cap, seed)]
     intervals = [rule.intervals[0] for rule, _ in ends]
     lengths = [n for _, n in ends]
     converged = float(np.mean([rule.converged for rule, _ in ends]))
     return covered(intervals, PROCESSES[name].truth(q)), float(np.median(lengths)), converged
 
 
-def _until_stopped(trace: Floats, q: float) -> tuple[Stopping, int]:
-    effort = Effort(
-        median_width=WIDTHS[q], throughput_width=1.0, min_s=0.0, max_s=math.inf, settle_s=0.0, max_n=len(trace)
-    )
+def _until_stopped(trace: Floats, q: float, early: bool) -> tuple[Stopping, int]:
+    per_block = 15 if early else 100
+    standard = EFFORTS["standard"]
+    effort = replace(standard, max_n=len(trace), min_s=0.0 if early else standard.min_s)
     rule = Stopping(effort, (Quantile(q, WIDTHS[q]),))
     n = 0
     while not rule.done:
-        n += _BLOCK
-        rule.look(n, n // _BLOCK, 0.0, partial(_first, trace, n))
+        n += per_block
+        rule.look(n, n // per_block, n * LATENCY / 1e9, partial(_first, trace, n))
     return rule, n
 
 

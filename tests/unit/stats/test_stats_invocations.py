@@ -20,7 +20,8 @@ def test_the_value_is_the_geometric_mean_and_the_ends_are_symmetric_in_ratio() -
 
 def test_one_invocation_has_an_open_interval() -> None:
     interval = across_invocations(np.array([7.0]))
-    assert (interval.value, interval.low, interval.high) == (pytest.approx(7.0), -math.inf, math.inf)
+    assert interval.value == pytest.approx(7.0)
+    assert (interval.low, interval.high) == (-math.inf, math.inf)
 
 
 @pytest.mark.parametrize(("within", "between"), [(0.02, 0.01), (0.02, 0.0), (0.005, 0.03)])

@@ -22,19 +22,21 @@ def test_intervals_of_quantiles_cover_the_truth(name: str, q: float) -> None:
     assert coverage >= COVERAGE
 
 
-@pytest.mark.parametrize(
-    ("name", "q"), [cell for cell in trials.LENGTHS if cell != ("two states, 30 % slow", 0.5)], ids=str
-)
+@pytest.mark.parametrize(("name", "q"), trials.LENGTHS)
 def test_stopping_when_the_interval_is_narrow_does_not_spoil_it(name: str, q: float) -> None:
     coverage, _, converged = trials.stopped_coverage(name, q, TRACES)
     assert converged == 1.0
-    assert coverage >= COVERAGE
+    # rare slow stretches: tau is underestimated by a tenth (docs/concepts/statistics.md)
+    assert coverage >= (0.9 if name == "two states, 10 % slow" else COVERAGE)
 
 
-def test_stopping_falls_short_where_the_median_lies_at_the_edge_of_a_mode() -> None:
-    """The known limit: a trace that saw too few slow samples has a narrow interval, and stops for that reason."""
-    coverage, _, _ = trials.stopped_coverage("two states, 30 % slow", 0.5, TRACES)
-    assert 0.8 <= coverage < COVERAGE, "if this is better now, docs/concepts/statistics.md is out of date"
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("lognormal, rho 0.9", 0.9, 1), ("two states, 30 % slow", 0.8, 0.92)]
+)
+def test_stopping_without_a_least_time(name: str, least: float, most: float) -> None:
+    """The known limit: a trace that saw few slow samples has a narrow interval, and would stop for that reason."""
+    coverage, _, _ = trials.stopped_coverage(name, 0.5, TRACES, early=True)
+    assert least <= coverage <= most, "if this is better now, docs/concepts/statistics.md is out of date"
 
 
 @pytest.mark.parametrize(("rho", "blocks"), [(0.0, 30), (0.9, 30), (0.99, 100)])

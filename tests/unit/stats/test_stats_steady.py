@@ -57,8 +57,8 @@ def test_equal_medians_are_flat() -> None:
 def test_steps_of_the_clock_are_no_levels() -> None:
     """Medians of a backend that does nothing: 70 or 71 ns for long stretches, which is 1.4 %."""
     random = np.random.default_rng(1)
-    medians = 70.0 + np.repeat(random.integers(0, 2, 60), random.integers(1, 15, 60))
-    steady = steady_state(medians)
+    steps = np.repeat(random.integers(0, 2, 60), random.integers(1, 15, 60))
+    steady = steady_state(70.0 + steps.astype(np.float64))
     assert steady is not None and steady.kind == "flat"
 
 
