@@ -77,7 +77,7 @@ class Criteria:
         longest = settings.rule.max_time * max((len(cohort.cases) for cohort in plan.cohorts), default=1)
         return Question(
             pairs=pairs,
-            thresholds=self.thresholds,
+            thresholds={name: value for name, value in self.thresholds.items() if name in QUANTILES},
             min_delta_ns=self.min_delta_ns,
             invocations=settings.rule.invocations,
             limit_s=longest if settings.budget_s is None else settings.budget_s / cohorts,
