@@ -83,14 +83,14 @@ def evidence(pair: Pair, metric: Metric) -> Evidence | str:
     """Return what a pair is compared by, or why there is nothing; both cases are there and `OK`."""
     assert pair.case is not None
     assert pair.baseline is not None
-    for row, where in ((pair.baseline, "baseline"), (pair.case, "case")):
-        if value_of(row, metric) is None:
-            return f"the {where} has no {metric.name}" + (": too few samples" if metric.name == "p99" else "")
     ids = str(pair.baseline.get("case_id")), str(pair.case.get("case_id"))
     if pair.took_turns:
         found = _paired(pair.run, *ids, metric)
         if found is not None:
             return found
+    for row, where in ((pair.baseline, "baseline"), (pair.case, "case")):
+        if value_of(row, metric) is None:
+            return f"the {where} has no {metric.name}" + (": too few samples" if metric.name == "p99" else "")
     return _unpaired(pair, *ids, metric)
 
 
