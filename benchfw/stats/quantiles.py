@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
+_FAR = 10.0
+"""Standard deviations of a binomial count beyond which no quantile of it is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +97,11 @@ def quantile_interval(
     m = n / autocorrelation_time(samples <= value)
     trials = max(1, math.floor(m))
     tail = (1.0 - confidence) / 2.0
-    cumulative = bdtr(np.arange(trials + 1, dtype=np.float64), trials, q)
-    low_count = int(np.searchsorted(cumulative, tail))
-    high_count = int(np.searchsorted(cumulative, 1.0 - tail))
+    reach = _FAR * math.sqrt(trials * q * (1.0 - q)) + _FAR
+    first, last = max(0, math.floor(trials * q - reach)), min(trials, math.ceil(trials * q + reach))
+    cumulative = bdtr(np.arange(first, last + 1, dtype=np.float64), trials, q)
+    low_count = first + int(np.searchsorted(cumulative, tail))
+    high_count = first + int(np.searchsorted(cumulative, 1.0 - tail))
     lower = math.floor(n / m * low_count)
     upper = math.ceil(n / m * (high_count + 1))
     wanted = [rank - 1 for rank in (lower, upper) if 1 <= rank <= n]
