@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchfw.measure.rounds import orders
 from benchfw.measure.settings import EFFORTS

@@ -104,7 +104,11 @@ def run(job: Job, *, executor: str = "local", verbosity: str | None = None) -> O
         raise PluginError(f"the executor {executor!r} is {kind!r}, not a class derived from Executor")
     made = kind()
     quiet = verbosity == "quiet"
-    with stoppable(quiet=quiet) as stop, progress(verbosity) as notify, _resumable(notify, once=job.against is not None) as show:
+    with (
+        stoppable(quiet=quiet) as stop,
+        progress(verbosity) as notify,
+        _resumable(notify, once=job.against is not None) as show,
+    ):
         outcome = made.run(job, stop=stop, notify=show)
     if not isinstance(outcome, Outcome):
         raise PluginError(f"the executor {executor!r} returned {type(outcome).__name__}, not an Outcome")
