@@ -88,10 +88,15 @@ def report(
     code = f'"{code}"' if shlex.quote(str(folder)) == str(folder) else shlex.quote(code)
     for line in (
         f"results: {folder}",
-        f"next:    {_program('benchfw')} show {run_argument(folder)}",
+        f"next:    {_program('benchfw')} {_look_again(first)} {run_argument(folder)}",
         f"         {_program('python')} -c {code}",
     ):
         console.print(literal(line), soft_wrap=True)
+
+
+def _look_again(row: Row) -> str:
+    """Return the command that shows a run again; the arms of a comparison are judged by the gate."""
+    return "gate --fail-on p50:1%" if row.get("arm") else "show"
 
 
 def _program(name: str) -> str:
@@ -131,7 +136,7 @@ def _sweep_table(
         ("verdict", "left"),
         *((("warnings", "left"),) if any(codes.get(text(row, "case_id")) for row in rows) else ()),
     ):
-        table.add_column(name, justify=justify, no_wrap=True, header_style="underline")  # type: ignore[arg-type]
+        table.add_column(name, justify=justify, no_wrap=True, header_style="underline")
     last = None
     for row in sorted(rows, key=lambda row: (row.get("batch") or 0, text(row, "shape"))):
         place = (row.get("batch"), row.get("shape"))
@@ -171,7 +176,7 @@ def _cells(row: Row, unit: str, codes: Collection[str], *, rough: bool) -> Itera
     median = row.get("latency_p50_ns")
     low, high = finite(row.get("latency_p50_low_ns")), finite(row.get("latency_p50_high_ns"))
     yield shape_text(row)
-    yield name_text(row)
+    yield (f"{row['arm']}: " if row.get("arm") else "") + name_text(row)
     yield text(row, "profile")
     depth = row.get("throughput_depth")
     yield number(row.get("throughput_samples_s")) + (f" ×{depth}" if isinstance(depth, int) and depth > 1 else "")
