@@ -1,16 +1,49 @@
 """Statistics of dependent samples: pure functions over arrays, no files, no clocks."""
 
+from benchfw.stats.comparison import (
+    Effect,
+    Verdict,
+    decide,
+    geometric_mean,
+    noise_floor,
+    paired_effect,
+    shift_effect,
+    tail_effect,
+)
+from benchfw.stats.families import holm, holm_confidences
+from benchfw.stats.invocations import Variance, across_invocations, variance_components, wanted_length
 from benchfw.stats.means import mean_interval
+from benchfw.stats.modes import Modes, modes
 from benchfw.stats.quantiles import Interval, autocorrelation_time, min_samples, quantile, quantile_interval
+from benchfw.stats.steady import Segment, Steady, steady_state
 from benchfw.stats.summary import Summary, summarize
 
 __all__ = [
+    "Effect",
     "Interval",
+    "Modes",
+    "Segment",
+    "Steady",
     "Summary",
+    "Variance",
+    "Verdict",
+    "across_invocations",
     "autocorrelation_time",
+    "decide",
+    "geometric_mean",
+    "holm",
+    "holm_confidences",
     "mean_interval",
     "min_samples",
+    "modes",
+    "noise_floor",
+    "paired_effect",
     "quantile",
     "quantile_interval",
+    "shift_effect",
+    "steady_state",
     "summarize",
+    "tail_effect",
+    "variance_components",
+    "wanted_length",
 ]

@@ -1,0 +1,95 @@
+"""Several processes per case: what differs between them, and how long each should measure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchfw.stats.quantiles import CONFIDENCE, Interval
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variance:
+    """Components of variance of the logarithm, so that 1e-4 is a relative standard deviation of 1 %.
+
+    Attributes:
+        within: Of one sample around the mean of its process.
+        between: Of the mean of a process of infinite length around that of all processes.
+    """
+
+    within: float
+    between: float
+
+
+def across_invocations(medians: Floats, confidence: float = CONFIDENCE) -> Interval:
+    """Return the geometric mean of the medians of invocations and its interval: Student's t on their logarithms.
+
+    The interval speaks of the next process as well, which one from the samples of a single process does not
+    (Kalibera and Jones, ISMM'13). Its ends are infinite for fewer than two invocations.
+
+    Args:
+        medians: Positive, at least one, shape (invocations,).
+        confidence: Of the interval.
+    """
+    from scipy.special import stdtrit
+
+    logs = np.log(np.asarray(medians, np.float64))
+    count = len(logs)
+    centre = float(logs.mean())
+    if count < 2:
+        return Interval(value=math.exp(centre), low=-math.inf, high=math.inf, effective_n=float(count))
+    half = float(stdtrit(count - 1, (1.0 + confidence) / 2.0) * logs.std(ddof=1) / math.sqrt(count))
+    return Interval(
+        value=math.exp(centre),
+        low=math.exp(centre - half),
+        high=math.exp(centre + half) if half < 700.0 else math.inf,
+        effective_n=float(count),
+    )
+
+
+def variance_components(samples: Sequence[Floats]) -> Variance:
+    """Split the variance of log samples into that within processes and that between them.
+
+    Kalibera and Jones (Rigorous Benchmarking in Reasonable Time, ISMM'13): T_1² = S_1², the mean variance within a
+    process, and T_2² = S_2² - S_1²/n, the variance of the means of processes less what their finite length n adds to
+    it; negative differences are zero. Processes of different lengths are pooled by degrees of freedom, with the
+    harmonic mean for n.
+
+    Args:
+        samples: Of each of at least two processes, positive and at least two per process. They must be independent
+            within a process, so use the medians of blocks, not iterations.
+
+    Raises:
+        ValueError: There are fewer than two processes, or fewer than two samples of one.
+    """
+    logs = [np.log(np.asarray(of_process, np.float64)) for of_process in samples]
+    if len(logs) < 2 or min(map(len, logs)) < 2:
+        raise ValueError("variance components need at least two processes with two samples each")
+    freedom = sum(len(values) - 1 for values in logs)
+    within = sum(float(values.var(ddof=1)) * (len(values) - 1) for values in logs) / freedom
+    means = np.array([values.mean() for values in logs])
+    noise_of_means = within * float(np.mean([1.0 / len(values) for values in logs]))
+    return Variance(within=within, between=max(0.0, float(means.var(ddof=1)) - noise_of_means))
+
+
+def wanted_length(cost_ratio: float, within: float, between: float, *, most: int = 1_000_000) -> int:
+    """Return how many samples each process should take, so that a given total time tells most.
+
+    Kalibera and Jones: r = ceil(sqrt(c_2/c_1 · T_1²/T_2²)).
+
+    Args:
+        cost_ratio: c_2/c_1, the time to start and warm up a process over the time of one sample.
+        within, between: Variances as from `variance_components`.
+        most: Upper bound; it is returned if processes do not differ.
+    """
+    if within <= 0.0:
+        return 1
+    if between <= 0.0:
+        return most
+    return int(min(most, max(1, math.ceil(math.sqrt(cost_ratio * within / between)))))
