@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,12 @@ from benchfw.executors.resume import Resume, earlier_statuses
 from benchfw.executors.scratch import scratch
 from benchfw.executors.workers import Workers
 from benchfw.measure import Conductor, Event, Settings
+from benchfw.measure.gates import Finding
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.rows import case_hash
 from benchfw.measure.telemetry import Telemetry
 from benchfw.plugins import Registry
-from benchfw.scenario import Cohort, Loaded, Plan, make_plan
+from benchfw.scenario import Cohort, Loaded, Plan, Session, make_plan
 from benchfw.scenario.edits import edited, planned_cases
 from benchfw.scenario.resolved import model_inputs
 from benchfw.spec.events import Notice, RunFinished, RunStarted, Stage
@@ -43,6 +44,7 @@ from benchfw.spec.stop import Stop
 from benchfw.store import provenance
 from benchfw.store.reader import read_cases, read_manifest
 from benchfw.store.writer import RunWriter
+from benchfw.supervisor import Worker
 
 _CORE_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pydantic")
 
@@ -170,10 +172,19 @@ class Run:
         left, before = self._left(plan, context)
         if self.resume:
             workers.compare(left)
+        telemetry = Telemetry(
+            workers.samplers if left.cohorts else {}, workers.sampler, stop=self.stop, notify=self.notify
+        )
+
+        def start(session: Session, invocation: int) -> Worker:
+            worker = workers.start(session, invocation)
+            telemetry.watch(session.session_id, worker.pid)
+            return worker
+
         conductor = Conductor(
             left,
             settings=self._share(plan, left),
-            start=workers.start,
+            start=start,
             builder=builder,
             model=model,
             inputs=inputs,
@@ -190,12 +201,11 @@ class Run:
             notify=self.notify,
         )
         interrupted = None
-        samplers = workers.samplers if left.cohorts else {}
-        telemetry = Telemetry(samplers, workers.sampler, stop=self.stop, notify=self.notify)
         try:
             with telemetry:
                 for measured in conductor.cohorts():
                     tables = measured.tables | {"telemetry": telemetry.take(measured.cohort_id)}
+                    tables["warnings"] = [*tables["warnings"], *_of_all_cases(tables["cases"], telemetry.findings)]
                     log_warnings(tables["warnings"])
                     self.writer.write_cohort(measured.cohort_id, tables, state=measured.state)
         except Interrupted as error:
@@ -308,6 +318,12 @@ def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     """Read back what was written: what a user will see is what is there."""
     rows = {row["case_id"]: row for row in read_cases(folder)[0]}
     return [rows[case.case_id] for case in plan.cases if case.case_id in rows]
+
+
+def _of_all_cases(cases: Iterable[Mapping[str, Any]], findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Return rows of `warnings` for what was found of all measured cases alike."""
+    measured = [case["case_id"] for case in cases if case["status"] == "OK"]
+    return [{"case_id": case_id, **finding._asdict()} for finding in findings for case_id in measured]
 
 
 def _sequences(plan: Plan) -> dict[str, str]:

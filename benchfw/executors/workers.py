@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,13 @@ from benchfw.requirements import distributions
 from benchfw.scenario import Plan, Session
 from benchfw.scenario.schema import Scenario
 from benchfw.spec.artifact import ModelSourceInfo
+from benchfw.spec.sampler import SamplerInfo
 from benchfw.spec.stop import Stop
 from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
+
+DEFAULT_SAMPLERS = ("host",)
+TELEMETRY_VARIABLE = "BENCHFW_TELEMETRY"
+"""`off` for no samplers, whatever the scenario says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +62,18 @@ class Workers:
         uses = {entry.use for entry in self.scenario.backend}
         backends = {info.factory for name, info in self.registry.backends.items() if name in uses}
         steps = {step.factory for step in self.registry.steps.values()}
-        hand_over(self.code, backends | steps | {self.source.factory} | set(self.samplers.values()))
+        samplers = {info.factory for info in self.samplers.values()}
+        hand_over(self.code, backends | steps | samplers | {self.source.factory})
 
     @property
-    def samplers(self) -> dict[str, str]:
-        """Factories of the scenario's samplers by their names."""
-        return {name: self.registry.sampler(name).factory for name in self.scenario.measure.samplers}
+    def samplers(self) -> dict[str, SamplerInfo]:
+        """The samplers of the run by their names: the scenario's, or the default; none if telemetry is off."""
+        if os.environ.get(TELEMETRY_VARIABLE, "").lower() == "off":
+            return {}
+        names = self.scenario.measure.samplers
+        if names is None:
+            names = [name for name in DEFAULT_SAMPLERS if name in self.registry.samplers]
+        return {name: self.registry.sampler(name) for name in names}
 
     def builder(self, cache: Cache, notify: Callable[[str], None]) -> Builder:
         """Return the builder of artifacts, whose worker starts when it is first needed."""
@@ -101,8 +113,12 @@ class Workers:
         return worker
 
     def sampler(self) -> Worker:
-        """Start the worker that samples."""
-        return self._worker("samplers", self.environments[DEFAULT], set())
+        """Start the worker that samples.
+
+        Waiting for it does not heed the run's `Stop`: it starts in a thread of its own, while the run goes on.
+        """
+        names = {name for info in self.samplers.values() for name in distributions(info.requires)}
+        return self._worker("samplers", self.environments[DEFAULT], names, Stop())
 
     def compare(self, plan: Plan) -> None:
         """Start the worker of every session once, for what it says of its packages.
@@ -126,7 +142,7 @@ class Workers:
         names = set(distributions(session.info.requires)) if session.info else set()
         return self._worker(session.session_id + suffix, self.environments[session.environment], names)
 
-    def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
+    def _worker(self, log: str, environment: Environment, distributions: set[str], stop: Stop | None = None) -> Worker:
         suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
         return start_worker(
             environment,
@@ -135,6 +151,6 @@ class Workers:
             env=thread_variables(self.settings.threads),
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
-            stop=self.stop,
+            stop=stop or self.stop,
             mark=self.code.parent.name,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from threading import Event as Flag
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,10 @@ class Telemetry:
         notify: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.facts: dict[str, dict[str, Any]] = {name: _no_facts() for name in samplers}
-        self._samplers = dict(samplers)
         self._stop = stop or Stop()
         self._notify = notify
         self._starting = _Starting(samplers, start) if samplers else None
         self._paused = False
-        self._processes: dict[str, int] = {}
         self._told: set[str] = set()
 
     def __enter__(self) -> Telemetry:
@@ -77,11 +75,12 @@ class Telemetry:
         return sorted(rows, key=lambda row: row["time_ns"])
 
     def watch(self, session: str, process: int) -> None:
-        """Tell the samplers of a new worker. They see by themselves when it has ended."""
-        self._processes[session] = process
+        """Tell the samplers of a new worker. They see by themselves when it has ended. Does not wait for their start."""
+        if self._starting is None or not self._starting.note(session, process):
+            return
         with self._surviving(), self._awake() as worker:
             if worker is not None:
-                worker.ask("sample_watch", _ANSWER_S, processes=self._processes)
+                worker.ask("sample_watch", _ANSWER_S, processes=self._starting.processes)
 
     def pause(self) -> None:
         """Read nothing until `resume`: the process uses no CPU time meanwhile. Idempotent; takes about 0.2 ms.
@@ -176,8 +175,8 @@ class Telemetry:
         for name, error in starting.refused.items():
             self._end(name, error)
         if starting.error is not None:
-            error, starting.error = starting.error, None
-            self._end_all(error)
+            failure, starting.error = starting.error, None
+            self._end_all(failure)
         return starting.worker
 
     @contextlib.contextmanager
@@ -225,6 +224,7 @@ class _Starting(Thread):
         read: Samplers that it reads.
         refused: Samplers that lack what they need, and why.
         error: Why there is no process.
+        processes: What the samplers are to watch.
         done: Set once all of these say how it went.
         over: Set to let the thread end.
     """
@@ -237,8 +237,16 @@ class _Starting(Thread):
         self.error: BaseException | None = None
         self.done = Flag()
         self.over = Flag()
+        self.processes: dict[str, int] = {}
+        self._lock = Lock()
         self._samplers = dict(samplers)
         self._begin = start
+
+    def note(self, session: str, process: int) -> bool:
+        """Note a process to watch; False if this thread will tell the samplers of it."""
+        with self._lock:
+            self.processes[session] = process
+            return self.done.is_set()
 
     def run(self) -> None:
         try:
@@ -250,9 +258,11 @@ class _Starting(Thread):
                 except CaseError as error:
                     self.refused[name] = error
             self.worker.ask("sample_start", _ANSWER_S, factories=self.read)
-        except BaseException as error:  # also `Interrupted`: the thread that asks for telemetry tells of it
+            with self._lock:
+                self.worker.ask("sample_watch", _ANSWER_S, processes=self.processes)
+                self.done.set()
+        except BaseException as error:  # the thread that asks for telemetry tells of it
             self.error = error
-        finally:
             self.done.set()
         self.over.wait()
 
