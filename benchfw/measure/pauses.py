@@ -13,7 +13,6 @@ from benchfw.measure.gates.telemetry import costly, telemetry_cost
 from benchfw.measure.telemetry import Telemetry
 from benchfw.stats import Effect
 
-
 _BOUNDARY_S = 0.005
 """Between rounds, for one reading."""
 

@@ -75,7 +75,7 @@ class Telemetry:
         return sorted(rows, key=lambda row: row["time_ns"])
 
     def watch(self, session: str, process: int) -> None:
-        """Tell the samplers of a new worker. They see by themselves when it has ended. Does not wait for their start."""
+        """Tell the samplers of a new worker, without waiting for their start. They see by themselves when it ends."""
         if self._starting is None or not self._starting.note(session, process):
             return
         with self._surviving(), self._awake() as worker:

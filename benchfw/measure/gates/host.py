@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from benchfw.measure.gates.finding import Finding
 
 STEAL_SHARE = 0.005
-"""A share that is stolen lengthens latencies by as much: half a percent is what `standard` wants to know a median to."""
+"""A stolen share lengthens latencies by as much, and half a percent is what `standard` wants to know a median to."""
 STEAL_LEAST_NS = 30_000_000
 """Three ticks: a single one can be chance, and is 0.5 % of a second on two CPUs."""
 NIVCSW_PER_BLOCK = 10

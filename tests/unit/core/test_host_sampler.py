@@ -28,7 +28,9 @@ def sensors(*shown: float | None) -> dict[str, list[SimpleNamespace]]:
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     """A machine whose figures a test may change."""
     figures = SimpleNamespace(
-        times=Times(1.0, 0.0, 1.0, 8.0, 0, 0, 0, 0, 0.5, 0), clock=SimpleNamespace(current=2000.0), sensors=sensors(41.0)
+        times=Times(1.0, 0.0, 1.0, 8.0, 0, 0, 0, 0, 0.5, 0),
+        clock=SimpleNamespace(current=2000.0),
+        sensors=sensors(41.0),
     )
     pressure = tmp_path / "memory"
     pressure.write_text("some avg10=2.50 avg60=0.00 avg300=0.00 total=9\nfull avg10=9.00 avg60=0.00 total=1\n")
