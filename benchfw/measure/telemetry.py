@@ -124,13 +124,11 @@ class Telemetry:
     def __exit__(self, *_: object) -> None:
         worker = self._process()
         if worker is not None:
-            if self._stop.at_once:
-                worker.kill()
-            else:
+            if not self._stop.at_once:
                 with self._surviving():
                     self.resume()
                     worker.ask("sample_stop", _ANSWER_S)
-            worker.close()
+            worker.kill()  # what samplers held is closed: nobody waits for an interpreter to end
         if self._starting is not None:
             self._starting.over.set()
             self._starting.join()

@@ -17,7 +17,7 @@ from benchfw.builtin import host
 from benchfw.builtin.host import HostSampler
 from benchfw.errors import MissingDependency
 
-Times = namedtuple("Times", "user nice system idle iowait irq softirq steal guest guest_nice")  # noqa: PYI024
+Times = namedtuple("Times", "user nice system idle iowait irq softirq steal guest guest_nice")
 
 
 def sensors(*shown: float | None) -> dict[str, list[SimpleNamespace]]:

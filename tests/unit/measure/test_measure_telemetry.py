@@ -110,6 +110,9 @@ class Answers:
         yield self
         self.hold()
 
+    def kill(self) -> None:
+        self.close()
+
     def close(self) -> None:
         self.closed = True
 
