@@ -49,6 +49,23 @@ class HostTimes(NamedTuple):
         )
 
 
+def summed(times: Iterable[HostTimes | None]) -> HostTimes:
+    """Return the sum of differences; a time that one of them lacks is None."""
+    there = [each for each in times if each is not None]
+
+    def total(parts: Iterable[int | None]) -> int | None:
+        known = list(parts)
+        return sum(part for part in known if part is not None) if known and None not in known else None
+
+    return HostTimes(
+        sum(each.time_ns for each in there),
+        total(each.busy_ns for each in there),
+        total(each.steal_ns for each in there),
+        total(each.sibling_ns for each in there),
+        sum(each.own_ns for each in there),
+    )
+
+
 class HostClock:
     """Reads the times of the CPUs that this process may use.
 

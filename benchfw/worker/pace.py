@@ -15,9 +15,8 @@ _SPARED = 2
 class Pace:
     """The period of one sampler. It doubles when the sampler costs more than 0.5 % of the time, up to 10 s.
 
-    It is judged by the mean of 50 readings without the two longest ones: on a busy machine a reading now and then
-    waits for a CPU and costs nobody anything meanwhile. A sampler that has used up what 50 readings may take is judged
-    at once.
+    It is judged by the mean of 50 readings without the two longest ones, which something else may have made long. A
+    sampler that has used up what 50 readings may take is judged at once.
 
     Args:
         period_ns: From one reading to the next, at first.

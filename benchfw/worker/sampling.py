@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import time
 import traceback
 from collections import deque
@@ -23,6 +24,7 @@ STUCK_NS = 2_000_000_000
 
 _MAX_VALUES = 1 << 18
 """What is kept of one sampler until somebody takes it: an hour of seven fields, ten times per second."""
+_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 _MAX_FIELDS = 1 << 10
 _MAX_REASON = 1000
 
@@ -192,11 +194,12 @@ class _Reader(Thread):
                 if self._paused:  # since it was looked at
                     continue
                 self._keep_watch(sampler)
-                before = now()
+                switches, before = _switches(), now()
                 given = self._ask("sample", sampler.sample)
                 cost = now() - before
+                disturbed = _switches() != switches
             self._keep(_Reading(before, cost, _values(self.units, given)))
-            if self._pace.note(cost):
+            if not disturbed and self._pace.note(cost):
                 start, tick = before, 1
             else:
                 tick = max(tick, (now() - start) // self._pace.period_ns) + 1
@@ -236,6 +239,11 @@ class _Reader(Thread):
             ours = isinstance(error, BenchfwError)
             text = str(error.message) if ours else traceback.format_exception_only(error)[-1]  # type: ignore[attr-defined]
             self._ended = text.strip()[:_MAX_REASON]
+
+
+def _switches() -> int:
+    """Return how often this thread lost its CPU: a reading that lost it took long, but cost nobody anything."""
+    return resource.getrusage(_THREAD).ru_nivcsw
 
 
 def _units(method: str, given: Any, least: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchfw.measure.host import HostClock, HostTimes, cpu_time_ns, governors, smt_siblings
+from benchfw.measure.host import HostClock, HostTimes, cpu_time_ns, governors, smt_siblings, summed
 
 TICK = 10**9 // os.sysconf("SC_CLK_TCK")
 STAT = """\
@@ -94,3 +94,10 @@ def test_siblings_and_governors(tmp_path: Path) -> None:
     assert smt_siblings({0, 1, 2, 3}, tmp_path) == {4, 5}
     assert smt_siblings({2, 9}, tmp_path) == {3}
     assert governors({0, 1, 2, 9}, tmp_path) == {"performance", "powersave"}
+
+
+def test_sums() -> None:
+    one = HostTimes(10, 5, 1, None, 3)
+    assert summed([one, one, None]) == HostTimes(20, 10, 2, None, 6)
+    assert summed([one, one._replace(busy_ns=None)]) == HostTimes(20, None, 2, None, 6)
+    assert summed([]) == HostTimes(0, None, None, None, 0)
