@@ -245,7 +245,7 @@ BLOCKS = _schema(
         ("nr_throttled", _INT, "Periods in which the cgroup's CPU quota stopped the worker."),
         ("rss_growth_bytes", _INT, "Growth of the worker's resident memory."),
         ("objects_growth", _INT, "Growth of the number of memory blocks that Python holds in the worker."),
-        ("host_busy_ns", _INT, "CPU time of all processes on the usable CPUs, from ticks of 10 ms; null where unknown."),
+        ("host_busy_ns", _INT, "CPU time of all processes on the usable CPUs, in ticks of 10 ms; null where unknown."),
         ("host_steal_ns", _INT, "Time in which the hypervisor gave these CPUs to others, likewise."),
         ("host_own_ns", _INT, "CPU time of the worker, the parent and the samplers meanwhile; these are no ticks."),
         ("host_elapsed_ns", _INT, "Time between the two readings of these counters, around the block."),
