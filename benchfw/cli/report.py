@@ -186,7 +186,7 @@ def _cells(row: Row, unit: str, codes: Collection[str], *, rough: bool) -> Itera
     yield factor(row.get("speedup"), rough=rough)
     yield error_text(row)
     yield text(row, "verdict")
-    yield " ".join(codes)
+    yield " ".join(sorted(codes))
 
 
 def _print_reasons(console: Console, rows: Sequence[Row], folder: Path) -> None:
@@ -218,7 +218,7 @@ def _print_reasons(console: Console, rows: Sequence[Row], folder: Path) -> None:
     if unsteady:
         lines.append(
             f"NO_STEADY_STATE {len(unsteady)} cases have no number, as it would depend on when it was taken: "
-            f"{text(unsteady[0], 'case_id')}: {text(unsteady[0], 'verdict_reason')}; see what else runs on the machine, "
+            f"{text(unsteady[0], 'case_id')}: {text(unsteady[0], 'verdict_reason')}; see what else runs here, "
             "or measure for longer: --set measure.budget=10min"
         )
     loose = [row for row in measured if row.get("verdict") == "NOT_CONVERGED"]
@@ -238,7 +238,8 @@ def _print_warnings(console: Console, warnings: Sequence[Row]) -> None:
     """Print one line per code: how many cases have such a warning, and what the worst one says."""
     found: dict[str, list[Row]] = {}
     for row in warnings:
-        found.setdefault(text(row, "code"), []).append(row)
+        if text(row, "code") != "V07":  # told with the verdict
+            found.setdefault(text(row, "code"), []).append(row)
     if found:
         console.print()
     for code, rows in found.items():

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.errors import ProtocolError
+from benchfw.measure.host import HostTimes
 from benchfw.worker.protocol import Message
 
 BLOCK_NS = 100_000_000
@@ -34,8 +35,8 @@ class Block:
         changes: What the backend counted (compilations, …), and garbage collections.
         depth: Outstanding inferences.
         canary_ns: Canary after the block, warm-up only.
-        telemetry: Whether samplers ran; None without any.
-        host_busy_ns, host_steal_ns: CPU time of the whole machine, and what its hypervisor took; None where unknown.
+        telemetry: 1 if samplers ran, 0 if they were paused, None without any.
+        host: What the machine did meanwhile.
     """
 
     phase: str
@@ -50,9 +51,8 @@ class Block:
     changes: dict[str, int]
     depth: int = 1
     canary_ns: int | None = None
-    telemetry: bool | None = None
-    host_busy_ns: int | None = None
-    host_steal_ns: int | None = None
+    telemetry: int | None = None
+    host: HostTimes | None = None
 
     @property
     def latencies(self) -> Ints:

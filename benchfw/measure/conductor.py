@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchfw.artifacts import Made
 from benchfw.errors import CaseError, Interrupted, WorkerCrashed
 from benchfw.measure import tables, warmup
@@ -20,11 +22,14 @@ from benchfw.measure.gates import providers
 from benchfw.measure.group import Group
 from benchfw.measure.lanes import Load
 from benchfw.measure.member import Member
+from benchfw.measure.observer import Observer
+from benchfw.measure.pauses import RoundMedian
 from benchfw.measure.record import Record
 from benchfw.measure.references import References
 from benchfw.measure.session import LiveSession, StartWorker
 from benchfw.measure.settings import Settings
 from benchfw.measure.subject import Subject
+from benchfw.measure.telemetry import Telemetry
 from benchfw.scenario import Case, Cohort, Plan
 from benchfw.spec.events import CaseDone, CohortStarted, Event, Stage
 from benchfw.spec.stop import Stop
@@ -69,6 +74,7 @@ class Conductor:
         exhausted: Cases that ran out of memory in an earlier attempt.
         others: Describes the other runs that measure on the same devices now; None if there are none.
         question: What two arms are asked; None outside of a comparison.
+        telemetry: The samplers of the run.
         stop: Ends the run after the current block.
         notify: Told what happens, between blocks.
     """
@@ -87,6 +93,7 @@ class Conductor:
         exhausted: Iterable[Case] = (),
         others: Callable[[], str | None] = lambda: None,
         question: Question | None = None,
+        telemetry: Telemetry | None = None,
         stop: Stop | None = None,
         notify: Callable[[Event], None] = lambda event: None,
     ) -> None:
@@ -96,6 +103,7 @@ class Conductor:
         self._before = before or {}
         self._others = others
         self._question = question
+        self._observer = Observer(telemetry, settings.seed)
         self._stop = stop or Stop()
         self._exhausted = Exhausted()
         for case in exhausted:
@@ -147,6 +155,7 @@ class Conductor:
         finally:
             for session in self._sessions.values():
                 session.close()
+            self._observer.close()
 
     def _is_worth_it(self, cohort: Cohort) -> bool:
         """Say whether a cohort is to be measured: of one that was finished, whether what it lacked is there now."""
@@ -198,12 +207,32 @@ class Conductor:
             ]
             if left:
                 self._invoke(left, number, references, records, left * max(0, total - 1 - number) + after, index)
+        self._judge_telemetry(records)
         asleep = suspended_s() - suspended
         if asleep > _SUSPENDED_S:
             for record in records.values():
                 text = f"the machine was suspended for {asleep:.1f} s while the cohort was measured; measure it again"
                 record.last.warn("H01", asleep, _SUSPENDED_S, text)
         return references.name
+
+    def _judge_telemetry(self, records: Mapping[str, Record]) -> None:
+        """Find out what the samplers cost, from the rounds of all cases and invocations."""
+        if self._observer.pauses is None:
+            return
+        medians = [
+            RoundMedian(
+                record.case.case_id, member.number, block.round, block.telemetry, float(np.median(block.latencies))
+            )
+            for record in records.values()
+            for member in record.all
+            if member.alive
+            for block in member.measured
+        ]
+        effect, finding = self._observer.pauses.judge(medians)
+        for record in records.values():
+            record.telemetry_cost = effect.value - 1.0 if effect else None
+            if finding is not None:
+                record.last.warn(*finding)
 
     def _numbers(self, cohort: Cohort, records: Mapping[str, Record]) -> Iterator[int]:
         """Yield the numbers of the invocations: as many as are wanted, or until a comparison is settled."""
@@ -247,6 +276,7 @@ class Conductor:
                 others=self._others,
                 notify=self._notify,
                 failures=self._failures,
+                observer=self._observer,
                 rounds=ROUNDS if self._question else None,
             )
             group.conduct([case for cases, _ in waiting for case in cases] + later, seed + 1000 * number)
@@ -291,7 +321,7 @@ class Conductor:
                 for member in group:
                     member.interleave = "session"
                 return group, list(cases[place:])
-            member = Member(case, session, self._settings, number=number, interleave=interleave)
+            member = Member(case, session, self._settings, self._observer, number=number, interleave=interleave)
             group.append(member)
             records.setdefault(case.case_id, Record(case)).members[number] = member
             self._load_member(member)

@@ -10,10 +10,11 @@ import numpy as np
 
 from benchfw.measure import judge, warmup
 from benchfw.measure.budget import Budget
-from benchfw.measure.gates import memory, outputs
+from benchfw.measure.gates import latency, memory, outputs
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.lanes import Lanes, Load, ProcessLanes, ThreadLanes, choose_depth
 from benchfw.measure.member import Member
+from benchfw.measure.observer import Observer
 from benchfw.measure.record import Record
 from benchfw.measure.rounds import orders
 from benchfw.measure.settings import Settings
@@ -47,6 +48,7 @@ class Group:
         others: Describes the other runs that measure on the same devices now.
         notify: Told what happens, between blocks.
         failures: Turns what is raised into the row of a member.
+        observer: Watches the machine.
         rounds: Run so many, whatever is known by then; None to go on until every case has enough.
     """
 
@@ -63,6 +65,7 @@ class Group:
         others: Callable[[], str | None],
         notify: Callable[[Event], None],
         failures: Callable[[Member], AbstractContextManager[None]],
+        observer: Observer,
         rounds: int | None = None,
     ) -> None:
         self._members = members
@@ -75,6 +78,7 @@ class Group:
         self._others = others
         self._notify = notify
         self._failures = failures
+        self._observer = observer
         self._rounds_wanted = rounds
         self._lanes: dict[str, Lanes] = {}
 
@@ -98,7 +102,10 @@ class Group:
                 self._budget.learn(member)
         share = self._budget.share(cases, later)
         try:
+            self._look(opening=True)
             self._rounds(self._ready, None if share is None else share - (time.monotonic() - start), seed)
+            self._observer.end_rounds()
+            self._look(opening=False)
             for member in self._ready:
                 with self._failures(member):
                     self._finish(member)
@@ -135,6 +142,13 @@ class Group:
             member.rewind()
         member.depth = record.depth
 
+    def _look(self, *, opening: bool) -> None:
+        """Look at the canary of every worker: once before its first rounds, and after all of them."""
+        for member in {id(member.session): member for member in self._ready}.values():
+            if not opening or not member.session.canaries.opening:
+                with self._failures(member):
+                    member.session.look()
+
     # --- rounds -------------------------------------------------------------------------------------------------
 
     def _rounds(self, members: list[Member], left: float | None, seed: int) -> None:
@@ -146,6 +160,7 @@ class Group:
             out_of_time = left is not None and time.monotonic() - start >= left
             if out_of_time and number >= MIN_ROUNDS:
                 return
+            self._observer.begin_round(number)
             for position, place in enumerate(next(order)):
                 member = members[place]
                 if not member.ready or (member.stopping.exhausted and self._rounds_wanted is None):
@@ -202,7 +217,9 @@ class Group:
                 times[stamped] = int(block.ends[-1] - block.starts[0]) / block.n
             ratios.append(np.log(times[True] / times[False]))
         effect = paired_effect(np.array(ratios))
-        judge.add_instrumentation(member, effect)
+        finding = latency.instrumentation(effect)
+        if finding is not None:
+            member.warn(*finding)
         return effect.value - 1.0
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchfw.measure.member import MIN_SHARE, Member
-from benchfw.stats import Effect, Steady
+import numpy as np
+from numpy.typing import NDArray
 
-_NIVCSW_PER_BLOCK = 10
-_OVERHEAD_SHARE = 0.01
+from benchfw.measure.gates import Finding, latency
+from benchfw.measure.member import MIN_SHARE, Member
+from benchfw.stats import Steady, modes, summarize
+
 _SHOWN_LEVELS = 4
 
 
@@ -30,35 +32,36 @@ def _is_base(row: Mapping[str, Any], reference: str | None) -> bool:
 
 
 def add_warnings(member: Member) -> None:
-    """Add the warnings that follow from a case's own counters."""
+    """Add what there is to say of a measured case: its precision, its latencies, the machine meanwhile."""
     add_steady_state(member)
     blocks, samples = member.measured, member.samples
     if not member.stopping.converged and member.steady_kind != "no_steady":
         widest, target = member.stopping.widest, member.stopping.targets[0].width
         member.warn("W01", widest, target, f"not converged: {member.stopping.why_not()}; allow more time or `--effort`")
-    throttled = sum(block.counters["nr_throttled"] for block in blocks)
-    if throttled:
-        member.warn(
-            "W10", throttled, 0, f"the CPU quota stopped the worker in {throttled} periods; raise it or lower `threads`"
-        )
-    switches = sum(block.counters["nivcsw"] for block in blocks) / max(1, len(blocks))
-    if switches > _NIVCSW_PER_BLOCK:
-        text = (
-            f"{switches:.0f} involuntary context switches per block: "
-            "something else wants the CPUs, or `threads` is too high"
-        )
-        member.warn("W10", switches, _NIVCSW_PER_BLOCK, text)
-    overhead = member.session.overhead.get("harness_overhead_ns", 0.0)
-    share = overhead / max(1.0, float(samples.mean())) if len(samples) else 0.0
-    if share > _OVERHEAD_SHARE:
-        member.warn("W15", share, _OVERHEAD_SHARE, f"benchfw's own {overhead:.0f} ns are {share:.1%} of the latency")
+    facts = member.instance.facts if member.instance else {}
+    threads = facts.get("threads_effective") or member.case.session.threads or member.settings.threads
+    for finding in member.observer.findings(blocks, threads):
+        member.warn(*finding)
+    for found in _latency_findings(member, samples):
+        if found is not None:
+            member.warn(*found)
+    member.canary_shift = member.session.canaries.shift
+    shift = member.session.canaries.finding()
+    if shift is not None:
+        member.warn(*shift)
 
 
-def add_instrumentation(member: Member, effect: Effect) -> None:
-    """Say so if stamping costs more than 1 %, with certainty."""
-    if effect.low - 1.0 > _OVERHEAD_SHARE:
-        text = f"stamping each inference makes it {effect.value - 1.0:.1%} longer; the throughput is free of it"
-        member.warn("W14", effect.value - 1.0, _OVERHEAD_SHARE, text)
+def _latency_findings(member: Member, samples: NDArray[np.int64]) -> Iterator[Finding | None]:
+    """Yield what is to be said of latencies; those of a mixture of sizes spread by what it is."""
+    summary = summarize(samples)
+    if summary is None:
+        return
+    yield latency.overhead(member.session.overhead.get("harness_overhead_ns", 0.0), summary.mean)
+    if member.case.sequence is None:
+        yield latency.spread(summary.robust_cv)
+        yield latency.outliers(summary.outlier_share)
+        yield latency.bimodal(modes(samples))
+        yield latency.dependent(summary.tau)
 
 
 def add_steady_state(member: Member) -> None:

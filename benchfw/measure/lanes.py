@@ -6,6 +6,7 @@ Python's interpreter lock while it runs, else processes of their own, each with 
 
 from __future__ import annotations
 
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ class Lanes(ABC):
 
     def _window(self, order: list[int], depth: int, place: tuple[int, int], phase: str) -> Block:
         member = self._member
-        answers = self._ask(depth, order)
+        answers, host = member.observer.around(self._processes(depth), lambda: self._ask(depth, order))
         begun = [int(starts[0]) for starts, _, _ in answers]
         block = Block(
             phase=phase,
@@ -69,6 +70,7 @@ class Lanes(ABC):
                 [{**answer.values["changes"], "collections": answer.values["collections"]} for _, _, answer in answers]
             ),
             depth=depth,
+            host=host,
         )
         member.blocks.append(block)
         return block
@@ -84,6 +86,10 @@ class Lanes(ABC):
     @abstractmethod
     def _ask(self, depth: int, order: list[int]) -> list[tuple[Any, Any, Message]]:
         """Run a window and return the stamps of each worker, with its answer."""
+
+    def _processes(self, depth: int) -> tuple[int, ...]:
+        """Return the processes that run a window."""
+        return self._member.session.processes
 
     @abstractmethod
     def close(self) -> None:
@@ -151,6 +157,10 @@ class ProcessLanes(Lanes):
         with ThreadPoolExecutor(depth) as pool:
             answers = list(pool.map(ask, range(depth)))
         return [(*stamps(answer, 1), answer) for answer in answers]
+
+    def _processes(self, depth: int) -> tuple[int, ...]:
+        others = (session.processes for session, _ in self._others[: depth - 1])
+        return (*self._member.session.processes, *itertools.chain.from_iterable(others))
 
     def close(self) -> None:
         for session, _ in self._others:

@@ -16,6 +16,7 @@ from benchfw.errors import CaseError, Invalid, Unsupported
 from benchfw.measure.accuracy import Outputs
 from benchfw.measure.blocks import BLOCK_NS, KEEP_MIN, REWARM_MAX, REWARM_NS, Block, rewarm_count, stamps
 from benchfw.measure.inputs import InputMaker
+from benchfw.measure.observer import Observer
 from benchfw.measure.session import Host, Instance, LiveSession
 from benchfw.measure.settings import Effort, Settings
 from benchfw.measure.slots import Slots, last_level_cache_bytes, sets_to_rotate
@@ -49,11 +50,13 @@ class Member:
     Attributes:
         number: Invocation, from 0.
         depth: Outstanding inferences of its windows; 1 if its blocks are its windows.
+        observer: Watches the machine.
     """
 
     case: Case
     session: LiveSession
     settings: Settings
+    observer: Observer
     number: int = 0
     instance: Instance | None = None
     host: Host = field(default_factory=Host)
@@ -70,6 +73,7 @@ class Member:
     interleave: str = "all"
     peak_rss_bytes: int | None = None
     instrumentation_cost: float | None = None
+    canary_shift: float | None = None
     slots: Slots = field(init=False)
     _expected_ns: dict[int, float] = field(default_factory=dict)
     _cursor: int = 0
@@ -270,7 +274,10 @@ class Member:
         assert self.instance is not None
         same = len(set(order)) == 1
         what: dict[str, Any] = {"slot": order[0], "n": len(order)} if same else {"slots": order}
-        answer = self.session.ask("block", timeout or self.deadline(order), instance=self.instance.key, **what)
+        key, deadline = self.instance.key, timeout or self.deadline(order)
+        answer, host = self.observer.around(
+            self.session.processes, lambda: self.session.ask("block", deadline, instance=key, **what)
+        )
         starts, ends = stamps(answer, len(order))
         block = Block(
             phase=phase,
@@ -283,6 +290,8 @@ class Member:
             ends=ends,
             counters=answer.values["counters"],
             changes={**answer.values["changes"], "collections": answer.values["collections"]},
+            telemetry=self.observer.running if phase == "measure" else None,
+            host=host,
         )
         self.blocks.append(block)
         return block

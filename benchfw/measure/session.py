@@ -13,6 +13,7 @@ import numpy as np
 
 from benchfw.artifacts import Made
 from benchfw.errors import CaseError, FellBack, Invalid, MissingDependency, WorkerCrashed
+from benchfw.measure.canary import Canaries
 from benchfw.measure.settings import Settings
 from benchfw.requirements import check_requirements, distributions
 from benchfw.scenario import Case, Session
@@ -94,6 +95,7 @@ class LiveSession:
         invocation: Number of the current worker, from 0.
         death: How the last worker that was found dead had ended.
         lane: 0, or the lane of windows that this session serves beside another one.
+        canaries: Looks at the canary of the current worker.
     """
 
     session: Session
@@ -107,6 +109,7 @@ class LiveSession:
     overhead: Mapping[str, float] = field(default_factory=dict)
     death: CaseError | None = None
     lane: int = 0
+    canaries: Canaries = field(default_factory=Canaries)
     _companions: int = 0
     _worker: Worker | None = None
     _instances: dict[str, Instance] = field(default_factory=dict)
@@ -146,6 +149,15 @@ class LiveSession:
             worker.close()
             raise
         return worker
+
+    @property
+    def processes(self) -> tuple[int, ...]:
+        """The worker's process; none without one."""
+        return () if self._worker is None else (self._worker.pid,)
+
+    def look(self) -> None:
+        """Look at the whole canary of the worker."""
+        self.canaries.note(self.ask("canary", self.settings.load_s, whole=True).values["parts"])
 
     @property
     def _padding(self) -> int:
@@ -299,6 +311,7 @@ class LiveSession:
             self.invocation += 1
             self.overhead = {}
             self._companions = 0
+            self.canaries = Canaries()
         self._worker = None
         self._instances.clear()
 

@@ -24,7 +24,8 @@ def statistics(record: Record) -> dict[str, Any]:
     if not blocks:
         return {"status": "INTERRUPTED", "status_reason": "no block was measured"}
     verdict, reason = _verdict(record)
-    columns = {
+    shifts = [member.canary_shift for member in record.all if member.canary_shift is not None]
+    columns: dict[str, Any] = {
         "verdict": verdict,
         "verdict_reason": reason,
         "steady_state": record.steady_kind,
@@ -35,6 +36,7 @@ def statistics(record: Record) -> dict[str, Any]:
         "cpu_time_s": sum(block.counters["cpu_time_ns"] for block in blocks) / 1e9,
         "instrumentation_cost": record.all[0].instrumentation_cost,
         "telemetry_cost": record.telemetry_cost,
+        "canary_shift": max(shifts, key=abs, default=None),
     }
     return columns if verdict == "NO_STEADY_STATE" else columns | _latency(record) | _throughput(record)
 
@@ -134,4 +136,5 @@ def _invocation_row(member: Member) -> dict[str, Any]:
         "load_s": member.instance.load_s if member.instance else None,
         "build_s": member.instance.build_s if member.instance else None,
         "peak_rss_bytes": member.peak_rss_bytes,
+        "canary_shift": member.canary_shift,
     }

@@ -205,8 +205,11 @@ INVOCATIONS = _schema(
         ("load_s", _REAL, "Time to load the artifact, in seconds."),
         ("build_s", _REAL, "Time of the backend's own build, in seconds."),
         ("peak_rss_bytes", _INT, "Peak resident memory of the process since it last bound inputs."),
-        ("canary_begin_ns", _INT, "Canary when the worker began."),
-        ("canary_end_ns", _INT, "Canary after the last round."),
+        (
+            "canary_shift",
+            _REAL,
+            "Change of the canary from before the rounds to after them: its part that changed most.",
+        ),
     ],
 )
 

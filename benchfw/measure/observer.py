@@ -1,0 +1,89 @@
+"""What is seen of the machine around blocks: its CPU times, and whether samplers ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from benchfw.environments import usable_cpus
+from benchfw.measure.blocks import Block
+from benchfw.measure.gates.finding import Finding
+from benchfw.measure.gates.host import HostEvidence, host_findings
+from benchfw.measure.host import HostClock, HostTimes, governors, summed
+from benchfw.measure.pauses import Pauses
+from benchfw.measure.telemetry import Telemetry
+
+T = TypeVar("T")
+
+
+class Observer:
+    """Watches the machine for one run.
+
+    Args:
+        telemetry: The samplers; None for none.
+        seed: Of the rounds in which samplers are paused.
+    """
+
+    def __init__(self, telemetry: Telemetry | None, seed: int) -> None:
+        self._telemetry = telemetry
+        self._clock = HostClock()
+        self.pauses = Pauses(telemetry, seed) if telemetry else None
+        self._running: int | None = None
+
+    def begin_round(self, number: int) -> None:
+        """Pause the samplers, or let them run, as it is drawn for a round."""
+        self._running = self.pauses.begin(number) if self.pauses else None
+
+    def end_rounds(self) -> None:
+        """Let the samplers run again."""
+        self._running = None
+        if self.pauses:
+            self.pauses.end()
+
+    @property
+    def running(self) -> int | None:
+        """1 if samplers run in this round, 0 if they are paused, None without any."""
+        return self._running
+
+    def around(self, processes: tuple[int, ...], ask: Callable[[], T]) -> tuple[T, HostTimes]:
+        """Ask for a block and return its answer with what the machine did meanwhile.
+
+        Args:
+            processes: The workers that are asked, whose CPU time is benchfw's own.
+            ask: Asks.
+        """
+        sampler = self._telemetry.process if self._telemetry else None
+        own = processes if sampler is None else (*processes, sampler)
+        before = self._clock.read(own)
+        answer = ask()
+        return answer, self._clock.read(own).since(before)
+
+    def findings(self, blocks: list[Block], threads: int) -> list[Finding]:
+        """Return what is to be said of the host over some blocks of a case that runs on so many threads."""
+        host = summed(block.host for block in blocks)
+
+        def total(counter: str) -> int:
+            return sum(block.counters[counter] for block in blocks)
+
+        return host_findings(
+            HostEvidence(
+                blocks=len(blocks),
+                cpus=len(self._clock.cpus),
+                usable=usable_cpus(),
+                threads=threads,
+                nr_throttled=total("nr_throttled"),
+                nivcsw=total("nivcsw"),
+                majflt=total("majflt"),
+                elapsed_ns=host.time_ns,
+                busy_ns=host.busy_ns,
+                steal_ns=host.steal_ns,
+                sibling_ns=host.sibling_ns,
+                own_ns=host.own_ns,
+                siblings=len(self._clock.siblings),
+                governors=governors(self._clock.cpus),
+            )
+        )
+
+    def close(self) -> None:
+        """Close what is open. Idempotent."""
+        self._clock.close()
