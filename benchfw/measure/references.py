@@ -44,7 +44,7 @@ class References:
         return next(iter(self.names.values()), None)
 
     def check(self, member: Member, moment: str, inputs: InputMaker, model_hash: str) -> None:
-        """Compare a case's outputs with the reference's; the first fp32 case becomes it where there is none yet.
+        """Compare a case's outputs with the reference's; the first fp32 case that passes becomes it where there is none.
 
         Args:
             member: The case; gets the rows of the comparison.
@@ -57,19 +57,24 @@ class References:
             Invalid: Outputs are not those that the reference has.
             GateFailed: They cannot be right whatever the reference says.
         """
+        fresh: dict[Key, accuracy.Outputs] = {}
         for place, size in enumerate(member.sizes):
             found = []
             for set_ in range(min(COMPARED_SETS, member.slots.sets)):
                 outputs = dict(member.outputs(member.slots.of(place, set_)))
                 found.append(outputs)
-                self._check(member, moment, (model_hash, size, set_), outputs)
+                self._check(member, moment, (model_hash, size, set_), outputs, fresh)
             hashes = [inputs.digest(member.sizes_at(place), set_) for set_ in range(len(found))]
             check_following(hashes, found)  # it tells why outputs are wrong: a reference would only say how far off
         failed = [row for row in member.accuracy if row["verdict"] == "fail"]
         if failed:
             raise AccuracyFailed(f"{failed[0]['moment']} the timing, {failed[0]['output']}: {failed[0]['reason']}")
+        self.outputs |= fresh  # not before: outputs that failed must not fail those of others
+        self.names |= dict.fromkeys(fresh, member.case.session.entry.label)
 
-    def _check(self, member: Member, moment: str, key: Key, outputs: accuracy.Outputs) -> None:
+    def _check(
+        self, member: Member, moment: str, key: Key, outputs: accuracy.Outputs, fresh: dict[Key, accuracy.Outputs]
+    ) -> None:
         if key not in self.outputs:
             check_alive(outputs)
             if member.case.session.precision != "fp32":
@@ -78,16 +83,15 @@ class References:
                 before = self.own.setdefault((member.case.case_id, *key), outputs)
                 check_unchanged(before, outputs, member.case.session.precision)
                 return
-            self.outputs[key] = outputs
-            self.names[key] = member.case.session.entry.label
-        for name, output, wanted in accuracy.match(outputs, self.outputs[key]):
+            fresh[key] = outputs
+        for name, output, wanted in accuracy.match(outputs, self.outputs.get(key, outputs)):
             metrics = accuracy.compare(output, wanted, member.case.session.precision)
             member.accuracy.append(
                 {
                     "case_id": member.case.case_id,
                     "cohort": member.case.cohort_id,
                     "moment": moment,
-                    "reference": self.names[key],
+                    "reference": self.names.get(key, member.case.session.entry.label),
                     "output": name,
                     "batch": key[1] if member.case.sequence else member.case.batch,
                     **metrics,
