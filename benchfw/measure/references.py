@@ -36,7 +36,7 @@ class References:
 
     names: dict[Key, str] = field(default_factory=dict)
     outputs: dict[Key, accuracy.Outputs] = field(default_factory=dict)
-    own: dict[tuple[str, *Key], accuracy.Outputs] = field(default_factory=dict)
+    own: dict[tuple[str, Key], accuracy.Outputs] = field(default_factory=dict)
 
     @property
     def name(self) -> str | None:
@@ -44,7 +44,7 @@ class References:
         return next(iter(self.names.values()), None)
 
     def check(self, member: Member, moment: str, inputs: InputMaker, model_hash: str) -> None:
-        """Compare a case's outputs with the reference's; the first fp32 case that passes becomes it where there is none.
+        """Compare a case's outputs with the reference's; the first fp32 case that passes becomes it if there is none.
 
         Args:
             member: The case; gets the rows of the comparison.
@@ -80,7 +80,7 @@ class References:
             if member.case.session.precision != "fp32":
                 if moment == "before":
                     member.warn("R02", None, None, "outputs were not checked: no fp32 case came before it")
-                before = self.own.setdefault((member.case.case_id, *key), outputs)
+                before = self.own.setdefault((member.case.case_id, key), outputs)
                 check_unchanged(before, outputs, member.case.session.precision)
                 return
             fresh[key] = outputs

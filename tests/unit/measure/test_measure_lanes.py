@@ -100,6 +100,7 @@ def test_windows_of_a_mixture_are_whole_chunks(members: Any, tmp_path: Any) -> N
     member = members.member(members.RANDOM)
     block = ThreadLanes(member, _maker(tmp_path)).window(2, (0, 0))
     assert block.n % 4 == 0
+    assert block.sizes is not None
     assert np.bincount(block.sizes)[1:].tolist() == [block.n // 4] * 4
     assert member.work(block) == block.n // 4 * (1 + 2 + 3 + 4)
 

@@ -50,7 +50,7 @@ def test_one_of_several_processes_does_its_part(name: str, invocations: int) -> 
 
 def test_every_limit_is_a_key_of_measure_and_overrides_the_effort() -> None:
     assert set(LIMITS) <= set(Measure.model_fields)
-    given_limits = {
+    given_limits: dict[str, Any] = {
         "median_width": 0.1,
         "p99_width": 0.2,
         "throughput_width": 0.3,
@@ -68,7 +68,8 @@ def test_every_limit_is_a_key_of_measure_and_overrides_the_effort() -> None:
         changed = {key for key in LIMITS if getattr(rule, key) != getattr(EFFORTS["quick"], key)}
         assert changed == {name}
         assert getattr(rule, name) == given_limits[name]
-    assert _settings(**dict.fromkeys(LIMITS)).rule == EFFORTS["quick"], "a limit that is not given stays"
+    nothing: dict[str, Any] = dict.fromkeys(LIMITS)
+    assert _settings(**nothing).rule == EFFORTS["quick"], "a limit that is not given stays"
 
 
 @pytest.mark.parametrize(

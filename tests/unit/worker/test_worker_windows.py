@@ -16,7 +16,7 @@ from benchfw.worker import clocks, windows
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
-    for name in ("now", "sleep", "window"):
+    for name in ("now", "sleep", "wait_until", "window"):
         monkeypatch.setattr(clocks, name, getattr(clocks, name))  # put back what `install` replaces
     made = VirtualClock()
     made.install()
@@ -114,6 +114,13 @@ def test_a_window_begins_when_it_is_told_to() -> None:
     start, _ = windows.run(lanes.launches, [0] * 4, at)
     assert start >= at
     assert all(when >= at for *_, when in lanes.calls)
+
+
+def test_clocks_of_several_processes_are_brought_together(clock: VirtualClock) -> None:
+    for at in (clock.peek() + 10**9, clock.peek() - 10**9):
+        start, end = windows.run(Lanes(2, 1, lambda lane: clock.advance(1_000_000)).launches, [0] * 4, at)
+        assert start == pytest.approx(at, abs=100)
+        assert end - start == pytest.approx(2e6, abs=1000)
 
 
 # --- the fence --------------------------------------------------------------------------------------------------
