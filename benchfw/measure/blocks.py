@@ -66,7 +66,13 @@ class Block:
 
     @property
     def is_window(self) -> bool:
+        """It counts for the throughput; the windows that were run to warm up do not."""
         return self.phase == "window"
+
+    @property
+    def is_stamped(self) -> bool:
+        """Each of its inferences has stamps of its own."""
+        return self.n == len(self.starts)
 
 
 def rewarm_count(starts: Ints) -> int:

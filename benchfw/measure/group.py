@@ -94,14 +94,14 @@ class Group:
         for member in self._ready:
             self._budget.learn(member)
         share = self._budget.share(cases, later)
-        for member in self._ready:
-            with self._failures(member):
-                self._notify(Stage(f"{member.name}: warming up"))
-                warmup.warm_up(member, None if share is None else share / len(self._members))
-                self._prepare_windows(member)
-                self._budget.learn(member)
-        share = self._budget.share(cases, later)
         try:
+            for member in self._ready:
+                with self._failures(member):
+                    self._notify(Stage(f"{member.name}: warming up"))
+                    warmup.warm_up(member, None if share is None else share / len(self._members))
+                    self._prepare_windows(member)
+                    self._budget.learn(member)
+            share = self._budget.share(cases, later)
             self._look(opening=True)
             self._rounds(self._ready, None if share is None else share - (time.monotonic() - start), seed)
             self._observer.end_rounds()
@@ -139,7 +139,9 @@ class Group:
         if record.depth is None:
             record.depth = choose_depth(member, lanes, depths)
             record.lanes = lanes.kind if record.depth > 1 else None
-            member.rewind()
+        else:  # the lanes of this process are as cold as those of the first one were
+            lanes.window(record.depth, (-1, -1), phase="warmup")
+        member.rewind()
         member.depth = record.depth
 
     def _look(self, *, opening: bool) -> None:

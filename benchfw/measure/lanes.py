@@ -135,7 +135,11 @@ class ProcessLanes(Lanes):
     def _bind(self, lane: int) -> None:
         member = self._member
         session = member.session.companion()
-        instance = self._load(session)
+        try:
+            instance = self._load(session)
+        except BaseException:
+            session.close()
+            raise
         self._others.append((session, instance))
         member.bind_lane(session, instance, self._inputs, 0)
         for slot in range(member.slots.per_lane):

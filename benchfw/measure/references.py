@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from benchfw.errors import BackendError
 from benchfw.measure import accuracy
-from benchfw.measure.gates.outputs import check_alive, check_following
+from benchfw.measure.gates.outputs import check_alive, check_following, check_unchanged
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.member import Member
 
@@ -26,10 +26,17 @@ Key = tuple[str, int, int]
 
 @dataclass
 class References:
-    """Outputs, and whose they are."""
+    """Outputs, and whose they are.
+
+    Attributes:
+        names: Of the backend that gave them.
+        outputs: By model and inputs.
+        own: Those of cases that there is no reference for, by `case_id` too: they are compared with themselves.
+    """
 
     names: dict[Key, str] = field(default_factory=dict)
     outputs: dict[Key, accuracy.Outputs] = field(default_factory=dict)
+    own: dict[tuple[str, Key], accuracy.Outputs] = field(default_factory=dict)
 
     @property
     def name(self) -> str | None:
@@ -37,7 +44,7 @@ class References:
         return next(iter(self.names.values()), None)
 
     def check(self, member: Member, moment: str, inputs: InputMaker, model_hash: str) -> None:
-        """Compare a case's outputs with the reference's; the first fp32 case becomes it where there is none yet.
+        """Compare a case's outputs with the reference's; the first fp32 case that passes becomes it if there is none.
 
         Args:
             member: The case; gets the rows of the comparison.
@@ -50,28 +57,34 @@ class References:
             Invalid: Outputs are not those that the reference has.
             GateFailed: They cannot be right whatever the reference says.
         """
+        fresh: dict[Key, accuracy.Outputs] = {}
         for place, size in enumerate(member.sizes):
             found = []
             for set_ in range(min(COMPARED_SETS, member.slots.sets)):
                 outputs = dict(member.outputs(member.slots.of(place, set_)))
                 found.append(outputs)
-                self._check(member, moment, (model_hash, size, set_), outputs)
+                self._check(member, moment, (model_hash, size, set_), outputs, fresh)
             hashes = [inputs.digest(member.sizes_at(place), set_) for set_ in range(len(found))]
-            check_following(hashes, found)
+            check_following(hashes, found)  # it tells why outputs are wrong: a reference would only say how far off
         failed = [row for row in member.accuracy if row["verdict"] == "fail"]
         if failed:
             raise AccuracyFailed(f"{failed[0]['moment']} the timing, {failed[0]['output']}: {failed[0]['reason']}")
+        self.outputs |= fresh  # not before: outputs that failed must not fail those of others
+        self.names |= dict.fromkeys(fresh, member.case.session.entry.label)
 
-    def _check(self, member: Member, moment: str, key: Key, outputs: accuracy.Outputs) -> None:
+    def _check(
+        self, member: Member, moment: str, key: Key, outputs: accuracy.Outputs, fresh: dict[Key, accuracy.Outputs]
+    ) -> None:
         if key not in self.outputs:
+            check_alive(outputs)
             if member.case.session.precision != "fp32":
                 if moment == "before":
                     member.warn("R02", None, None, "outputs were not checked: no fp32 case came before it")
+                before = self.own.setdefault((member.case.case_id, key), outputs)
+                check_unchanged(before, outputs, member.case.session.precision)
                 return
-            check_alive(outputs)
-            self.outputs[key] = outputs
-            self.names[key] = member.case.session.entry.label
-        for name, output, wanted in accuracy.match(outputs, self.outputs[key]):
+            fresh[key] = outputs
+        for name, output, wanted in accuracy.match(outputs, self.outputs.get(key, outputs)):
             metrics = accuracy.compare(output, wanted, member.case.session.precision)
             member.accuracy.append(
                 {
@@ -80,7 +93,7 @@ class References:
                     "moment": moment,
                     "invocation": member.number,
                     "input_set": key[2],
-                    "reference": self.names[key],
+                    "reference": self.names.get(key, member.case.session.entry.label),
                     "output": name,
                     "batch": key[1] if member.case.sequence else member.case.batch,
                     **metrics,

@@ -91,7 +91,7 @@ def _block_row(member: Member, block: Block, steady: bool) -> dict[str, Any]:
         "batch": _single_size(member, block),
         "start_ns": int(block.starts[0]),
         "duration_ns": block.duration_ns,
-        "median_ns": None if block.is_window else float(np.median(block.latencies)),
+        "median_ns": float(np.median(block.latencies)) if block.is_stamped else None,
         "cpu_time_ns": block.counters["cpu_time_ns"],
         "nivcsw": block.counters["nivcsw"],
         "minflt": block.counters["minflt"],
@@ -117,7 +117,7 @@ def iteration_columns(records: Sequence[Record]) -> dict[str, Any]:
     for record in records:
         blocks = [(member, block) for member in record.all for block in member.blocks]
         for number, (member, block) in enumerate(blocks):
-            if block.is_window or block.n != len(block.starts):
+            if not block.is_stamped:
                 continue
             n = block.n
             ids += [member.case.case_id] * n

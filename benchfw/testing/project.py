@@ -96,7 +96,7 @@ def listed() -> list[str]:
     return [name for name in map(str.strip, os.environ.get("BENCHFW_PLUGINS", "").split(",")) if name]
 
 
-def virtual_backend(name: str = "virtual", latency_us: float = 1000.0, **options: Any) -> str:
+def virtual_backend(name: str = "virtual", latency_us: float = 1000.0, *, use: str = "fake", **options: Any) -> str:
     """Return a `[[backend]]` table of the fake backend whose clock jumps instead of spinning.
 
     A whole run of it takes a second or two, whatever its latency and the effort are.
@@ -104,8 +104,9 @@ def virtual_backend(name: str = "virtual", latency_us: float = 1000.0, **options
     Args:
         name: Its name in the results.
         latency_us: Time of one launch, in microseconds.
+        use: Which of the fake backends.
         **options: Other options of `benchfw.testing.options.FakeOptions`.
     """
     given = {"latency_us": latency_us, "clock": "virtual", **options}
     values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in given.items())
-    return f'[[backend]]\nuse = "fake"\nname = {json.dumps(name)}\noptions = {{ {values} }}\n'
+    return f"[[backend]]\nuse = {json.dumps(use)}\nname = {json.dumps(name)}\noptions = {{ {values} }}\n"

@@ -33,6 +33,7 @@ class VirtualClock:
         """Put it in place of the clock of this process, for good."""
         clocks.now = self.now
         clocks.sleep = self.sleep
+        clocks.wait_until = self.wait_until
         clocks.window = self.window
 
     def now(self) -> int:
@@ -67,6 +68,10 @@ class VirtualClock:
     def sleep(self, seconds: float) -> None:
         """Let seconds pass, for the calling thread."""
         self.advance(round(seconds * 1e9))
+
+    def wait_until(self, ns: int) -> None:
+        """Go to an instant, forward or back: it is how the clocks of several processes are brought together."""
+        self._now_ns = ns
 
     def window(self, parties: int) -> VirtualWindow:
         """Return a window in virtual time; see `benchfw.worker.clocks.Window`."""

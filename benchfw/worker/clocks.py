@@ -14,6 +14,15 @@ sleep: Callable[[float], object] = time.sleep
 """Seconds to let pass by the same clock."""
 
 
+def _spin_until(ns: int) -> None:
+    while now() < ns:
+        pass
+
+
+wait_until: Callable[[int], object] = _spin_until
+"""Waits for a stamp of this clock; spinning, since a sleep would overshoot."""
+
+
 class Window:
     """A stretch in which several threads are timed together. Each of them runs its part within `with window:`.
 
@@ -36,8 +45,8 @@ class Window:
 
 
 window: Callable[[int], Window] = Window
-"""Makes a window for a number of threads. Like `now` and `sleep` it is looked up when it is called: a test kit may have
-put another clock in the place of this one."""
+"""Makes a window for a number of threads. Like the functions above it is looked up when it is called: a test kit may
+have put another clock in the place of this one."""
 
 
 def describe() -> dict[str, object]:

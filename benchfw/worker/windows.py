@@ -39,8 +39,8 @@ def run(lanes: Sequence[Sequence[Launch]], order: Sequence[int], start_ns: int |
     threads = [threading.Thread(target=work, args=(place,)) for place in range(1, len(lanes))]
     for thread in threads:
         thread.start()
-    while start_ns is not None and clocks.now() < start_ns:
-        pass
+    if start_ns is not None:
+        clocks.wait_until(start_ns)
     work(0)
     for thread in threads:
         thread.join()

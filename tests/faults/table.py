@@ -192,7 +192,14 @@ FAULTS = [
         other="SKIPPED",
     ),
     Fault(
-        "launch-compile", "compiles once more", "launch", "", "INVALID", "V04", other=None, options={"compile_at": 36}
+        "launch-compile",
+        "compiles once more",
+        "launch",
+        "",
+        "INVALID",
+        "V04: within a measured block: 1 compilations",
+        other=None,
+        options={"compile_at_total": 60},
     ),
     Fault("launch-early", "returns before its work is done", "launch", "early", "OK", options={"latency_us": 1000.0}),
     Fault("launch-hoard", "keeps a Python object", "launch", "hoard", "OK"),

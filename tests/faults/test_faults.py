@@ -150,7 +150,7 @@ def _faulty(fault: Fault) -> str:
 def _backend(
     name: str, *, use: str = "fake", environment: str | None = None, options: Mapping[str, Any] | None = None
 ) -> str:
-    options = {"latency_us": 1000.0 if options and "compile_at" in options else 0.0, **(options or {})}
+    options = {"latency_us": 1000.0 if options and "compile_at_total" in options else 0.0, **(options or {})}
     inline = ", ".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
     where = f'environment = "{environment}"\n' if environment else ""
     return f'[[backend]]\nuse = "{use}"\nname = "{name}"\n{where}options = {{ {inline} }}\n'

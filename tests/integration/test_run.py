@@ -168,7 +168,7 @@ def test_wrong_outputs_are_an_accuracy_failure_without_headline_numbers(project:
 
 
 def test_a_compilation_within_a_measured_block_is_invalid(project: Any) -> None:
-    outcome, _ = project.run(SCENARIO, "backend.fast.options.compile_at=800", "measure.budget=5s")
+    outcome, _ = project.run(SCENARIO, "backend.fast.options.compile_at_total=1000", "measure.budget=5s")
     fast = row(outcome.rows, "fast")
     assert fast["status"] == "INVALID"
     assert "V04" in fast["status_reason"]
@@ -206,7 +206,9 @@ def test_unknown_precisions_of_a_backend_are_unsupported(project: Any) -> None:
 
 def test_the_budget_is_kept(project: Any) -> None:
     """Blocks and warm-up stay near the budget although effort `standard` would take minutes."""
-    outcome, results = project.run(REAL, "measure.budget=3s", effort="standard")
+    outcome, results = project.run(
+        REAL, "measure.budget=3s", "measure.invocations=1", "measure.depths=[1]", effort="standard"
+    )
     spent = results.blocks.groupby("case_id").duration_ns.sum().sum() / 1e9
     assert spent < 5
     assert {case["verdict"] for case in outcome.rows} == {"NOT_CONVERGED"}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchfw.measure.accuracy import TOLERANCES, compare, match
 from benchfw.measure.gates import GateFailed
 from benchfw.measure.member import Member
 
@@ -56,10 +57,11 @@ def check_following(inputs: Sequence[str], outputs: Sequence[Outputs]) -> None:
         outputs: What each set gave, without any preparation in between.
 
     Raises:
-        GateFailed: All are the same, to the bit, although the inputs differ.
+        GateFailed: All are the same, to the bit, although the inputs differ. Outputs that are all zero, the same or not
+            finite are left to who compares them: that is what is wrong with them.
     """
     floats = [{name: array for name, array in of_set.items() if array.dtype.kind == "f"} for of_set in outputs]
-    if len(set(inputs)) < 2 or not floats[0]:
+    if len(set(inputs)) < 2 or not floats[0] or all(map(_is_dead, floats[0].values())):
         return
     same = all(
         np.array_equal(array, other[name], equal_nan=True) for other in floats[1:] for name, array in floats[0].items()
@@ -72,6 +74,29 @@ def check_following(inputs: Sequence[str], outputs: Sequence[Outputs]) -> None:
             threshold=len(outputs),
             hint="it does not read its inputs at each launch (a stale graph or buffer), or the model ignores them",
         )
+
+
+def _is_dead(output: NDArray[Any]) -> bool:
+    return output.size > 0 and bool(not np.isfinite(output).all() or (output.size > 1 and np.ptp(output) == 0))
+
+
+def check_unchanged(before: Outputs, now: Outputs, precision: str) -> None:
+    """Compare outputs of a case that has no reference with those that it gave itself.
+
+    Raises:
+        GateFailed: They are further off than two runs of this precision may be.
+        Invalid: They are others.
+    """
+    for name, output, wanted in match(now, before):
+        metrics = compare(output, wanted, precision)
+        if metrics["verdict"] == "fail":
+            raise GateFailed(
+                "V01",
+                f"output {name!r} has changed since the first time: {metrics['reason']}",
+                value=metrics["rel_l2"],
+                threshold=TOLERANCES[precision].fail,
+                hint="something of an inference stays behind and changes the next one",
+            )
 
 
 def check_fence(member: Member) -> None:

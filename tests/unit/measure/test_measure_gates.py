@@ -1,230 +1,180 @@
-"""Gates: what is said, from which value on."""
+"""Gates: what is found wrong, and what is left alone."""
 
 from __future__ import annotations
 
-import math
-import re
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchfw.measure.canary import Canaries
-from benchfw.measure.gates import Finding, host, latency, telemetry
-from benchfw.measure.gates.host import HostEvidence, host_findings
-from benchfw.measure.pauses import Pauses, RoundMedian, cost_of, paused_in
-from benchfw.stats import modes, paired_effect
+from benchfw.errors import FellBack
+from benchfw.measure.gates import GateFailed
+from benchfw.measure.gates.memory import check_changes, check_growth
+from benchfw.measure.gates.outputs import check_alive, check_fence, check_following, check_unchanged
+from benchfw.measure.gates.providers import check_nodes
+from benchfw.worker.protocol import Message
 
-SECOND = 10**9
-QUIET = HostEvidence(
-    blocks=20,
-    cpus=4,
-    usable=4,
-    threads=4,
-    nr_throttled=0,
-    nivcsw=200,
-    majflt=2,
-    elapsed_ns=2 * SECOND,
-    busy_ns=7 * SECOND,
-    steal_ns=SECOND // 25,
-    sibling_ns=SECOND // 10,
-    own_ns=66 * SECOND // 10,
-    siblings=1,
-    governors={"performance"},
-    pressure=0.1,
-)
-"""Just within every threshold."""
-
-
-def test_a_quiet_host_gives_no_finding() -> None:
-    assert host_findings(QUIET) == []
-    unknown = replace(QUIET, busy_ns=None, steal_ns=None, sibling_ns=None, siblings=0, governors=(), pressure=None)
-    assert host_findings(unknown) == []
-    assert host_findings(replace(QUIET, blocks=0, elapsed_ns=0, nivcsw=0, majflt=0)) == []
+A, B = np.array([1.0, 2.0]), np.array([3.0, 2.0])
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "value", "threshold", "words"),
+    ("output", "words"),
     [
-        ({"nr_throttled": 3}, "W10", 3, 0, "raise it or lower `threads`"),
-        ({"steal_ns": SECOND // 10}, "W10", 0.0125, 0.005, "the hypervisor took 1.2% of the CPU time"),
-        ({"nivcsw": 400}, "W10", 20, 10, "20 involuntary context switches per block"),
-        ({"threads": 8, "usable": 2}, "W10", 8, 2, "set `threads = 2`"),
-        ({"own_ns": 5 * SECOND}, "W09", 0.25, 0.05, "other processes took 25% of the usable CPUs"),
-        ({"governors": {"performance", "powersave"}}, "W11", None, None, "governor is powersave"),
-        ({"sibling_ns": SECOND}, "W11", 0.5, 0.05, "busy for 50% of the time"),
-        ({"pressure": 0.4}, "H02", 0.4, 0.1, "waited for memory in 40% of 10 s"),
-        ({"majflt": 30}, "H02", 1.5, 0.1, "1.5 pages per block came from a disk"),
+        (np.array([1.0, np.nan]), "1 of 2 elements are NaN or infinite"),
+        (np.array([np.inf, -np.inf]), "2 of 2 elements are NaN or infinite"),
+        (np.zeros((2, 3)), "all 6 elements are zero"),
+        (np.full(4, 0.25), "all 4 elements are the same"),
     ],
 )
-def test_each_thing_that_a_host_does(
-    change: dict[str, Any], code: str, value: float | None, threshold: float | None, words: str
+def test_a_reference_must_be_alive(output: Any, words: str) -> None:
+    with pytest.raises(GateFailed, match=words) as caught:
+        check_alive({"good": A, "bad": output})
+    assert caught.value.code == "V01"
+    assert caught.value.message.startswith("V01: output 'bad'")
+
+
+@pytest.mark.parametrize("output", [A, np.array([0.0]), np.zeros(3, np.int64), np.empty((0, 3))])
+def test_what_may_be_is_left_alone(output: Any) -> None:
+    check_alive({"x": output})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "follows"),
+    [
+        (["a", "b"], [{"x": A}, {"x": B}], True),
+        (["a", "b"], [{"x": A}, {"x": A.copy()}], False),
+        (["a", "b", "c"], [{"x": A}, {"x": A}, {"x": B}], True),
+        (["a", "b"], [{"x": A, "y": A}, {"x": A, "y": B}], True),  # one output need not follow
+        (["a", "b"], [{"x": A, "y": B}, {"x": A, "y": B}], False),
+        (["a", "a"], [{"x": A}, {"x": A}], True),  # the inputs are the same
+        (["a"], [{"x": A}], True),
+        (["a", "b"], [{"x": np.array([1, 2])}, {"x": np.array([1, 2])}], True),  # classes often are the same
+        (["a", "b"], [{"x": A * 0}, {"x": A * 0}], True),  # told by who compares
+        (["a", "b"], [{"x": A * np.nan}, {"x": A * np.nan}], True),
+    ],
+)
+def test_outputs_follow_their_inputs(inputs: list[str], outputs: list[dict[str, Any]], follows: bool) -> None:
+    if follows:
+        check_following(inputs, outputs)
+    else:
+        with pytest.raises(GateFailed, match=rf"^V01: {len(outputs)} different sets of inputs gave the same outputs"):
+            check_following(inputs, outputs)
+
+
+@pytest.mark.parametrize(("factor", "fails"), [(1.0, False), (1.0005, False), (1.02, True), (np.nan, True)])
+def test_outputs_without_a_reference_stay_what_they_were(factor: float, fails: bool) -> None:
+    if fails:
+        with pytest.raises(GateFailed, match=r"^V01: output 'x' has changed"):
+            check_unchanged({"x": A}, {"x": A * factor}, "fp16")
+    else:
+        check_unchanged({"x": A}, {"x": A * factor}, "fp16")
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "late_us", "fails"),
+    [
+        (0.1, 19, False),
+        (0.1, 21, True),  # 20 µs
+        (10.0, 190, False),
+        (10.0, 210, True),  # 2 %
+        (1.0, -50, False),
+    ],
+)
+def test_outputs_must_be_there_once_a_launch_returns(
+    latency_ms: float, late_us: float, fails: bool, members: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (finding,) = host_findings(replace(QUIET, **change))
-    assert (finding.code, finding.threshold) == (code, threshold)
-    assert finding.value == (None if value is None else pytest.approx(value))
-    assert words in finding.message and "\n" not in finding.message
+    member = members.member()
+    member.expect(0, latency_ms * 1e6)
+    asked: dict[str, Any] = {}
+
+    def ask(self: Any, kind: str, timeout: float, /, **values: Any) -> Message:
+        asked.update(values, kind=kind)
+        return Message("ok", {"at_once_ns": 60_000 + late_us * 1000, "rested_ns": 60_000}, {})
+
+    monkeypatch.setattr(type(member.session), "ask", ask)
+    if fails:
+        with pytest.raises(GateFailed, match=rf"^V02: .* {late_us:.0f} µs more at once") as caught:
+            check_fence(member)
+        assert caught.value.value == late_us * 1000
+    else:
+        check_fence(member)
+    assert asked["kind"] == "fence"
+    assert 1 <= asked["n"] <= 10
+    assert asked["rest_s"] >= 1.0 * latency_ms / 1e3
 
 
-def test_single_ticks_of_steal_may_be_chance() -> None:
-    assert host.stolen(20_000_000, SECOND, 1) is None
-    assert host.stolen(30_000_000, SECOND, 1) is not None
-    assert host.stolen(30_000_000, 100 * SECOND, 1) is None
+def test_slow_models_are_looked_at_less_often(members: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    member = members.member()
+    member.expect(0, 5e9)
+    looks: list[int] = []
+
+    def ask(self: Any, kind: str, timeout: float, /, **values: Any) -> Message:
+        looks.append(values["n"])
+        return Message("ok", {"at_once_ns": 0, "rested_ns": 0}, {})
+
+    monkeypatch.setattr(type(member.session), "ask", ask)
+    check_fence(member)
+    assert looks == [1]
 
 
-def test_what_latencies_look_like() -> None:
-    assert latency.spread(None) is latency.spread(0.025) is latency.outliers(None) is latency.outliers(0.01) is None
-    assert latency.dependent(50.0) is latency.dependent(None) is latency.overhead(10.0, 1000.0) is None
-    found = [latency.spread(0.03), latency.outliers(0.02), latency.dependent(80.0), latency.overhead(50, 1000)]
-    assert [finding and finding[:3] for finding in found] == [
-        ("W04", 0.03, 0.025),
-        ("W05", 0.02, 0.01),
-        ("W18", 80.0, 50.0),
-        ("W15", 0.05, 0.01),
-    ]
+# --- V04 --------------------------------------------------------------------------------------------------------
 
 
-def test_two_modes() -> None:
-    random = np.random.default_rng(1)
-    fast = random.normal(1e6, 5e3, 2000)
-    assert latency.bimodal(modes(fast)) is None
-    two = np.where(random.random(2000) < 0.25, 1.1, 1.0) * fast
-    finding = latency.bimodal(modes(two))
-    assert finding is not None and finding.code == "W17"
-    assert finding.value == pytest.approx(0.1, abs=0.01)
-    assert re.match(r"latencies have two modes, \d+\.?\d* and 1\d\d\d µs, 2\d% of them in the slower", finding.message)
+def test_changes_within_a_block() -> None:
+    check_changes({"compilations": 0, "collections": 0})
+    check_changes({})
+    with pytest.raises(GateFailed, match=r"^V04: within a measured block: 2 compilations, 1 collections$") as caught:
+        check_changes({"compilations": 2, "captures": 0, "collections": 1})
+    assert (caught.value.value, caught.value.threshold) == (3, 0)
 
 
-def test_costs_are_said_when_there_is_no_doubt() -> None:
-    random = np.random.default_rng(2)
-    small, clear = (paired_effect(random.normal(mean, 0.005, 30)) for mean in (0.004, 0.03))
-    unsure = paired_effect(random.normal(0.03, 0.1, 10))
-    for gate, code in ((latency.instrumentation, "W14"), (telemetry.costly, "W13")):
-        assert gate(None) is gate(small) is gate(unsure) is None
-        finding = gate(clear)
-        assert finding is not None and finding.code == code
-        assert finding.value == pytest.approx(0.03, abs=0.005)
+def _grown(members: Any, rss: list[int], objects: list[int] | None = None) -> list[Any]:
+    blocks = [members.block([10] * 100) for _ in rss]
+    for block, grown, kept in zip(blocks, rss, objects or [0] * len(rss), strict=True):
+        block.counters |= {"rss_bytes": grown, "objects": kept}
+    return blocks
 
 
-# --- the cost of telemetry ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("rss", "objects", "words"),
+    [
+        ([1 << 20] * 20, [0] * 20, r"memory grew by 10486 bytes with every launch"),
+        ([1 << 20] * 10 + [0] * 10, [0] * 20, None),  # a pool that has grown to its size
+        ([0] * 18 + [64 << 20] * 2, [0] * 20, None),  # a few jumps are no leak of launches
+        ([20_000] * 20, [0] * 20, None),  # too little to be told from noise
+        ([1 << 20, -(1 << 20)] * 10, [0] * 20, None),
+        ([1 << 20] * 14, [0] * 14, None),  # too few blocks to say
+        ([0] * 20, [100] * 20, r"every launch left 1\.0 memory blocks of Python behind"),
+        ([0] * 20, [1000] * 10 + [10] * 10, None),
+    ],
+)
+def test_growth_with_every_launch(rss: list[int], objects: list[int], words: str | None, members: Any) -> None:
+    blocks = _grown(members, rss, objects)
+    if words is None:
+        check_growth(blocks)
+    else:
+        with pytest.raises(GateFailed, match=f"^V04: .*{words}"):
+            check_growth(blocks)
 
 
-def test_pauses_are_balanced_and_tell_nothing_of_places() -> None:
-    states = np.array([[paused_in(round_, seed) for round_ in range(400)] for seed in range(20)])
-    assert (states.reshape(20, -1, 2).sum(axis=2) == 1).all(), "each pair has one of both"
-    first = states.reshape(20, -1, 2)[:, :, 0]
-    assert (first.reshape(20, -1, 2).sum(axis=2) == 1).all(), "of two pairs each begins with another one"
-    assert 0.3 < first[:, ::2].mean() < 0.7
-    assert len({tuple(row) for row in states.tolist()}) == 20, "seeds differ"
+# --- V05 --------------------------------------------------------------------------------------------------------
 
 
-def rounds(
-    cost: float, *, drift: float = 0.0, noise: float = 0.002, pairs: int = 30, cases: int = 3
-) -> list[RoundMedian]:
-    """Medians of rounds in which running samplers cost so much."""
-    random = np.random.default_rng(3)
-    return [
-        RoundMedian(
-            f"case{case}",
-            0,
-            round_,
-            int(not paused_in(round_, 7)),
-            1e6
-            * (case + 1)
-            * math.exp(drift * round_ + random.normal(0, noise))
-            * (1 if paused_in(round_, 7) else 1 + cost),
-        )
-        for round_ in range(2 * pairs)
-        for case in range(cases)
-    ]
+@pytest.mark.parametrize(
+    ("nodes", "share"),
+    [({"p": 3}, None), ({"p": 3, "q": 0}, None), ({}, None), ("many", None), ({"p": 2, "q": 1, "r": 1}, 0.5)],
+)
+def test_nodes_elsewhere_are_a_warning(nodes: Any, share: float | None, members: Any) -> None:
+    member = members.member()
+    member.instance.facts = {"nodes": nodes}
+    check_nodes(member, "p")
+    assert [(row["code"], row["value"]) for row in member.warnings] == ([] if share is None else [("V05", share)])
 
 
-@pytest.mark.parametrize("drift", [0.0, 0.002])
-@pytest.mark.parametrize("cost", [0.0, 0.02])
-def test_the_cost_is_found_and_a_drift_is_not_taken_for_it(cost: float, drift: float) -> None:
-    effect = cost_of(rounds(cost, drift=drift))
-    assert effect is not None
-    assert effect.n == 30
-    assert effect.value - 1 == pytest.approx(cost, abs=0.0015)
-    assert effect.low <= 1 + cost + 0.0015 and effect.high >= 1 + cost - 0.0015
-
-
-def test_what_is_no_pair_does_not_count() -> None:
-    assert cost_of([]) is None
-    block = RoundMedian("a", 0, 0, 1, 100.0)
-    assert cost_of([block, block._replace(round=2, telemetry=0)]) is None, "of two pairs"
-    assert cost_of([block, block._replace(round=1, telemetry=0, case="b")]) is None, "of two cases"
-    assert cost_of([block, block._replace(round=1, telemetry=0, invocation=1)]) is None, "of two processes"
-    assert cost_of([block._replace(telemetry=None), block._replace(round=1, telemetry=None)]) is None
-    effect = cost_of([block, block._replace(round=1, telemetry=0, median_ns=50.0)])
-    assert effect is not None and effect.n == 1
-    assert effect.value == pytest.approx(2.0)
-    assert telemetry.costly(effect) is None, "nobody is sure after one pair"
-
-
-class Samplers:
-    """Telemetry that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-        self.running: bool | None = True
-
-    def pause(self) -> None:
-        self.running = False
-        self.told.append("pause")
-
-    def resume(self) -> None:
-        self.running = True
-        self.told.append("resume")
-
-
-def test_samplers_that_cost_too_much_are_read_between_rounds_only() -> None:
-    samplers: Any = Samplers()
-    pauses = Pauses(samplers, seed=7)
-    assert [pauses.begin(round_) for round_ in range(8)] == [int(not paused_in(round_, 7)) for round_ in range(8)]
-    assert pauses.judge(rounds(0.0))[1] is None
-    effect, finding = pauses.judge(rounds(0.02))
-    assert effect is not None and finding is not None and finding.code == "W13"
-    samplers.told.clear()
-    assert [pauses.begin(round_) for round_ in range(3)] == [0, 0, 0]
-    assert samplers.told == ["resume", "pause"] * 3, "one reading before each round"
-    pauses.end()
-    assert samplers.running
-    assert pauses.judge(())[1] is None and pauses.boundary
-
-
-def test_without_samplers_there_is_nothing_to_pause() -> None:
-    samplers: Any = Samplers()
-    samplers.pause = samplers.resume = lambda: None
-    samplers.running = None
-    assert [Pauses(samplers, 7).begin(round_) for round_ in range(4)] == [None] * 4
-
-
-# --- the canary -----------------------------------------------------------------------------------------------------
-
-PARTS = {"roots_ns": 1000, "product_ns": 2000, "copy_ns": 4000}
-
-
-def test_a_canary_that_shifts() -> None:
-    canaries = Canaries()
-    assert (canaries.shift, canaries.finding()) == (None, None)
-    canaries.note(PARTS)
-    assert (canaries.shift, canaries.finding()) == (None, None)
-    canaries.note({"roots_ns": 1009, "product_ns": 1981, "copy_ns": 4000})
-    assert canaries.finding() is None
-    canaries.note({"roots_ns": 1009, "product_ns": 1900, "copy_ns": 4100})  # the last one counts
-    assert canaries.shift == pytest.approx(-0.05)
-    finding = canaries.finding()
-    assert isinstance(finding, Finding)
-    assert (finding.code, finding.threshold) == ("W21", 0.01)
-    assert finding.value == pytest.approx(0.05)
-    assert "matrix product became 5.0% faster while its worker measured" in finding.message
-    assert "square roots +0.9%, copy in memory +2.5%" in finding.message
-
-
-def test_parts_that_one_look_lacks_are_not_compared() -> None:
-    canaries = Canaries()
-    canaries.note({"roots_ns": 1000})
-    canaries.note({"roots_ns": 0, "copy_ns": 5})
-    assert canaries.shift is None
+def test_no_node_at_all_is_a_fallback(members: Any) -> None:
+    member = members.member()
+    member.instance.facts = {"nodes": {"q": 4, "p": 0}}
+    check_nodes(member, "")  # no provider was asked for
+    with pytest.raises(FellBack, match="V05: no node runs on p, but 4 on q"):
+        check_nodes(member, "p")
+    assert [row["code"] for row in member.warnings] == ["V05"]

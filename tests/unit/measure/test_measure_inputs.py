@@ -66,6 +66,62 @@ def test_files_are_written_once_per_shape_and_hashed(tmp_path: Path) -> None:
     assert set(maker.hashes) == {"x [2, 4]", "x [3, 4]"}
 
 
+# --- sets that are gone round -----------------------------------------------------------------------------------
+
+
+def _set(maker: InputMaker, number: int, **sizes: int) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(maker.files(sizes, number)["x"])
+    return array
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(2, 6))
+def test_sets_differ_and_are_the_same_for_everybody(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, batch: int, count: int
+) -> None:
+    """A set is drawn from its own number: nobody's order of asking changes it."""
+    one, other = (_maker(tmp_path_factory.mktemp("inputs"), seed=seed) for _ in range(2))
+    sets = [_set(one, number, batch=batch) for number in range(count)]
+    again = [_set(other, number, batch=batch) for number in reversed(range(count))][::-1]
+    for array, same in zip(sets, again, strict=True):
+        np.testing.assert_array_equal(array, same)
+    assert len({array.tobytes() for array in sets}) == count
+    assert len({one.digest({"batch": batch}, number) for number in range(count)}) == count
+    assert [one.digest({"batch": batch}, number) for number in range(count)] == [
+        other.digest({"batch": batch}, number) for number in range(count)
+    ]
+
+
+def test_the_first_set_is_the_one_that_there_always_was(tmp_path: Path) -> None:
+    maker = _maker(tmp_path, seed=3)
+    assert maker.files({"batch": 2}) == maker.files({"batch": 2}, 0)
+    paths = {maker.files({"batch": 2}, number)["x"] for number in range(3)}
+    assert len(paths) == 3
+    assert set(maker.hashes) == {"x [2, 4]", "x [2, 4] set 1", "x [2, 4] set 2"}
+
+
+def test_sets_of_samples_go_on_where_the_one_before_ends(tmp_path: Path) -> None:
+    maker = _maker(tmp_path / "in", data=_samples(tmp_path / "data", 5))
+    assert [_set(maker, number, batch=2)[:, 0].tolist() for number in range(3)] == [[0, 1], [2, 3], [4, 0]]
+
+
+def test_too_few_samples_make_sets_that_are_equal_and_known_as_such(tmp_path: Path) -> None:
+    maker = _maker(tmp_path / "in", data=_samples(tmp_path / "data", 2))
+    np.testing.assert_array_equal(_set(maker, 0, batch=2), _set(maker, 1, batch=2))
+    assert maker.digest({"batch": 2}, 0) == maker.digest({"batch": 2}, 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "size"), [("float32", ("batch", 4), 32), ("bool", (3,), 3), ("int64", (), 8)]
+)
+def test_the_bytes_of_a_set(dtype: str, shape: tuple[Any, ...], size: int, tmp_path: Path) -> None:
+    maker = _maker(tmp_path, (TensorSpec(name="x", dtype=dtype, shape=shape),))
+    assert maker.bytes_of({"batch": 2}) == size == _set(maker, 0, batch=2).nbytes
+
+
+# --- values -----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dtypes_and_that_values_are_not_constant(dtype: str, tmp_path: Path) -> None:
     spec = TensorSpec(name="x", dtype=dtype, shape=("batch", 64))

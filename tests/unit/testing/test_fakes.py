@@ -25,7 +25,7 @@ LATENCY_NS = 200_000
 
 @pytest.fixture(autouse=True)
 def _own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("now", "sleep", "window"):
+    for name in ("now", "sleep", "wait_until", "window"):
         monkeypatch.setattr(clocks, name, getattr(clocks, name))  # put back what a virtual clock replaces
 
 

@@ -17,7 +17,7 @@ LATENCY_NS = 1_000_000
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
-    for name in ("now", "sleep", "window"):
+    for name in ("now", "sleep", "wait_until", "window"):
         monkeypatch.setattr(clocks, name, getattr(clocks, name))  # put back what `install` replaces
     made = VirtualClock()
     made.install()
