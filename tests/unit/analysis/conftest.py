@@ -41,8 +41,15 @@ class Synthetic:
     def case(self, name: str, ms: float, *, batch: int = 1, iterations: int = 0, **more: Any) -> str:
         """Add a case of this median; iterations per block only where they are asked for. Returns its id."""
         labels = {
-            **{"cohort": f"batch{batch}", "model": "net", "backend": name, "name": name, "precision": "fp32"},
-            **{"profile": "any", "batch": batch, "shape": json.dumps({"batch": batch}), "interleave": "all"},
+            "cohort": f"batch{batch}",
+            "model": "net",
+            "backend": name,
+            "name": name,
+            "precision": "fp32",
+            "profile": "any",
+            "batch": batch,
+            "shape": json.dumps({"batch": batch}),
+            "interleave": "all",
         }
         labels |= {key: value for key, value in more.items() if key in (*labels, "arm")}
         case_id = more.pop("case_id", "/".join((*(str(labels[key]) for key in _SLUG), labels.get("arm") or "")))
@@ -50,7 +57,9 @@ class Synthetic:
         processes = ms * 1e6 * np.exp(self.rng.normal(0, self.between, self.invocations))
         medians = processes[:, None] * np.exp(self.drift + self.rng.normal(0, self.noise, self.drift.shape))
         ids = {"case_id": case_id, "cohort": labels["cohort"]}
-        self.tables["cases"].append({**ids, **labels, **_measured(float(np.exp(np.log(processes).mean())), batch), **more})
+        self.tables["cases"].append(
+            {**ids, **labels, **_measured(float(np.exp(np.log(processes).mean())), batch), **more}
+        )
         self.tables["invocations"] += [
             {**ids, "invocation": place, **_statistics(float(value), batch)} for place, value in enumerate(processes)
         ]

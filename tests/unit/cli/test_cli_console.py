@@ -75,7 +75,7 @@ NAN = math.nan
     ],
 )
 def test_numbers_have_four_significant_digits(value: float | None, text: str) -> None:
-    assert report._number(value) == text
+    assert report.number(value) == text
 
 
 def _shown(capsys: pytest.CaptureFixture[str], row: dict[str, Any]) -> str:
@@ -330,7 +330,7 @@ def test_the_next_command_names_the_run_as_a_shell_takes_it(
 
 
 def _fail(error: Exception, folder: str) -> None:
-    with session._resumable(lambda event: None) as show:
+    with session._resumable(lambda event: None, once=False) as show:
         show(RunStarted("a", folder, "scenario"))
         raise error
 

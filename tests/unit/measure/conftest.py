@@ -13,6 +13,7 @@ from benchfw.artifacts import Made
 from benchfw.measure.blocks import Block
 from benchfw.measure.member import Member
 from benchfw.measure.record import Record
+from benchfw.measure.observer import Observer
 from benchfw.measure.session import Instance, LiveSession
 from benchfw.measure.settings import Settings
 from benchfw.measure.slots import Slots
@@ -105,7 +106,7 @@ class Members:
         session.asked = []
         made = Made(artifact=Artifact(format="null", path="x", sha256="0"), steps=("A", "B"), seconds=0.5)
         instance = Instance("i", made, 0.1, 0.2, IoSpec(inputs=(), outputs=()), {"provider_effective": "p"})
-        member = Member(case, session, settings, number=number, instance=instance, depth=depth)
+        member = Member(case, session, settings, Observer(None, 0), number=number, instance=instance, depth=depth)
         member.slots = Slots(member.sizes, sets)
         for place in range(len(member.sizes)):
             member.expect(place, float(session.latency_ns))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchfw.measure.budget import Budget
 from benchfw.measure.member import Member
+from benchfw.measure.observer import Observer
 from benchfw.measure.session import LiveSession
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Case, Scenario, make_plan
@@ -40,7 +41,7 @@ def never(*_: object) -> Any:
 
 def learnt(budget: Budget, case: Case, latency_ms: float) -> None:
     session = LiveSession(case.session, SETTINGS, never, Path(), Path(), ())
-    member = Member(case, session, SETTINGS)
+    member = Member(case, session, SETTINGS, Observer(None, 0))
     member.expect(0, latency_ms * 1e6)
     budget.learn(member)
 

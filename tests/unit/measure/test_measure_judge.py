@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchfw.measure.judge import add_instrumentation, add_speedup, add_warnings
+from benchfw.measure.judge import add_speedup, add_warnings
 from benchfw.measure.member import Member
-from benchfw.stats import Effect
 from benchfw.store.writer import to_arrow
 
 
@@ -21,6 +20,7 @@ def _row(
         "profile": profile,
         "status": status,
         "throughput_samples_s": throughput,
+        "arm": None,
     }
 
 
@@ -114,12 +114,3 @@ def test_too_short_a_steady_part_is_no_lack_of_one(members: Any) -> None:
     member.stopping.conclude(member.evidence(), 5.0)
     assert _codes(member) == ["W01"]
     assert "15 steady blocks, wanted 20" in member.warnings[0]["message"]
-
-
-@pytest.mark.parametrize(("low", "value", "codes"), [(1.02, 1.05, ["W14"]), (1.005, 1.05, []), (0.98, 0.99, [])])
-def test_stamps_must_cost_more_than_a_percent_for_certain(
-    low: float, value: float, codes: list[str], members: Any
-) -> None:
-    member = members.member()
-    add_instrumentation(member, Effect(value=value, low=low, high=2 * value - low, n=8, p_value=0.01, confidence=0.95))
-    assert [row["code"] for row in member.warnings] == codes
