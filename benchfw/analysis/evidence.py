@@ -10,7 +10,7 @@ import numpy as np
 
 from benchfw.analysis.pairs import Pair
 from benchfw.analysis.runs import Row, Run, positive
-from benchfw.stats import Effect, across_invocations, paired_effect, shift_effect, tail_effect
+from benchfw.stats import Effect, across_invocations, paired_effect, quantile, shift_effect, tail_effect
 
 MIN_INVOCATIONS = 5
 """Invocations of each side that a comparison between runs needs for an interval."""
@@ -126,7 +126,8 @@ def _paired_tails(run: Run, baseline: str, case: str) -> Evidence | None:
         resamples = max(2000, math.ceil(4.0 / (1.0 - confidence)))
         return tail_effect(*arms, 0.99, confidence=confidence, margin=margin, resamples=resamples)
 
-    return _of(estimate(0.95, 0.0).value, "round", len(common), len(common), estimate)
+    value = quantile(np.concatenate(arms[1]), 0.99) / quantile(np.concatenate(arms[0]), 0.99)
+    return _of(value, "round", len(common), len(common), estimate)
 
 
 def _unpaired(pair: Pair, baseline: str, case: str, metric: Metric) -> Evidence:

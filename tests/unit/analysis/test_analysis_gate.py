@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import benchfw
 from benchfw.analysis.gate import COLUMNS, exit_code, invocations_needed
@@ -209,6 +209,7 @@ def test_limits_that_read_otherwise_are_refused(text: str) -> None:
         parse_fail_on(text)
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.sampled_from([1.0, 1.2]), min_size=1, max_size=6), st.integers(0, 3))
 def test_a_larger_family_never_makes_an_interval_narrower(factors: list[float], more: int) -> None:
     small = _gated(factors)

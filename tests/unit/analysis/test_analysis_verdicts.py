@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import hypothesis.strategies as st
 import pandas as pd
-from hypothesis import given
+from hypothesis import given, settings
 from markdown_it import MarkdownIt
 
 import benchfw
@@ -74,6 +74,7 @@ HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sa
 )
 
 
+@settings(deadline=None)
 @given(HOSTILE)
 def test_strings_of_strangers_do_nothing(text: str) -> None:
     frame = FRAME.assign(name=text, reason=text, differs=text, case_id=text, run_id=text, profile=text)
