@@ -10,7 +10,9 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -367,6 +369,22 @@ def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc", *_PARENT_ONLY)
-        shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True)
+        shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True, copy_function=_copy_file)
     else:
-        shutil.copy2(source, target)
+        _copy_file(str(source), str(target))
+
+
+def _copy_file(source: str, target: str) -> str:
+    """Copy a file; with a module goes its bytecode, which each worker would otherwise compile anew.
+
+    Bytecode names the time and size of its source, which the copy keeps, and other interpreters look for other files.
+    """
+    if source.endswith(".py") and sys.pycache_prefix is None:
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            if not sys.dont_write_bytecode:
+                SourceFileLoader("", source).get_code("")  # caches it, unless it is there
+            bytecode = Path(importlib.util.cache_from_source(source)).read_bytes()
+            cached = Path(importlib.util.cache_from_source(target))
+            cached.parent.mkdir(exist_ok=True)
+            cached.write_bytes(bytecode)
+    return shutil.copy2(source, target)

@@ -13,6 +13,8 @@ import pytest
 
 from benchfw.plugins import Registry, discover
 from benchfw.processes import MARK
+from benchfw.testing.fixtures import _warm as _warm
+from benchfw.testing.fixtures import warm_workers as warm_workers
 from benchfw.testing.project import FAKES, Project
 
 REPOSITORY = Path(__file__).parents[1]

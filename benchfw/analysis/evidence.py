@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from benchfw.analysis.pairs import Pair
-from benchfw.analysis.runs import Row, Run, positive
-from benchfw.stats import Effect, across_invocations, paired_effect, quantile, shift_effect, tail_effect
+from benchfw.analysis.runs import Floats, Place, Row, Run, positive
+from benchfw.stats import (
+    Effect,
+    across_invocations,
+    clustered_effect,
+    quantile,
+    shift_effect,
+    tail_effect,
+    widened,
+)
 
 MIN_INVOCATIONS = 5
 """Invocations of each side that a comparison between runs needs for an interval."""
@@ -75,14 +83,14 @@ def evidence(pair: Pair, metric: Metric) -> Evidence | str:
     """Return what a pair is compared by, or why there is nothing; both cases are there and `OK`."""
     assert pair.case is not None
     assert pair.baseline is not None
-    for row, where in ((pair.baseline, "baseline"), (pair.case, "case")):
-        if value_of(row, metric) is None:
-            return f"the {where} has no {metric.name}" + (": too few samples" if metric.name == "p99" else "")
     ids = str(pair.baseline.get("case_id")), str(pair.case.get("case_id"))
     if pair.took_turns:
         found = _paired(pair.run, *ids, metric)
         if found is not None:
             return found
+    for row, where in ((pair.baseline, "baseline"), (pair.case, "case")):
+        if value_of(row, metric) is None:
+            return f"the {where} has no {metric.name}" + (": too few samples" if metric.name == "p99" else "")
     return _unpaired(pair, *ids, metric)
 
 
@@ -104,14 +112,27 @@ def _paired(run: Run, baseline: str, case: str, metric: Metric) -> Evidence | No
     common = sorted(a.keys() & b.keys())
     if not common:
         return None
-    logs = np.log([b[place] / a[place] for place in common])
-    logs = -logs if metric.more_is_better else logs
+    sign = -1.0 if metric.more_is_better else 1.0
+    logs = _by_invocation(common, [sign * math.log(b[place] / a[place]) for place in common])
 
     def estimate(confidence: float, margin: float) -> Effect:
-        return paired_effect(logs, confidence, margin=margin)
+        return clustered_effect(logs, confidence, margin=margin)
 
     value_only = estimate(0.5, 0.0).value
     return _of(value_only, "round", len(common), len(common), estimate)
+
+
+def _clusters(common: Sequence[Place]) -> list[list[Place]]:
+    """Return the rounds of each invocation."""
+    found: dict[object, list[Place]] = {}
+    for place in common:
+        found.setdefault(place[0], []).append(place)
+    return list(found.values())
+
+
+def _by_invocation(common: Sequence[Place], values: Sequence[float]) -> list[Floats]:
+    known = dict(zip(common, values, strict=True))
+    return [np.array([known[place] for place in places]) for places in _clusters(common)]
 
 
 def _paired_tails(run: Run, baseline: str, case: str) -> Evidence | None:
@@ -120,11 +141,17 @@ def _paired_tails(run: Run, baseline: str, case: str) -> Evidence | None:
     if not common:
         return None
     arms = [a[place] for place in common], [b[place] for place in common]
+    pooled = [
+        (np.concatenate([a[place] for place in places]), np.concatenate([b[place] for place in places]))
+        for places in _clusters(common)
+    ]
+    ratios = np.array([quantile(theirs, 0.99) / quantile(ours, 0.99) for ours, theirs in pooled])
 
     def estimate(confidence: float, margin: float) -> Effect:
         # two resamples beyond each end at least, or a family's level cannot be reached
         resamples = max(2000, math.ceil(4.0 / (1.0 - confidence)))
-        return tail_effect(*arms, 0.99, confidence=confidence, margin=margin, resamples=resamples)
+        effect = tail_effect(*arms, 0.99, confidence=confidence, margin=margin, resamples=resamples)
+        return widened(effect, ratios, margin=margin) if len(ratios) > 1 else effect
 
     value = quantile(np.concatenate(arms[1]), 0.99) / quantile(np.concatenate(arms[0]), 0.99)
     return _of(value, "round", len(common), len(common), estimate)

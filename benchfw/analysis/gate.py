@@ -76,6 +76,7 @@ class _Question:
     found: Evidence | str
     margin: float
     margin_from: str
+    allowed: float
     floor: float | None
 
 
@@ -90,8 +91,9 @@ def gate(
     """Return a verdict for every case of the baseline and every metric, and for cases outside of the family.
 
     `REGRESSION` if the interval of the change lies wholly beyond the limit, `IMPROVED` if it lies wholly beyond it on
-    the other side, `PASS` if it lies below the limit, else `INCONCLUSIVE`. The limit is the largest of what
-    `fail_on` says, `min_delta_ns` over the baseline's latency, and the noise floor where a control was measured.
+    the other side. The limit is the largest of what `fail_on` says, `min_delta_ns` over the baseline's latency, and the
+    noise floor where a control was measured. `PASS` if the interval lies below the limit without that floor: noise is
+    no reason to pass. Else `INCONCLUSIVE`.
     Holm's procedure over the family keeps the probability of one or more false regressions at 5 % or below.
 
     Args:
@@ -169,7 +171,7 @@ def _question(pair: Pair, metric: Metric, limit: float, least: float, *, force: 
     value = value_of(pair.baseline, metric)
     if value is not None and not metric.more_is_better:
         margins["min-delta"] = least / value
-    floor = None
+    allowed, floor = max(margins.values()), None
     obstacle = pair.obstacle(force=force)
     if obstacle is None:
         control = control_effect(pair, metric, 1.0 - ALPHA)
@@ -178,7 +180,9 @@ def _question(pair: Pair, metric: Metric, limit: float, least: float, *, force: 
             margins["noise floor"] = floor
     where = max(margins, key=lambda name: margins[name])
     found = obstacle or evidence(pair, metric)
-    return _Question(pair=pair, metric=metric, found=found, margin=margins[where], margin_from=where, floor=floor)
+    return _Question(
+        pair=pair, metric=metric, found=found, margin=margins[where], margin_from=where, allowed=allowed, floor=floor
+    )
 
 
 def _p_value(question: _Question) -> float:
@@ -203,7 +207,7 @@ def _row(question: _Question, p_value: float, adjusted: float, confidence: float
         return row | {"verdict": verdict, "reason": found}
     effect = found.effect(confidence, question.margin)
     ends = sorted((_change(effect.low, metric), _change(effect.high, metric))) if effect.finite else [None, None]
-    verdict = _verdict(effect, question.margin)
+    verdict = _verdict(effect, question)
     return row | {
         "verdict": verdict,
         "reason": _reason(verdict, found, effect, question, family),
@@ -216,13 +220,14 @@ def _row(question: _Question, p_value: float, adjusted: float, confidence: float
     }
 
 
-def _verdict(effect: Effect, margin: float) -> str:
-    decided = decide(effect, margin)
+def _verdict(effect: Effect, question: _Question) -> str:
+    """Return the verdict: a change must exceed the noise floor too, but what passes is within what is allowed."""
+    decided = decide(effect, question.margin)
     if decided == "regression":
         return "REGRESSION"
     if decided == "improvement":
         return "IMPROVED"
-    return "PASS" if effect.high < 1.0 + margin else "INCONCLUSIVE"
+    return "PASS" if effect.high < 1.0 + question.allowed else "INCONCLUSIVE"
 
 
 def _reason(verdict: str, found: Evidence, effect: Effect, question: _Question, family: int) -> str:
@@ -230,6 +235,9 @@ def _reason(verdict: str, found: Evidence, effect: Effect, question: _Question, 
     if verdict != "INCONCLUSIVE":
         side = {"REGRESSION": "beyond", "PASS": "within", "IMPROVED": "better than the opposite of"}[verdict]
         return f"the interval lies {side} the limit of {limit}"
+    if effect.finite and effect.high < 1.0 + question.margin:
+        allowed = f"{100 * _change(1.0 + question.allowed, question.metric):+.3g} %"
+        return f"the interval is not within {allowed}, and a change up to {limit} may be noise"
     if effect.finite:
         return f"the interval holds the limit of {limit}: more {found.level}s make it narrower"
     if found.level == "round":

@@ -136,9 +136,14 @@ def counted(label: str, found: Sequence[Any]) -> list[str]:
 
 
 def verdicts_text(row: Row) -> str | None:
-    """Return what a case and its baseline are worth and why, if one is not VALID, else None."""
+    """Return what a case and its baseline are worth and why, if one is not VALID, else None.
+
+    Where rounds were compared it does not matter whether each case by itself is known well enough: the interval of
+    the comparison says how well their ratio is.
+    """
     found = [(row.get(f"{side}case_verdict"), row.get(f"{side}verdict_reason")) for side in ("baseline_", "")]
-    if {verdict for verdict, _ in found} <= {"VALID", None}:
+    harmless = {"VALID", None} | ({"NOT_CONVERGED"} if row.get("level") == "round" else set())
+    if {verdict for verdict, _ in found} <= harmless:
         return None
     shown = f"{found[0][0]} → {found[1][0]}" if found[0][0] != found[1][0] else f"{found[0][0]} in both"
     reasons = dict.fromkeys(reason for _, reason in found if reason)

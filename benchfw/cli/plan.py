@@ -92,13 +92,14 @@ def _route(case: Case, registry: Registry, loaded: Loaded) -> tuple[str | None, 
 
 def _estimate(plan: Plan, loaded: Loaded, effort: str) -> tuple[float, float]:
     """Return the least and the most seconds of warm-up and blocks."""
-    from benchfw.measure.settings import EFFORTS
+    from benchfw.executors.run import settings_of
 
-    rule = EFFORTS[effort]
+    rule = settings_of(loaded.scenario, effort).rule
     cases = sum(len(cohort.runnable) for cohort in plan.cohorts)
     budget = loaded.scenario.measure.budget
-    least = cases * (_LEAST_S if budget else rule.min_time + _LEAST_S)
-    most = cases * (rule.max_time + rule.settle_time)
+    warm_up = rule.invocations * _LEAST_S
+    least = cases * (warm_up if budget else rule.min_time + warm_up)
+    most = cases * (rule.max_time + rule.invocations * rule.settle_time)
     return least, max(least, min(most, budget or most))
 
 

@@ -8,6 +8,7 @@ from benchfw.spec.hooks import hookimpl
 _COMMANDS = {
     "init": "Write a scenario for a model, to start from.",
     "run": "Run a scenario and store its results.",
+    "ab": "Compare two scenarios, or two variants of one, in turns.",
     "plan": "Show what a run would do, without doing it.",
     "time": "Time one model on one backend, without a scenario file.",
     "show": "Show the results of a run.",

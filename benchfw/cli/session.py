@@ -60,6 +60,8 @@ def again(run: str, out: Path) -> tuple[Path, dict[str, Any]]:
     folder = find_run(run, out)
     manifest = read_manifest(folder)
     request = manifest.get("request")
+    if isinstance(request, dict) and "ab" in request:
+        raise UsageError(f"{folder} is a comparison: half of one says nothing", hint="start it anew with benchfw ab")
     if not isinstance(request, dict) or not isinstance(manifest.get("root"), str):
         raise UsageError(f"{folder} does not say what it was asked for", hint="start a new run")
     return folder, {**request, "document": manifest.get("scenario"), "root": manifest["root"]}

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from benchfw import plugins
+from benchfw.executors.arm import ONLY, make_arm
 from benchfw.executors.devices import Devices, cpus
 from benchfw.executors.log import EventLog, run_log
 from benchfw.executors.options import backend_options, step_options
 from benchfw.executors.resume import Resume
 from benchfw.executors.run import Run
 from benchfw.measure import Event
+from benchfw.measure.comparisons import Criteria
 from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, from_document
+from benchfw.scenario.arms import BASELINE, CANDIDATE, only
 from benchfw.spec.events import Notice
 from benchfw.spec.executor import Executor, Job, Outcome
 from benchfw.spec.stop import Stop
@@ -35,16 +38,9 @@ def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], Non
         BenchfwError: As `run_scenario`; the scenario or a plugin does not fit this machine.
     """
     registry = plugins.registry()
-    with registry.explaining():
-        loaded = from_document(
-            copy.deepcopy(dict(job.document)),
-            source=job.source,
-            root=Path(job.root),
-            backends=registry.backends,
-            options=backend_options(registry, registry.backends),
-            steps=step_options(registry),
-            samplers=registry.samplers,
-        )
+    against = job.against
+    loaded = _load(registry, job.document, job.source, job.root)
+    other = _load(registry, against["document"], against["source"], against["root"]) if against else None
     resume = Resume(folder=Path(job.resume), retry_failed=job.retry_failed, force=job.force) if job.resume else None
     return run_scenario(
         loaded,
@@ -52,6 +48,8 @@ def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], Non
         out=Path(job.out),
         effort=job.effort,
         only_backends=frozenset(job.backends),
+        against=only(other, frozenset(job.backends_against)) if other else None,
+        criteria=Criteria(thresholds=job.thresholds, min_delta_ns=job.min_delta_ns) if other else None,
         only_sweeps=frozenset(job.sweeps),
         request=job.request,
         resume=resume,
@@ -62,11 +60,26 @@ def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], Non
     )
 
 
+def _load(registry: Registry, document: Mapping[str, Any], source: str, root: str) -> Loaded:
+    with registry.explaining():
+        return from_document(
+            copy.deepcopy(dict(document)),
+            source=source,
+            root=Path(root),
+            backends=registry.backends,
+            options=backend_options(registry, registry.backends),
+            steps=step_options(registry),
+            samplers=registry.samplers,
+        )
+
+
 def run_scenario(
     loaded: Loaded,
     registry: Registry,
     *,
     out: Path,
+    against: Loaded | None = None,
+    criteria: Criteria | None = None,
     effort: str | None = None,
     only_backends: frozenset[str] = frozenset(),
     only_sweeps: frozenset[str] = frozenset(),
@@ -83,6 +96,8 @@ def run_scenario(
         loaded: The scenario.
         registry: What plugins provide.
         out: Folder of results.
+        against: The scenario of arm `b`, if this is a comparison.
+        criteria: What counts as a difference between the arms.
         effort: Replaces the scenario's.
         only_backends, only_sweeps: What to keep of the plan; empty for all.
         request: Goes into the manifest: what the caller needs to ask for the same again.
@@ -114,6 +129,14 @@ def run_scenario(
         tell(Notice(text))
 
     with devices.taken(wait=wait, shared=shared, notify=warn, stop=stop):
-        run = Run(loaded, registry, out, effort, resume, devices, stop, tell)
+        if against is None:
+            arms = [make_arm(ONLY, loaded, registry)]
+        else:
+            arms = [
+                make_arm(BASELINE, only(loaded, only_backends), registry),
+                make_arm(CANDIDATE, against, registry),
+            ]
+            only_backends = frozenset()
+        run = Run(arms, registry, out, effort, resume, devices, stop, tell, criteria)
         with run.writer, run_log(run.writer.folder, warn):
             return run.run(only_backends, only_sweeps, request or {})

@@ -1,42 +1,33 @@
-"""One invocation of `benchfw run` on this machine: resolve, plan, conduct, write."""
+"""One run on this machine: resolve, plan, conduct, write."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from benchfw.artifacts import Builder, Cache
-from benchfw.environments import (
-    DEFAULT,
-    Environment,
-    from_scenario,
-    usable_cpus,
-)
-from benchfw.errors import (
-    BenchfwError,
-    Interrupted,
-    OutOfMemory,
-    UsageError,
-)
+from benchfw.environments import usable_cpus
+from benchfw.errors import BenchfwError, Interrupted, OutOfMemory, UsageError
+from benchfw.executors.arm import Arm, Resolved, resolve
 from benchfw.executors.devices import Devices
 from benchfw.executors.log import LOGGER, log_start, log_warnings
 from benchfw.executors.manifest import Manifest
-from benchfw.executors.options import backend_options
 from benchfw.executors.resume import Resume, earlier_statuses
 from benchfw.executors.scratch import scratch
-from benchfw.executors.workers import Workers
+from benchfw.executors.workers import Workers, arm_name
 from benchfw.measure import Conductor, Event, Settings
-from benchfw.measure.inputs import InputMaker
+from benchfw.measure.comparisons import Criteria, Question
 from benchfw.measure.rows import case_hash
+from benchfw.measure.settings import LIMITS
 from benchfw.measure.telemetry import Telemetry
 from benchfw.plugins import Registry
-from benchfw.scenario import Cohort, Loaded, Plan, make_plan
+from benchfw.scenario import Cohort, Plan, Scenario
+from benchfw.scenario.arms import merge
 from benchfw.scenario.edits import edited, planned_cases
-from benchfw.scenario.resolved import model_inputs
 from benchfw.spec.events import Notice, RunFinished, RunStarted, Stage
 from benchfw.spec.executor import Outcome
 from benchfw.spec.stop import Stop
@@ -48,11 +39,11 @@ _CORE_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pydantic")
 
 
 class Run:
-    """One invocation of `benchfw run`."""
+    """One run: of a scenario, or of two as the arms of a comparison."""
 
     def __init__(
         self,
-        loaded: Loaded,
+        arms: Sequence[Arm],
         registry: Registry,
         out: Path,
         effort: str | None,
@@ -60,30 +51,18 @@ class Run:
         devices: Devices,
         stop: Stop,
         notify: Callable[[Event], None],
+        criteria: Criteria | None = None,
     ) -> None:
-        scenario = loaded.scenario
-        measure = scenario.measure
-        self.loaded = loaded
+        self.arms = arms
+        self.loaded = arms[0].loaded
         self.registry = registry
         self.resume = resume
         self.devices = devices
         self.stop = stop
         self.notify = notify
+        self.criteria = criteria
         self.cache = Cache.default()
-        self.source, self.target = self._model_source()
-        self.settings = Settings(
-            effort=effort or measure.effort,
-            budget_s=measure.budget,
-            interleave=measure.interleave,
-            threads=scenario.threads or usable_cpus(),
-            seed=scenario.model.seed,
-            build_s=measure.deadlines.build,
-            load_s=measure.deadlines.load,
-            block_s=measure.deadlines.block,
-        )
-        self.environments = {DEFAULT: Environment()} | {
-            name: from_scenario(name, entry, loaded.root) for name, entry in scenario.environments.items()
-        }
+        self.settings = settings_of(self.loaded.scenario, effort)
         self.writer = RunWriter.reopen(resume.folder) if resume else RunWriter(out)
         self.manifest = Manifest(self.writer, resume, read_manifest(resume.folder) if resume else {})
 
@@ -91,7 +70,7 @@ class Run:
         """Measure, and see to it that the manifest tells how it ended."""
         with scratch(self.writer.folder) as folder:
             workers = self._workers(folder / "code")
-            builder = workers.builder(self.cache, lambda text: self.notify(Stage(text)))
+            builders = {arm.name: workers.builder(arm, self.cache, self._stage) for arm in self.arms}
             try:
                 self.manifest.begin(
                     scenario_file=self.loaded.source,
@@ -107,7 +86,7 @@ class Run:
                 if self.cache.notice:
                     self.notify(Notice(self.cache.notice))
                 workers.hand_over()
-                outcome = self._conduct(workers, builder, folder, only_backends, only_sweeps)
+                outcome = self._conduct(workers, builders, folder, only_backends, only_sweeps)
                 self._tell_end("interrupted" if outcome.interrupted else "finished", outcome.rows)
                 return outcome
             except UsageError as error:
@@ -128,64 +107,56 @@ class Run:
                     self._tell_end("interrupted" if ended else "failed", [])
                 raise
             finally:
-                builder.close()
+                for builder in builders.values():
+                    builder.close()
 
     def _tell_end(self, state: str, rows: list[dict[str, Any]]) -> None:
         statuses = Counter(str(row["status"]) for row in rows)
         self.notify(RunFinished(self.writer.run_id, str(self.writer.folder), state, dict(statuses)))
 
+    def _stage(self, text: str) -> None:
+        self.notify(Stage(text))
+
     def _conduct(
         self,
         workers: Workers,
-        builder: Builder,
+        builders: Mapping[str, Builder],
         folder: Path,
         only_backends: frozenset[str],
         only_sweeps: frozenset[str],
     ) -> Outcome:
-        loaded = self.loaded
-        spec = loaded.scenario.model
-        self.notify(Stage(f"resolving {spec.ref}"))
-        model = builder.resolve(self.source, self.target, root=loaded.root, seed=spec.seed, weights=spec.weights)
-        self.manifest.state({"model_hash": model.model_hash})
-        scenario, specs = model_inputs(loaded, model.io)
-        options = backend_options(self.registry, {entry.use for entry in scenario.backend})
-        plan = make_plan(
-            scenario,
-            backends=self.registry.backends,
-            options=options,
-            only_backends=only_backends,
-            only_sweeps=only_sweeps,
-        )
-        plan = edited(plan, self.registry.plan_edits(loaded.document, planned_cases(plan)))
-        (folder / "inputs").mkdir()
-        inputs = InputMaker(
-            specs,
-            scenario.model.inputs,
-            seed=spec.seed,
-            folder=folder / "inputs",
-            data=loaded.root / spec.data if spec.data else None,
-        )
+        resolved = []
+        for arm in self.arms:
+            self._stage(f"resolving {arm.scenario.model.ref}")
+            resolved.append(resolve(arm, builders[arm.name]))
+        first = resolved[0]
+        self.manifest.state({"model_hash": first.model.model_hash})
+        subjects = {
+            item.arm.name: item.subject(
+                folder / f"inputs{item.arm.name}", self.settings, "; ".join(self.manifest.changes) or None
+            )
+            for item in resolved
+        }
+        inputs = subjects[first.arm.name].inputs
         self.manifest.state({"samples_sha256": inputs.samples_sha256})
-        context = {**self._context(model.model_hash), "samples_sha256": inputs.samples_sha256}
-        left, before = self._left(plan, context)
+        plan, question = self._plan(resolved, only_backends, only_sweeps)
+        by_session = {session_id: subjects[arm_name(session.arm)] for session_id, session in plan.sessions.items()}
+        hashes = {case.case_id: case_hash(case, by_session[case.session.session_id].context) for case in plan.cases}
+        left, before = self._left(plan, hashes)
         if self.resume:
             workers.compare(left)
         conductor = Conductor(
             left,
             settings=self._share(plan, left),
+            subjects=by_session,
             start=workers.start,
-            builder=builder,
-            model=model,
-            inputs=inputs,
-            common=self._common(model.model_hash),
-            context=context,
-            reference=scenario.reference,
+            reference=first.scenario.reference,
             run_folder=self.writer.folder,
-            root=loaded.root,
             frameworks=self.cache.frameworks,
             before=before,
             exhausted=[case for case in plan.cases if before.get(case.case_id) == OutOfMemory.status],
             others=self.devices.others,
+            question=question,
             stop=self.stop,
             notify=self.notify,
         )
@@ -208,10 +179,11 @@ class Run:
         self.manifest.finish(
             "interrupted" if interrupted else "finished",
             error=interrupted,
-            model=asdict(model.artifact),
+            model=asdict(first.model.artifact),
+            **{f"model_{item.arm.name}": asdict(item.model.artifact) for item in resolved[1:]},
             inputs={**self.manifest.before.get("inputs", {}), **inputs.hashes},
             sequences=_sequences(plan),
-            resolve_s=model.seconds,
+            resolve_s=sum(item.model.seconds for item in resolved),
         )
         return Outcome(
             run_id=self.writer.run_id,
@@ -220,13 +192,26 @@ class Run:
             interrupted=interrupted,
         )
 
+    def _plan(
+        self, resolved: Sequence[Resolved], only_backends: frozenset[str], only_sweeps: frozenset[str]
+    ) -> tuple[Plan, Question | None]:
+        """Return the plan, as plugins have edited it, and what is asked of its arms if it has two."""
+        plans = [item.plan(self.registry, only_backends, only_sweeps) for item in resolved]
+        question = None
+        if self.criteria is None:
+            plan = plans[0]
+        else:
+            plan, pairs = merge(*plans)
+            question = self.criteria.question(pairs, self.settings, plan)
+        edits = self.registry.plan_edits(self.loaded.document, planned_cases(plan))
+        return edited(plan, edits), question
+
     # --- resuming -----------------------------------------------------------------------------------------------
 
-    def _left(self, plan: Plan, context: Mapping[str, Any]) -> tuple[Plan, dict[str, str]]:
+    def _left(self, plan: Plan, hashes: Mapping[str, str]) -> tuple[Plan, dict[str, str]]:
         """Return what is left to measure, and the statuses of finished cohorts that may be measured again."""
         if self.resume is None:
             return plan, {}
-        hashes = {case.case_id: case_hash(case, context) for case in plan.cases}
         finished, self.writer.keep = earlier_statuses(self.resume, plan, hashes, lambda text: self.notify(Notice(text)))
         left = tuple(
             cohort for cohort in plan.cohorts if cohort.cohort_id not in finished or _may_be_there_now(cohort, finished)
@@ -246,10 +231,8 @@ class Run:
 
     def _workers(self, code: Path) -> Workers:
         return Workers(
-            scenario=self.loaded.scenario,
-            source=self.source,
+            arms={arm.name: arm for arm in self.arms},
             registry=self.registry,
-            environments=self.environments,
             settings=self.settings,
             manifest=self.manifest,
             run_id=self.writer.run_id,
@@ -258,41 +241,14 @@ class Run:
             stop=self.stop,
         )
 
-    def _model_source(self) -> tuple[Any, str]:
-        scheme, _, target = self.loaded.scenario.model.ref.partition(":")
-        return self.registry.model_source(scheme), target
-
-    def _common(self, model_hash: str) -> dict[str, Any]:
-        scenario = self.loaded.scenario
-        return {
-            "scenario": scenario.name,
-            "model": scenario.model_name,
-            "model_hash": model_hash,
-            "threads": self.settings.threads,
-            "seed": self.settings.seed,
-            "effort": self.settings.effort,
-            "forced": "; ".join(self.manifest.changes) or None,
-        }
-
-    def _context(self, model_hash: str) -> dict[str, Any]:
-        """Return what goes into the hash of every case."""
-        scenario = self.loaded.scenario
-        return {
-            "model_hash": model_hash,
-            "threads": self.settings.threads,
-            "seed": self.settings.seed,
-            "inputs": {name: item.model_dump(mode="json") for name, item in scenario.model.inputs.items()},
-            "steps": scenario.steps,
-            "environments": {name: asdict(item) for name, item in self.environments.items()},
-        }
-
     def _facts(self, only_backends: frozenset[str], only_sweeps: frozenset[str]) -> dict[str, Any]:
         """Return what must be the same when the run is gone on with, as far as it is known at the beginning."""
         return {
             "scenario": self.loaded.document,
             "settings": asdict(self.settings),
             "selection": {"backends": sorted(only_backends), "sweeps": sorted(only_sweeps)},
-            "environments": {name: asdict(item) for name, item in self.environments.items()},
+            "environments": {name: asdict(item) for name, item in self.arms[0].environments.items()},
+            **{f"scenario_{arm.name}": arm.loaded.document for arm in self.arms[1:]},
             "plugins": self.registry.owners,
             "software": provenance.software(list(_CORE_PACKAGES)),
             "machine": provenance.machine(),
@@ -312,3 +268,26 @@ def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
 
 def _sequences(plan: Plan) -> dict[str, str]:
     return {case.cohort_id: case.sequence.sha256 for case in plan.cases if case.sequence is not None}
+
+
+def settings_of(scenario: Scenario, effort: str | None) -> Settings:
+    """Return the settings of a run of a scenario.
+
+    Args:
+        scenario: Of a comparison that of the baseline.
+        effort: Replaces the scenario's.
+    """
+    measure = scenario.measure
+    return Settings(
+        effort=effort or measure.effort,
+        budget_s=measure.budget,
+        interleave=measure.interleave,
+        threads=scenario.threads or usable_cpus(),
+        seed=scenario.model.seed,
+        build_s=measure.deadlines.build,
+        load_s=measure.deadlines.load,
+        block_s=measure.deadlines.block,
+        cache=measure.cache,
+        cpus=usable_cpus(),
+        limits={name: value for name in LIMITS if (value := getattr(measure, name)) is not None},
+    )

@@ -10,17 +10,21 @@ from pathlib import Path
 from benchfw.artifacts import Builder, Cache
 from benchfw.environments import DEFAULT, Environment, start_worker, thread_variables
 from benchfw.errors import CaseError, Invalid
+from benchfw.executors.arm import ONLY, Arm
 from benchfw.executors.manifest import Manifest
 from benchfw.executors.options import filled_in, step_options
 from benchfw.executors.resume import refuse
 from benchfw.measure import Settings
+from benchfw.measure.session import Start
 from benchfw.registry import Registry
 from benchfw.requirements import distributions
 from benchfw.scenario import Plan, Session
-from benchfw.scenario.schema import Scenario
-from benchfw.spec.artifact import ModelSourceInfo
+from benchfw.scenario.arms import BASELINE, CONTROL
 from benchfw.spec.stop import Stop
 from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
+
+_PADDING = "BENCHFW_PADDING"
+"""Holds what an environment is made larger by; nobody reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +32,8 @@ class Workers:
     """Starts workers, and holds what they say of themselves against the manifest.
 
     Attributes:
-        scenario: Names backends, samplers and steps.
-        source: Resolves the model.
+        arms: The scenarios of the run by their names.
         registry: What plugins provide.
-        environments: By their names.
         settings: Threads and deadlines.
         manifest: Of the run; knows what earlier attempts ran on.
         run_id: For messages.
@@ -40,10 +42,8 @@ class Workers:
         stop: Ends every wait for an answer.
     """
 
-    scenario: Scenario
-    source: ModelSourceInfo
+    arms: Mapping[str, Arm]
     registry: Registry
-    environments: Mapping[str, Environment]
     settings: Settings
     manifest: Manifest
     run_id: str
@@ -53,25 +53,31 @@ class Workers:
 
     def hand_over(self) -> None:
         """Copy what workers may import: backends and samplers of the scenario, the model's source, all steps."""
-        uses = {entry.use for entry in self.scenario.backend}
+        uses = {entry.use for arm in self.arms.values() for entry in arm.scenario.backend}
         backends = {info.factory for name, info in self.registry.backends.items() if name in uses}
         steps = {step.factory for step in self.registry.steps.values()}
-        hand_over(self.code, backends | steps | {self.source.factory} | set(self.samplers.values()))
+        sources = {arm.source.factory for arm in self.arms.values()}
+        hand_over(self.code, backends | steps | sources | set(self.samplers.values()))
 
     @property
     def samplers(self) -> dict[str, str]:
-        """Factories of the scenario's samplers by their names."""
-        return {name: self.registry.sampler(name).factory for name in self.scenario.measure.samplers}
+        """Factories of the samplers of the first scenario by their names."""
+        names = next(iter(self.arms.values())).scenario.measure.samplers
+        return {name: self.registry.sampler(name).factory for name in names}
 
-    def builder(self, cache: Cache, notify: Callable[[str], None]) -> Builder:
-        """Return the builder of artifacts, whose worker starts when it is first needed."""
+    def builder(self, arm: Arm, cache: Cache, notify: Callable[[str], None]) -> Builder:
+        """Return the builder of an arm's artifacts, whose worker starts when it is first needed.
+
+        Each arm has its own: two versions of a module of the same name cannot be imported into one process.
+        """
         steps = self.registry.steps
-        names = {name for info in (*steps.values(), self.source) for name in distributions(info.requires)}
+        names = {name for info in (*steps.values(), arm.source) for name in distributions(info.requires)}
+        label = "-".join(filter(None, ("artifacts", arm.name)))
 
         def start() -> Worker:
-            worker = self._worker("artifacts", self.environments[DEFAULT], names)
+            worker = self._worker(label, arm.environments[DEFAULT], names, arm.threads)
             try:
-                self._state("artifacts", worker)
+                self._state(label, worker)
             except BaseException:
                 worker.close()
                 raise
@@ -81,19 +87,19 @@ class Workers:
             start=start,
             cache=cache,
             steps=steps,
-            step_options=filled_in(step_options(self.registry), self.scenario.steps),
+            step_options=filled_in(step_options(self.registry), arm.scenario.steps),
             timeout=self.settings.build_s,
             notify=notify,
         )
 
-    def start(self, session: Session, invocation: int) -> Worker:
+    def start(self, session: Session, which: Start) -> Worker:
         """Start the worker of a session.
 
         Raises:
             Invalid: It runs on something else than before.
             CaseError: It does not start.
         """
-        worker = self._of(session, invocation)
+        worker = self._of(session, which)
         changes = self.manifest.state_worker(session.session_id, worker.hello)
         if changes:
             worker.close()
@@ -102,7 +108,8 @@ class Workers:
 
     def sampler(self) -> Worker:
         """Start the worker that samples."""
-        return self._worker("samplers", self.environments[DEFAULT], set())
+        first = next(iter(self.arms.values()))
+        return self._worker("samplers", first.environments[DEFAULT], set(), 1)
 
     def compare(self, plan: Plan) -> None:
         """Start the worker of every session once, for what it says of its packages.
@@ -112,7 +119,7 @@ class Workers:
         """
         for session_id in {case.session.session_id for case in plan.cases if case.status is None}:
             with contextlib.suppress(CaseError):  # told again when its case is loaded
-                worker = self._of(plan.sessions[session_id], 0)
+                worker = self._of(plan.sessions[session_id], Start(number=0))
                 worker.close()
                 self._state(session_id, worker)
 
@@ -121,20 +128,35 @@ class Workers:
         if changes:
             raise refuse(self.run_id, changes)
 
-    def _of(self, session: Session, invocation: int) -> Worker:
-        suffix = f".{invocation}" if invocation else ""
+    def _of(self, session: Session, which: Start) -> Worker:
+        suffix = (f".{which.number}" if which.number else "") + (f".lane{which.lane}" if which.lane else "")
         names = set(distributions(session.info.requires)) if session.info else set()
-        return self._worker(session.session_id + suffix, self.environments[session.environment], names)
+        padding = {_PADDING: "x" * which.padding} if which.padding else {}
+        arm = self.arms[arm_name(session.arm)]
+        environment = arm.environments[session.environment]
+        return self._worker(session.session_id + suffix, environment, names, arm.threads, padding)
 
-    def _worker(self, log: str, environment: Environment, distributions: set[str]) -> Worker:
+    def _worker(
+        self,
+        log: str,
+        environment: Environment,
+        distributions: set[str],
+        threads: int,
+        env: Mapping[str, str] | None = None,
+    ) -> Worker:
         suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
         return start_worker(
             environment,
             code=self.code,
             log=self.logs / f"{log}{suffix}.log",
-            env=thread_variables(self.settings.threads),
+            env=thread_variables(threads) | dict(env or {}),
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
             stop=self.stop,
             mark=self.code.parent.name,
         )
+
+
+def arm_name(arm: str | None) -> str:
+    """Return which scenario the sessions of an arm come from: the control is the baseline once more."""
+    return ONLY if arm is None else BASELINE if arm == CONTROL else arm

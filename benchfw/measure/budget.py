@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from benchfw.measure.member import BLOCK_NS, KEEP_MIN, Member
+from benchfw.measure.blocks import BLOCK_NS, KEEP_MIN
+from benchfw.measure.member import Member
 from benchfw.scenario import Case
 
 

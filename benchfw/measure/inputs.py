@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,34 +42,46 @@ class InputMaker:
         self._folder = folder
         self._samples = _read_samples(data, [spec.name for spec in inputs]) if data else None
         self.samples_sha256 = _hash(self._samples) if self._samples else None
-        self._made: dict[tuple[tuple[str, int], ...], dict[str, str]] = {}
+        self._made: dict[tuple[tuple[tuple[str, int], ...], int], dict[str, str]] = {}
         self.hashes: dict[str, str] = {}
 
-    def files(self, sizes: Mapping[str, int]) -> dict[str, str]:
-        """Return the path of each input's file for these sizes.
+    def bytes_of(self, sizes: Mapping[str, int]) -> int:
+        """Return the bytes of one set of inputs of these sizes."""
+        return sum(
+            math.prod(spec.concrete(sizes)) * (1 if spec.dtype == "bool" else np.dtype(spec.dtype).itemsize)
+            for spec in self.specs
+        )
+
+    def files(self, sizes: Mapping[str, int], set_: int = 0) -> dict[str, str]:
+        """Return the path of each input's file for these sizes, of one of the sets that are gone round.
 
         Raises:
             ScenarioError: The samples do not fit the declared shape.
         """
-        key = tuple(sorted(sizes.items()))
+        key = tuple(sorted(sizes.items())), set_
         if key not in self._made:
-            self._made[key] = {spec.name: self._write(spec, sizes) for spec in self.specs}
+            self._made[key] = {spec.name: self._write(spec, sizes, set_) for spec in self.specs}
         return self._made[key]
 
-    def _write(self, spec: TensorSpec, sizes: Mapping[str, int]) -> str:
+    def digest(self, sizes: Mapping[str, int], set_: int = 0) -> str:
+        """Return a text that is the same only for sets of equal values."""
+        return " ".join(self.hashes[_name(spec, spec.concrete(sizes), set_)] for spec in self.specs)
+
+    def _write(self, spec: TensorSpec, sizes: Mapping[str, int], set_: int) -> str:
         shape = spec.concrete(sizes)
-        array = self._random(spec, shape) if self._samples is None else self._stack(spec, shape)
+        array = self._random(spec, shape, set_) if self._samples is None else self._stack(spec, shape, set_)
         array = np.asarray(array, np.dtype(spec.dtype), order="C")
-        name = f"{self.specs.index(spec)}-{'x'.join(map(str, shape)) or 'scalar'}.npy"
+        suffix = f"-{set_}" if set_ else ""
+        name = f"{self.specs.index(spec)}-{'x'.join(map(str, shape)) or 'scalar'}{suffix}.npy"
         path = self._folder / name
         np.save(path, array)
-        self.hashes[f"{spec.name} {list(shape)}"] = hashlib.sha256(array.tobytes()).hexdigest()
+        self.hashes[_name(spec, shape, set_)] = hashlib.sha256(array.tobytes()).hexdigest()
         return str(path)
 
-    def _random(self, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
+    def _random(self, spec: TensorSpec, shape: tuple[int, ...], set_: int) -> NDArray[Any]:
         """Draw never-constant values: the values of inputs alone move the power that a device takes."""
         place = self.specs.index(spec)
-        random = np.random.default_rng([self._seed, place, *shape])
+        random = np.random.default_rng([self._seed, place, *shape, *([set_] if set_ else [])])
         declared = self._declared.get(spec.name)
         low = declared.low if declared and declared.low is not None else 0
         high = declared.high if declared else None
@@ -80,8 +93,8 @@ class InputMaker:
             return random.standard_normal(shape, np.float32)
         return random.uniform(low, high, shape)
 
-    def _stack(self, spec: TensorSpec, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Stack samples along the first axis; if there are too few, they repeat."""
+    def _stack(self, spec: TensorSpec, shape: tuple[int, ...], set_: int) -> NDArray[Any]:
+        """Stack samples along the first axis. A set begins where the one before ends; too few samples repeat."""
         assert self._samples is not None
         arrays = self._samples[spec.name]
         if not shape:
@@ -94,7 +107,12 @@ class InputMaker:
             if array.shape != wanted:
                 raise _fault(f"{file}: a sample of {spec.name!r} has shape {list(array.shape)}, wanted {list(wanted)}")
             fitting.append(array)
-        return np.stack([fitting[index % len(fitting)] for index in range(shape[0])])
+        first = set_ * shape[0]
+        return np.stack([fitting[(first + index) % len(fitting)] for index in range(shape[0])])
+
+
+def _name(spec: TensorSpec, shape: tuple[int, ...], set_: int) -> str:
+    return f"{spec.name} {list(shape)}" + (f" set {set_}" if set_ else "")
 
 
 def _read_samples(folder: Path, names: Sequence[str]) -> dict[str, list[tuple[str, NDArray[Any]]]]:

@@ -1,9 +1,10 @@
-"""A case while its cohort is measured: its slots, its blocks, its samples."""
+"""A case while one process measures it: its slots, its blocks, its samples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,63 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw import supervisor
-from benchfw.errors import CaseError, Invalid, ProtocolError, Unsupported
+from benchfw.errors import CaseError, Invalid, Unsupported
 from benchfw.measure.accuracy import Outputs
+from benchfw.measure.blocks import BLOCK_NS, KEEP_MIN, REWARM_MAX, REWARM_NS, Block, rewarm_count, stamps
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.session import Host, Instance, LiveSession
-from benchfw.measure.settings import Settings
-from benchfw.measure.stopping import Mean, Quantile, Stopping
+from benchfw.measure.settings import Effort, Settings
+from benchfw.measure.slots import Slots, last_level_cache_bytes, sets_to_rotate
+from benchfw.measure.stopping import Evidence, Stopping, targets
 from benchfw.scenario import Case
 from benchfw.scenario.plan import BATCH_AXIS
 from benchfw.spec.tensors import TensorSpec
-from benchfw.stats import mean_interval
+from benchfw.stats import Steady, steady_state
 from benchfw.worker.loops import MAX_BLOCK
-from benchfw.worker.protocol import Message
 
-BLOCK_NS = 100_000_000
-"""Length of a block that is aimed at; a block is 50 to 200 ms unless three iterations take longer."""
-
-REWARM_NS = 10_000_000
-REWARM_MAX = 5
-KEEP_MIN = 3
-Ints = NDArray[np.int64]
-
-
-@dataclass
-class Block:
-    """One block as it came back.
-
-    Attributes:
-        phase: `first`, `warmup`, `measure` or `steady`.
-        round, position: Where it was run; -1 outside of the rounds.
-        sizes: Size of the varying axis of each iteration, or None for a case of one shape.
-        rewarm: Iterations at the beginning that do not count.
-        starts, ends: Stamps in ns.
-        counters: Host counters of the worker over the block.
-        changes: What the backend counted (compilations, …), and garbage collections.
-        canary_ns: Canary after the block, warm-up only.
-    """
-
-    phase: str
-    round: int
-    position: int
-    sizes: NDArray[np.int32] | None
-    rewarm: int
-    starts: Ints
-    ends: Ints
-    counters: dict[str, int]
-    changes: dict[str, int]
-    canary_ns: int | None = None
-
-    @property
-    def latencies(self) -> Ints:
-        """Latencies of the iterations that count, in ns."""
-        return (self.ends - self.starts)[self.rewarm :]
-
-    @property
-    def duration_ns(self) -> int:
-        """Fenced wall time of the iterations that count."""
-        return int(self.ends[-1] - self.starts[self.rewarm])
+MIN_SHARE = 0.5
+"""Of the blocks, so many must belong to the last level for it to be a steady state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +44,24 @@ class Failure:
 
 @dataclass
 class Member:
-    """A case of the cohort that is being measured."""
+    """A case of the cohort that is being measured, in one process.
+
+    Attributes:
+        number: Invocation, from 0.
+        depth: Outstanding inferences of its windows; 1 if its blocks are its windows.
+    """
 
     case: Case
     session: LiveSession
     settings: Settings
+    number: int = 0
     instance: Instance | None = None
     host: Host = field(default_factory=Host)
     bind_s: float = 0.0
+    depth: int = 1
+    input_bytes: int = 0
     blocks: list[Block] = field(default_factory=list)
+    rule: Effort = field(init=False)
     stopping: Stopping = field(init=False)
     failure: Failure | None = None
     contended: str | None = None
@@ -100,14 +69,17 @@ class Member:
     warnings: list[dict[str, Any]] = field(default_factory=list)
     interleave: str = "all"
     peak_rss_bytes: int | None = None
-    settled: bool = False
+    instrumentation_cost: float | None = None
+    slots: Slots = field(init=False)
     _expected_ns: dict[int, float] = field(default_factory=dict)
     _cursor: int = 0
+    _next_set: int = 0
+    _steady: tuple[int, Steady | None] = (0, None)
 
     def __post_init__(self) -> None:
-        rule = self.settings.rule
-        target = Mean(rule.throughput_width) if self.case.sequence else Quantile(0.5, rule.median_width)
-        self.stopping = Stopping(rule, (target,))
+        self.rule = self.settings.rule.of_one_invocation()
+        self.stopping = Stopping(self.rule, targets(self.rule, mixture=self.case.sequence is not None))
+        self.slots = Slots(self.sizes, 1)
 
     # --- labels -------------------------------------------------------------------------------------------------
 
@@ -164,27 +136,44 @@ class Member:
             return size
         return self.case.sizes.get(BATCH_AXIS, 1)
 
-    def sizes_at(self, slot: int) -> dict[str, int]:
+    def sizes_at(self, place: int) -> dict[str, int]:
+        """Return the size of every axis for one size of the varying axis."""
         sequence = self.case.sequence
-        return dict(self.case.sizes) | ({sequence.axis: sequence.sizes[slot]} if sequence else {})
+        return dict(self.case.sizes) | ({sequence.axis: sequence.sizes[place]} if sequence else {})
 
     def bind(self, instance: Instance, inputs: InputMaker, model_inputs: Sequence[TensorSpec]) -> None:
-        """Bind one slot per size."""
+        """Bind one slot per size and set of inputs."""
         self.instance = instance
         self.host = self.session.host
         fixed = {spec.name: spec for spec in model_inputs}
-        for slot, _ in enumerate(self.sizes):
-            sizes = self.sizes_at(slot)
+        largest = max(inputs.bytes_of(self.sizes_at(place)) for place in range(len(self.sizes)))
+        if self.settings.cache == "rotate" and inputs.specs:
+            sets = sets_to_rotate(largest, len(self.sizes), last_level_cache_bytes())
+            self.slots = Slots(self.sizes, sets)
+        for place in range(len(self.sizes)):
+            sizes = self.sizes_at(place)
             for spec in inputs.specs:
                 _check_fit(spec, fixed.get(spec.name), sizes)
-            answer = self.session.ask(
-                "bind", self.settings.load_s, instance=instance.key, slot=slot, files=inputs.files(sizes)
-            )
-            self.bind_s += float(answer.values["bind_s"])
+            self.input_bytes += inputs.bytes_of(sizes) * self.slots.sets
+        self.bind_lane(self.session, instance, inputs, 0)
+
+    def bind_lane(self, session: LiveSession, instance: Instance, inputs: InputMaker, lane: int) -> None:
+        """Bind the slots of one lane in the worker of a session."""
+        for place in range(len(self.sizes)):
+            for set_ in range(self.slots.sets):
+                answer = session.ask(
+                    "bind",
+                    self.settings.load_s,
+                    instance=instance.key,
+                    slot=self.slots.of(place, set_, lane),
+                    files=inputs.files(self.sizes_at(place), set_),
+                )
+                self.bind_s += float(answer.values["bind_s"])
 
     def rewind(self) -> None:
         """Begin the random sequence anew: what is measured is the same for all, however long each one warmed up."""
         self._cursor = 0
+        self._next_set = 0
 
     def outputs(self, slot: int) -> Outputs:
         """Return what the last launch of a slot gave.
@@ -194,7 +183,7 @@ class Member:
         """
         assert self.instance is not None
         outputs = self.session.ask("outputs", self.settings.load_s, instance=self.instance.key, slot=slot).arrays
-        _check_outputs(self.instance.io.outputs, outputs, self.sizes_at(slot))
+        _check_outputs(self.instance.io.outputs, outputs, self.sizes_at(self.sizes.index(self.slots.size_of(slot))))
         return outputs
 
     def read_facts(self) -> None:
@@ -210,74 +199,86 @@ class Member:
 
     def call(self, phase: str, slot: int, n: int, *, timeout: float | None = None) -> Block:
         """Run `n` iterations of one slot outside of the rounds."""
-        values = {"slot": slot, "n": n}
-        sizes = np.full(n, self.sizes[slot], np.int32) if self.case.sequence else None
-        return self._run(phase, values, sizes, rewarm=0, timeout=timeout, place=(-1, -1))
+        return self._run(phase, [slot] * n, rewarm=0, timeout=timeout, place=(-1, -1))
 
     def measure(self, round_: int, position: int, phase: str = "measure") -> Block:
         """Run one block of the length that is aimed at."""
         if self.case.sequence is None:
-            expected = self._expected_ns[0]
-            n = min(MAX_BLOCK, max(KEEP_MIN + 1, round(BLOCK_NS / expected)))
-            return self._run(phase, {"slot": 0, "n": n}, None, rewarm=None, timeout=None, place=(round_, position))
-        order = self._next_order()
+            n = min(MAX_BLOCK, max(KEEP_MIN + 1, round(BLOCK_NS / self.expected(0))))
+            return self._run(phase, self._next_slots(n), rewarm=None, timeout=None, place=(round_, position))
+        order = self.next_order(1)
         rewarm = self._rewarm_count(order)
-        order = order[-rewarm:] + order
-        sizes = np.array(order, np.int32)
-        slot_of = {size: slot for slot, size in enumerate(self.sizes)}
-        values = {"slots": [slot_of[size] for size in order]}
-        return self._run(phase, values, sizes, rewarm=rewarm, timeout=None, place=(round_, position))
+        return self._run(phase, order[-rewarm:] + order, rewarm=rewarm, timeout=None, place=(round_, position))
 
-    def expect(self, slot: int, latency_ns: float) -> None:
-        """Note how long an inference of a slot takes, from the last warm-up."""
-        self._expected_ns[slot] = max(1.0, latency_ns)
-
-    def expected(self, slot: int) -> float:
-        return self._expected_ns.get(slot, 1e9)
-
-    def _next_order(self) -> list[int]:
-        """Return the next whole chunks of the shared sequence that fill a block, at least one."""
+    def next_order(self, depth: int) -> list[int]:
+        """Return the slots of the first lane that fill one window, or block: every set in turn, or whole chunks."""
         sequence = self.case.sequence
-        assert sequence is not None
-        mean = float(np.mean([self.expected(slot) for slot in range(len(self.sizes))]))
+        if sequence is None:
+            return self._next_slots(min(MAX_BLOCK, max(2 * depth, round(depth * BLOCK_NS / self.expected(0)))))
+        mean = float(np.mean([self.expected(place) for place in range(len(self.sizes))]))
         room = (MAX_BLOCK - REWARM_MAX) // sequence.chunk_length
-        chunks = max(1, min(room, round(BLOCK_NS / (mean * sequence.chunk_length))))
-        order = [size for index in range(chunks) for size in sequence.chunk(self._cursor + index)]
+        chunks = max(1, min(room, round(depth * BLOCK_NS / (mean * sequence.chunk_length))))
+        place_of = {size: place for place, size in enumerate(self.sizes)}
+        sizes = [size for index in range(chunks) for size in sequence.chunk(self._cursor + index)]
         self._cursor += chunks
+        sets = islice(cycle(range(self.slots.sets)), self._next_set, None)
+        order = [self.slots.of(place_of[size], set_) for size, set_ in zip(sizes, sets)]
+        self._next_set = (self._next_set + len(order)) % self.slots.sets
         return order
+
+    def _next_slots(self, n: int) -> list[int]:
+        """Return `n` slots of a case of one shape, going round its sets of inputs."""
+        order = list(islice(cycle(range(self.slots.sets)), self._next_set, self._next_set + n))
+        self._next_set = (self._next_set + n) % self.slots.sets
+        return order
+
+    def expect(self, place: int, latency_ns: float) -> None:
+        """Note how long an inference of a size takes, from the last warm-up."""
+        self._expected_ns[place] = max(1.0, latency_ns)
+
+    def expected(self, place: int) -> float:
+        """Return how long an inference of a size probably takes, in ns."""
+        return self._expected_ns.get(place, 1e9)
+
+    def expected_s(self, order: Sequence[int]) -> float:
+        """Return how long some slots take, one after the other, in seconds."""
+        per_size = self.slots.sets
+        return sum(self.expected(slot % self.slots.per_lane // per_size) for slot in order) / 1e9
+
+    def deadline(self, order: Sequence[int]) -> float:
+        """Return the seconds to wait for a block of these slots."""
+        return max(self.settings.block_s, 20 * self.expected_s(order))
+
+    def sizes_of(self, order: Sequence[int]) -> NDArray[np.int32] | None:
+        """Return the size of the varying axis of each slot; None for a case of one shape."""
+        if self.case.sequence is None:
+            return None
+        return np.array([self.slots.size_of(slot) for slot in order], np.int32)
 
     def _rewarm_count(self, order: Sequence[int]) -> int:
         """Return how many iterations go before whole chunks, so that none of these is spent on warming up."""
-        slot_of = {size: slot for slot, size in enumerate(self.sizes)}
         total = 0.0
-        for count, size in enumerate(reversed(order[-REWARM_MAX:]), start=1):
-            total += self.expected(slot_of[size])
+        for count, slot in enumerate(reversed(order[-REWARM_MAX:]), start=1):
+            total += self.expected_s([slot]) * 1e9
             if total >= REWARM_NS:
                 return count
         return min(REWARM_MAX, len(order))
 
     def _run(
-        self,
-        phase: str,
-        values: dict[str, Any],
-        sizes: NDArray[np.int32] | None,
-        *,
-        rewarm: int | None,
-        timeout: float | None,
-        place: tuple[int, int],
+        self, phase: str, order: list[int], *, rewarm: int | None, timeout: float | None, place: tuple[int, int]
     ) -> Block:
         assert self.instance is not None
-        slots = values.get("slots") or [values["slot"]] * values["n"]
-        expected_s = sum(self.expected(slot) for slot in slots) / 1e9
-        deadline = timeout or max(self.settings.block_s, 20 * expected_s)
-        answer = self.session.ask("block", deadline, instance=self.instance.key, **values)
-        starts, ends = _stamps(answer, len(slots))
+        same = len(set(order)) == 1
+        what: dict[str, Any] = {"slot": order[0], "n": len(order)} if same else {"slots": order}
+        answer = self.session.ask("block", timeout or self.deadline(order), instance=self.instance.key, **what)
+        starts, ends = stamps(answer, len(order))
         block = Block(
             phase=phase,
             round=place[0],
             position=place[1],
-            sizes=sizes,
-            rewarm=_rewarm(starts) if rewarm is None else rewarm,
+            sizes=self.sizes_of(order),
+            n=len(order),
+            rewarm=rewarm_count(starts) if rewarm is None else rewarm,
             starts=starts,
             ends=ends,
             counters=answer.values["counters"],
@@ -290,72 +291,91 @@ class Member:
 
     @property
     def measured(self) -> list[Block]:
+        """The blocks of the rounds, without windows."""
         return [block for block in self.blocks if block.phase == "measure"]
 
     @property
+    def steady(self) -> Steady | None:
+        """How the case came to its steady state; None if there are too few blocks to say."""
+        blocks = self.measured
+        if self._steady[0] != len(blocks):
+            self._steady = (len(blocks), steady_state(np.array([self._level(block) for block in blocks])))
+        return self._steady[1]
+
+    @property
+    def steady_kind(self) -> str | None:
+        """Its class; None also where the steady part is most of the blocks, but too short to be trusted.
+
+        Then more blocks are lacking, not a steady state.
+        """
+        steady = self.steady
+        if steady is None:
+            return None
+        most = len(self.measured) - steady.start >= MIN_SHARE * len(self.measured)
+        return None if steady.kind == "no_steady" and most else steady.kind
+
+    @property
+    def steady_blocks(self) -> list[Block]:
+        """The measured blocks that statistics are made of: the steady part, or all if there is none to be seen."""
+        steady = self.steady
+        return self.measured[steady.start if steady else 0 :]
+
+    @property
+    def windows(self) -> list[Block]:
+        """What the throughput is made of: windows of the steady part; at depth 1 its blocks."""
+        if self.depth == 1:
+            return self.steady_blocks
+        blocks = self.steady_blocks
+        first = blocks[0].round if blocks else 0
+        return [block for block in self.blocks if block.is_window and block.round >= first]
+
+    @property
     def measured_s(self) -> float:
-        return sum(block.duration_ns for block in self.measured) / 1e9
+        """Time in measured blocks and windows, in seconds."""
+        return sum(block.duration_ns for block in self.blocks if block.phase in ("measure", "window")) / 1e9
 
     @property
     def count(self) -> int:
-        """Number of samples that count."""
-        return sum(len(block.starts) - block.rewarm for block in self.measured)
+        """Number of iterations that count, steady or not."""
+        return sum(block.n - block.rewarm for block in self.measured)
 
     @property
-    def samples(self) -> Ints:
-        """Latencies that count, in time order."""
-        blocks = self.measured
+    def samples(self) -> NDArray[np.int64]:
+        """Latencies of the steady part, in time order."""
+        blocks = self.steady_blocks
         return np.concatenate([block.latencies for block in blocks]) if blocks else np.empty(0, np.int64)
 
-    @property
-    def evidence(self) -> Ints:
-        """What the stopping rule looks at: latencies, or the total time of each chunk of a random sequence."""
-        if self.case.sequence is None or not self.measured:
-            return self.samples
-        length = self.case.sequence.chunk_length
-        return np.concatenate([block.latencies.reshape(-1, length).sum(axis=1) for block in self.measured])
+    def evidence(self) -> Evidence:
+        """Return what the stopping rule looks at."""
+        blocks = self.steady_blocks
+        return Evidence(
+            latencies=np.concatenate([self._chunks(block) for block in blocks]) if blocks else np.empty(0, np.int64),
+            windows=np.array([block.duration_ns / self.work(block) for block in self.windows]),
+            blocks=len(blocks),
+            steady=self.steady,
+        )
 
-    def _work(self, block: Block) -> int:
-        """Return the samples that the counted iterations of a block completed."""
+    def _chunks(self, block: Block) -> NDArray[np.int64]:
+        """Return the latencies of a block, or the total time of each chunk of a random sequence."""
+        if self.case.sequence is None:
+            return block.latencies
+        totals: NDArray[np.int64] = block.latencies.reshape(-1, self.case.sequence.chunk_length).sum(axis=1)
+        return totals
+
+    def _level(self, block: Block) -> float:
+        return float(np.median(self._chunks(block)))
+
+    def work(self, block: Block) -> int:
+        """Return the samples that the counted inferences of a block completed."""
         if block.sizes is None:
-            return len(block.latencies) * self.batch_of(0)
+            return (block.n - block.rewarm) * self.batch_of(0)
         return sum(self.batch_of(int(size)) for size in block.sizes[block.rewarm :])
 
     @property
     def throughput(self) -> float | None:
         """Samples per second: work over fenced wall time."""
-        wall = sum(block.duration_ns for block in self.measured)
-        return sum(map(self._work, self.measured)) / wall * 1e9 if wall else None
-
-    @property
-    def throughput_interval(self) -> tuple[float, float] | None:
-        """Interval of the throughput, from the time per sample of each block; None if it is open."""
-        if not self.measured:
-            return None
-        interval = mean_interval(np.array([block.duration_ns / self._work(block) for block in self.measured]))
-        return (1e9 / interval.high, 1e9 / interval.low) if interval.finite and interval.low > 0 else None
-
-
-def _rewarm(starts: Ints) -> int:
-    """Return how many iterations re-warm: the first 10 ms or 5 of them, at least 1, leaving at least 3 if it can."""
-    elapsed = starts - starts[0]
-    count = int(np.searchsorted(elapsed, REWARM_NS))
-    return max(0, min(max(1, count), REWARM_MAX, len(starts) - KEEP_MIN))
-
-
-def _stamps(answer: Message, n: int) -> tuple[Ints, Ints]:
-    """Return the stamps of a block.
-
-    Raises:
-        ProtocolError: They are none: another number, or not in the order of time.
-    """
-    starts, ends = answer.arrays.get("starts"), answer.arrays.get("ends")
-    if starts is None or ends is None or {starts.dtype, ends.dtype} != {np.dtype(np.int64)}:
-        raise ProtocolError("the answer to a block has no stamps")
-    stamps = np.stack([starts, ends], axis=1).ravel() if starts.shape == ends.shape == (n,) else np.empty(0)
-    if len(stamps) != 2 * n or (np.diff(stamps) < 0).any():
-        raise ProtocolError(f"the stamps of a block of {n} iterations are not {n} in the order of time")
-    return starts, ends
+        wall = sum(block.duration_ns for block in self.windows)
+        return sum(map(self.work, self.windows)) / wall * 1e9 if wall else None
 
 
 def _check_outputs(announced: Sequence[TensorSpec], outputs: Outputs, sizes: Mapping[str, int]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchfw.artifacts import Made
 from benchfw.errors import CaseError, FellBack, Invalid, MissingDependency, WorkerCrashed
@@ -24,8 +27,26 @@ _MAX_THREADS = 1 << 20
 MAX_FAILED_STARTS = 2
 """After so many in a row the other cases of a session are not tried: each may take as long as a deadline."""
 
-StartWorker = Callable[[Session, int], Worker]
-"""Starts the worker of a session; the number counts its invocations from 0."""
+_MAX_PADDING = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Which worker of a session is to be started.
+
+    Attributes:
+        number: Counts the workers of the session from 0.
+        lane: 0, or the lane of a window that the worker is for.
+        padding: Bytes to add to its environment variables.
+    """
+
+    number: int
+    lane: int = 0
+    padding: int = 0
+
+
+StartWorker = Callable[[Session, Start], Worker]
+"""Starts a worker of a session."""
 
 
 @dataclass
@@ -50,6 +71,8 @@ class Host:
         python: Version of its interpreter.
         backend_version: Version of the framework, the first requirement of the backend.
         overhead: `harness_overhead_ns` and `bare_loop_ns`, once measured.
+        padding: Bytes that were added to its environment.
+        pid: Of its process.
     """
 
     invocation: int = 0
@@ -57,6 +80,8 @@ class Host:
     python: str | None = None
     backend_version: str | None = None
     overhead: Mapping[str, float] = field(default_factory=dict)
+    padding: int = 0
+    pid: int | None = None
 
 
 @dataclass
@@ -68,6 +93,7 @@ class LiveSession:
         peak_rss_bytes: Largest peak that a case of it has reached.
         invocation: Number of the current worker, from 0.
         death: How the last worker that was found dead had ended.
+        lane: 0, or the lane of windows that this session serves beside another one.
     """
 
     session: Session
@@ -80,6 +106,8 @@ class LiveSession:
     invocation: int = 0
     overhead: Mapping[str, float] = field(default_factory=dict)
     death: CaseError | None = None
+    lane: int = 0
+    _companions: int = 0
     _worker: Worker | None = None
     _instances: dict[str, Instance] = field(default_factory=dict)
     _opened: int = 0
@@ -109,7 +137,7 @@ class LiveSession:
             raise
 
     def _started(self) -> Worker:
-        worker = self.start(self.session, self.invocation)
+        worker = self.start(self.session, Start(number=self.invocation, lane=self.lane, padding=self._padding))
         info = self.session.info
         assert info is not None
         try:
@@ -118,6 +146,34 @@ class LiveSession:
             worker.close()
             raise
         return worker
+
+    @property
+    def _padding(self) -> int:
+        """Bytes that the environment of the worker grows by, at random where there are several invocations.
+
+        The size of the environment moves the stack, and with it how data falls into caches and pages: one size would
+        be one more accident that all invocations share (Mytkowicz et al., Producing Wrong Data Without Doing Anything
+        Obviously Wrong!, ASPLOS'09).
+        """
+        if self.settings.rule.invocations == 1:
+            return 0
+        seed = [self.settings.seed, zlib.crc32(self.session.session_id.encode()), self.invocation, self.lane]
+        return int(np.random.default_rng(seed).integers(_MAX_PADDING))
+
+    def companion(self) -> LiveSession:
+        """Return another session like this one, for a lane of its own. Its worker is not started yet."""
+        self._companions += 1
+        return LiveSession(
+            self.session,
+            self.settings,
+            self.start,
+            self.root,
+            self.frameworks,
+            self.inputs,
+            invocation=self.invocation,
+            lane=self._companions,
+            overhead=self.overhead,
+        )
 
     @property
     def is_open(self) -> bool:
@@ -137,6 +193,8 @@ class LiveSession:
             python=hello["python"],
             backend_version=version,
             overhead=dict(self.overhead),
+            padding=self._padding,
+            pid=self._worker.pid,
         )
 
     def take_dropped_bytes(self) -> int:
@@ -181,7 +239,7 @@ class LiveSession:
             options=dict(self.session.options),
             context={
                 "device": "cpu",
-                "threads": settings.threads,
+                "threads": self.session.threads or settings.threads,
                 "precision": self.session.precision,
                 "cache_dir": str(self.frameworks),
                 "root": str(self.root),
@@ -240,6 +298,7 @@ class LiveSession:
             self._worker.close()
             self.invocation += 1
             self.overhead = {}
+            self._companions = 0
         self._worker = None
         self._instances.clear()
 

@@ -87,7 +87,10 @@ LIMITS = tuple(item.name for item in fields(Effort) if item.name not in ("min_ef
 
 def effort_of(name: str, limits: Mapping[str, Any]) -> Effort:
     """Return an effort with some of its limits replaced; a limit of None stays."""
-    return replace(EFFORTS[name], **{key: value for key, value in limits.items() if value is not None})
+    given: dict[str, Any] = {key: value for key, value in limits.items() if value is not None}
+    if "depths" in given:
+        given["depths"] = tuple(given["depths"])
+    return replace(EFFORTS[name], **given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,7 @@ class Settings:
         seed: Seed of inputs and of the order of cases.
         build_s, load_s, block_s: Deadlines, in seconds.
         cache: `rotate` or `warm`.
+        cpus: CPUs that the run may use.
         limits: Limits of the effort that the scenario replaces, by their names.
     """
 
@@ -114,7 +118,15 @@ class Settings:
     load_s: float = 300.0
     block_s: float = 30.0
     cache: str = "rotate"
+    cpus: int = 1
     limits: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Numbers of outstanding inferences to try: those of the scenario, else of the effort, as far as CPUs go."""
+        if self.limits.get("depths"):
+            return self.rule.depths
+        return tuple(depth for depth in self.rule.depths if depth <= max(1, self.cpus))
 
     @property
     def rule(self) -> Effort:

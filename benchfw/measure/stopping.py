@@ -2,57 +2,62 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.measure.settings import Effort
-from benchfw.stats import Interval, mean_interval, quantile_interval
+from benchfw.stats import Interval, Steady, mean_interval, quantile_interval
 
 LOOK_GROWTH = 1.3
 """Samples must have grown by this factor between looks: looking after every block would stop on luck."""
 
-Samples = NDArray[np.int64]
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a decision is made of: the steady part of what was measured, in time order.
+
+    Attributes:
+        latencies: In ns; of a random sequence the total time of each chunk.
+        windows: Time per sample of each fenced window, in ns.
+        blocks: Steady blocks.
+        steady: What the segmentation found; None if there are too few blocks to say.
+    """
+
+    latencies: NDArray[np.int64]
+    windows: NDArray[np.float64]
+    blocks: int
+    steady: Steady | None
 
 
-class Target(ABC):
+@dataclass(frozen=True)
+class Target:
     """A statistic whose interval must become narrow.
 
     Attributes:
         name: What it is, in a sentence.
         width: Half of the interval over the statistic, at most.
+        q: Quantile of the latencies; None for the mean of the chunks of a random sequence.
+        throughput: It is the throughput of the windows.
     """
 
     name: str
     width: float
+    q: float | None = None
+    throughput: bool = False
 
-    @abstractmethod
-    def interval(self, samples: Samples) -> Interval:
+    def interval(self, evidence: Evidence) -> Interval:
         """Return the statistic and its interval."""
+        if self.q is not None:
+            return quantile_interval(evidence.latencies, self.q)
+        return mean_interval(evidence.windows if self.throughput else evidence.latencies.astype(np.float64))
 
-    @abstractmethod
     def shortage(self, interval: Interval, effort: Effort) -> str:
         """Say what the sample lacks whatever its interval; empty if nothing."""
-
-
-@dataclass(frozen=True)
-class Quantile(Target):
-    """The q-quantile of latencies: for a case of one shape."""
-
-    q: float
-    width: float
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"p{self.q * 100:g}"
-
-    def interval(self, samples: Samples) -> Interval:
-        return quantile_interval(samples, self.q)
-
-    def shortage(self, interval: Interval, effort: Effort) -> str:
+        if self.q is None:
+            return ""
         m = interval.effective_n
         if m < effort.min_effective:
             return f"{m:.0f} independent samples, wanted {effort.min_effective:.0f}"
@@ -61,27 +66,24 @@ class Quantile(Target):
         return ""
 
 
-@dataclass(frozen=True)
-class Mean(Target):
-    """The mean time of a whole chunk of a random sequence, which is its throughput.
+def targets(effort: Effort, *, mixture: bool) -> tuple[Target, ...]:
+    """Return what must be known of a case.
 
     The latencies of a mixture spread over its sizes, so that the interval of their median tells nothing about how
-    well the mixture is known.
+    well the mixture is known: its chunks do.
     """
-
-    width: float
-    name: str = "the mean time of a whole chunk of the sequence"
-
-    def interval(self, samples: Samples) -> Interval:
-        return mean_interval(samples.astype(np.float64))
-
-    def shortage(self, interval: Interval, effort: Effort) -> str:
-        return ""
+    throughput = Target("the throughput", effort.throughput_width, throughput=True)
+    if mixture:
+        chunks = Target("the mean time of a whole chunk of the sequence", effort.throughput_width)
+        return (chunks, throughput)
+    median = Target("p50", effort.median_width, q=0.5)
+    tail = () if effort.p99_width is None else (Target("p99", effort.p99_width, q=0.99),)
+    return (median, *tail, throughput)
 
 
 @dataclass
 class Stopping:
-    """The decisions about one case.
+    """The decisions about one case in one process.
 
     Attributes:
         effort: Limits and minima.
@@ -99,42 +101,54 @@ class Stopping:
     exhausted: bool = False
     intervals: list[Interval] = field(default_factory=list)
     _looked_at: int = 0
+    _evidence: Evidence | None = None
 
-    def look(self, n: int, blocks: int, measured_s: float, samples: Callable[[], Samples]) -> None:
+    def look(self, n: int, blocks: int, measured_s: float, evidence: Callable[[], Evidence]) -> None:
         """Decide anew.
 
         Args:
             n: Number of iterations so far.
-            blocks: Blocks that they came from.
+            blocks: Blocks that they came from, steady or not.
             measured_s: Time in these blocks, in seconds.
-            samples: Gives what the targets look at, in time order; called only if it matters.
+            evidence: Gives what the targets look at; called only if it matters.
         """
         self.exhausted = measured_s >= self.effort.max_time or n >= self.effort.max_iterations
         if self.done:
             return
-        may_stop = self._may_stop(blocks, measured_s)
+        may_stop = blocks >= self.effort.min_blocks and (measured_s >= self.effort.min_time or self.exhausted)
         if not self.exhausted and (not may_stop or n < LOOK_GROWTH * self._looked_at):
             return
         self._looked_at = n
-        self.assess(samples())
+        self.assess(evidence())
         self.converged = may_stop and not any(self._lacks())
         self.done = self.converged or self.exhausted
 
-    def assess(self, samples: Samples) -> None:
+    def assess(self, evidence: Evidence) -> None:
         """Compute the intervals of all targets."""
-        self.intervals = [target.interval(samples) for target in self.targets]
+        self._evidence = evidence
+        some = len(evidence.latencies) > 0 and len(evidence.windows) > 0
+        self.intervals = [target.interval(evidence) for target in self.targets] if some else []
 
-    def conclude(self, samples: Samples, blocks: int, measured_s: float) -> None:
+    def conclude(self, evidence: Evidence, measured_s: float) -> None:
         """Judge all that was measured, at the end that time or the other cases of the rounds have set."""
-        self.assess(samples)
-        self.converged = self._may_stop(blocks, measured_s) and not any(self._lacks())
+        self.assess(evidence)
+        enough = measured_s >= self.effort.min_time or self.exhausted
+        self.converged = enough and not any(self._lacks())
 
-    def _may_stop(self, blocks: int, measured_s: float) -> bool:
-        return blocks >= self.effort.min_blocks and (measured_s >= self.effort.min_time or self.exhausted)
-
-    def _lacks(self) -> list[str]:
-        """Return what each target lacks; an empty text for one that is met."""
-        return [self._lack(target, interval) for target, interval in zip(self.targets, self.intervals, strict=True)]
+    def _lacks(self) -> Iterator[str]:
+        """Yield what is lacking: steady blocks, and what each target lacks."""
+        evidence = self._evidence
+        if evidence is None or not self.intervals:
+            yield "too few blocks in the time given"
+            return
+        if evidence.blocks < self.effort.min_blocks:
+            yield f"{evidence.blocks} steady blocks, wanted {self.effort.min_blocks}"
+        elif evidence.steady is not None and evidence.steady.kind == "no_steady":
+            yield "no steady state was reached"
+        for target, interval in zip(self.targets, self.intervals, strict=True):
+            lack = self._lack(target, interval)
+            if lack:
+                yield lack
 
     def _lack(self, target: Target, interval: Interval) -> str:
         width = interval.relative_half_width
@@ -151,4 +165,4 @@ class Stopping:
 
     def why_not(self) -> str:
         """Say what kept the case from converging."""
-        return "; ".join(filter(None, self._lacks() if self.intervals else [])) or "too few blocks in the time given"
+        return "; ".join(self._lacks()) or "too few blocks in the time given"

@@ -1,6 +1,6 @@
 """Warm-up of one case, in gates; all of it is stored as such.
 
-G1, structure: per shape, until five calls in a row have not compiled, captured or rebuilt anything.
+G1, structure: per slot, until five calls in a row have not compiled, captured or rebuilt anything.
 G2, machine: blocks of the case and a look at the canary, until five looks agree within 2 %.
 """
 
@@ -22,9 +22,12 @@ _LOOK_NS = 100_000_000
 
 def first_calls(member: Member) -> None:
     """Launch every slot once; a backend may compile here, so the deadline is that of a build."""
-    for slot in range(len(member.sizes)):
-        block = member.call("first", slot, 1, timeout=member.settings.build_s)
-        member.expect(slot, float(block.latencies[0]))
+    slots = member.slots
+    for place in range(len(slots.sizes)):
+        block = member.call("first", slots.of(place), 1, timeout=member.settings.build_s)
+        member.expect(place, float(block.latencies[0]))
+        for set_ in range(1, slots.sets):  # the same shape: nothing is left to compile
+            member.call("warmup", slots.of(place, set_), 1, timeout=member.settings.build_s)
 
 
 def warm_up(member: Member, share_s: float | None) -> None:
@@ -37,16 +40,16 @@ def warm_up(member: Member, share_s: float | None) -> None:
     Raises:
         Invalid: A shape never stops compiling.
     """
-    for slot in range(len(member.sizes)):
-        _structural(member, slot)
+    for place in range(len(member.sizes)):
+        _structural(member, place)
     limit = member.settings.rule.settle_time
     _settle(member, limit if share_s is None else min(limit, share_s / 4))
 
 
-def _structural(member: Member, slot: int) -> None:
+def _structural(member: Member, place: int) -> None:
     for _ in range(MAX_G1_BLOCKS):
-        block = member.call("warmup", slot, QUIET_CALLS)
-        member.expect(slot, float(np.median(block.latencies)))
+        block = member.call("warmup", member.slots.of(place), QUIET_CALLS)
+        member.expect(place, float(np.median(block.latencies)))
         if not any(block.changes.values()):
             return
     raise Invalid(
@@ -68,7 +71,6 @@ def _settle(member: Member, limit_s: float) -> None:
         last = looks[-LOOKS:]
         spread = max(last) / min(last) - 1
         if len(looks) >= LOOKS and spread <= SPREAD:
-            member.settled = True
             break
         if time.monotonic() >= deadline:
             _warn_unsettled(member, looks, spread, limit_s)

@@ -27,6 +27,8 @@ class Session:
         precision: The requested precision.
         environment: Name of the interpreter.
         options: Validated options, defaults filled in.
+        threads: Of each inference; 0 for as many as the run's settings say.
+        arm: Arm of a comparison that it belongs to; None outside of one.
     """
 
     session_id: str
@@ -35,6 +37,8 @@ class Session:
     precision: str
     environment: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 0
+    arm: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +182,7 @@ def _sessions(
                 precision=precision,
                 environment=entry.environment or "default",
                 options=values,
+                threads=scenario.threads or 0,
             )
 
 

@@ -45,6 +45,8 @@ class Capabilities:
         specializes: An artifact made for one shape differs from a dynamic one. Where it does not, a case of a
             `fixed` sweep and the same shape of a `min-opt-max` sweep are one measurement.
         asynchronous: `launch` returns before the outputs are complete; `stream` is then a handle.
+        releases_gil: `launch` lets other Python threads run while it computes, and slots may be launched from several
+            threads at once. Where it does not, several outstanding inferences need as many processes.
     """
 
     precisions: tuple[str, ...] = ("fp32",)
@@ -52,6 +54,7 @@ class Capabilities:
     dynamic_shapes: bool = True
     specializes: bool = True
     asynchronous: bool = False
+    releases_gil: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,10 @@ class Job:
         effort: Replaces the scenario's.
         backends: Names of backends to keep; empty for all.
         sweeps: Kinds of sweeps to keep; empty for all.
+        against: For a comparison, the scenario of arm `b`, with the keys `document`, `source` and `root`.
+        backends_against: Names of backends of arm `b` to keep; empty for all.
+        thresholds: For a comparison, the relative difference that counts, by metric.
+        min_delta_ns: For a comparison, the absolute difference below which nothing counts.
         request: Goes into the manifest: what the caller needs to ask for the same again.
         resume: Folder of the run to go on with.
         retry_failed: With `resume`: measure the cohorts of failed cases again.
@@ -49,6 +53,10 @@ class Job:
     effort: str | None = None
     backends: tuple[str, ...] = ()
     sweeps: tuple[str, ...] = ()
+    against: Mapping[str, Any] | None = None
+    backends_against: tuple[str, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    min_delta_ns: float = 0.0
     request: Mapping[str, Any] = field(default_factory=dict)
     resume: str | None = None
     retry_failed: bool = False
@@ -62,7 +70,7 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> Job:
         data = json.loads(text)
-        return cls(**data | {key: tuple(data[key]) for key in ("backends", "sweeps")})
+        return cls(**data | {key: tuple(data[key]) for key in ("backends", "backends_against", "sweeps")})
 
 
 @dataclass(frozen=True, kw_only=True)

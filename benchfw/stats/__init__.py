@@ -1,5 +1,6 @@
 """Statistics of dependent samples: pure functions over arrays, no files, no clocks."""
 
+from benchfw.stats.clusters import clustered_effect, widened
 from benchfw.stats.comparison import (
     Effect,
     Verdict,
@@ -29,6 +30,7 @@ __all__ = [
     "Verdict",
     "across_invocations",
     "autocorrelation_time",
+    "clustered_effect",
     "decide",
     "geometric_mean",
     "holm",
@@ -46,4 +48,5 @@ __all__ = [
     "tail_effect",
     "variance_components",
     "wanted_length",
+    "widened",
 ]

@@ -82,11 +82,12 @@ def modes(samples: NDArray[np.float64] | NDArray[np.int64]) -> Modes | None:
 def _bandwidth(logs: NDArray[np.float64], body: NDArray[np.float64]) -> float:
     n = len(body)
     effective = max(_LEAST_EFFECTIVE, n / autocorrelation_time(logs <= body[n // 2]))
-    spread = min(float(body.std()), float(body[3 * n // 4] - body[n // 4]) / 1.34) or float(body.std())
+    deviation = float(body.std())
+    spread = min(deviation, float(body[3 * n // 4] - body[n // 4]) / 1.34) or deviation
     steps = np.diff(body)
     steps = steps[steps > 0.0]
     step = float(np.median(steps)) if len(steps) else 0.0
-    return max(0.9 * spread * effective**-0.2, step)
+    return max(0.9 * spread * math.pow(effective, -0.2), step)
 
 
 def _smooth(body: NDArray[np.float64], width: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

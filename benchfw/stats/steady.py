@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ _PENALTY = 8.0
 _MOST = 3000
 """Points that are searched; more blocks are averaged in groups, as the search takes time with their square."""
 _LEAST_NOISE = 1e-4
-"""Lower bound of the noise, so that equal medians (a coarse clock) do not make a change of each other value."""
+"""Lower bound of the noise, so that equal medians do not make a change of each other value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +57,11 @@ def steady_state(block_medians: Floats, *, min_blocks: int = MIN_BLOCKS) -> Stea
     The logarithms of the medians are cut by optimal partitioning (Jackson et al., IEEE Signal Processing Letters 12,
     2005): the sum of squared deviations from the means of segments of at least four blocks, and 8 s² ln B for each
     segment. The noise s is 1.4826 MAD / sqrt(2) of the differences of neighbours, which a change of level does not
-    enlarge. Segments at the end that lie within 1 % of the last are taken together. The kinds are those of Barrett
-    et al. (Virtual Machine Warmup Blows Hot and Cold, OOPSLA'17).
+    enlarge. Segments at the end that lie within 1 % of the last, or within one nanosecond, are taken together. The
+    kinds are those of Barrett et al. (Virtual Machine Warmup Blows Hot and Cold, OOPSLA'17).
 
     Args:
-        block_medians: Positive, in time order, shape (blocks,).
+        block_medians: In nanoseconds, positive, in time order, shape (blocks,).
         min_blocks: Blocks that the whole series, and its steady part, must have.
     """
     medians = np.asarray(block_medians, np.float64)
@@ -70,35 +71,32 @@ def steady_state(block_medians: Floats, *, min_blocks: int = MIN_BLOCKS) -> Stea
     group = math.ceil(count / _MOST)
     logs = np.log(medians)
     points = logs if group == 1 else logs[: count // group * group].reshape(-1, group).mean(axis=1)
-    bounds = [cut * group for cut in _partition(points)] + [count]
-    levels = [float(np.median(logs[start:stop])) for start, stop in zip(bounds, bounds[1:])]
+    resolution = math.log1p(1.0 / float(np.median(medians)))
+    same = max(SAME_LEVEL, 1.01 * resolution)
+    bounds = [cut * group for cut in _partition(points, resolution)] + [count]
+    levels = [float(np.median(logs[begin:end])) for begin, end in pairwise(bounds)]
     first = len(levels) - 1
-    while first > 0 and abs(levels[first - 1] - levels[-1]) <= SAME_LEVEL:
+    while first > 0 and abs(levels[first - 1] - levels[-1]) <= same:
         first -= 1
     start = bounds[first]
     bounds = [*bounds[: first + 1], count]
     segments = tuple(
-        Segment(start=begin, stop=end, level=float(np.median(medians[begin:end])))
-        for begin, end in zip(bounds, bounds[1:])
+        Segment(start=begin, stop=end, level=float(np.median(medians[begin:end]))) for begin, end in pairwise(bounds)
     )
-    kind = _kind(levels[:first], float(np.median(logs[start:])), count, count - start, min_blocks)
+    kind: Kind = "flat"
+    if count - start < max(MIN_SHARE * count, min_blocks):
+        kind = "no_steady"
+    elif first > 0:
+        kind = "slowdown" if min(levels[:first]) < levels[-1] - same else "warmup"
     return Steady(kind=kind, start=start, segments=segments)
 
 
-def _kind(earlier: list[float], level: float, count: int, steady: int, min_blocks: int) -> Kind:
-    if steady < max(MIN_SHARE * count, min_blocks):
-        return "no_steady"
-    if not earlier:
-        return "flat"
-    return "slowdown" if min(earlier) < level - SAME_LEVEL else "warmup"
-
-
-def _partition(points: Floats) -> list[int]:
-    """Return where the segments begin, the first at 0."""
+def _partition(points: Floats, resolution: float) -> list[int]:
+    """Return where the segments begin, the first at 0; `resolution` is the step of the points, which rounds them."""
     count = len(points)
     differences = np.diff(points)
     deviation = float(np.median(np.abs(differences - np.median(differences))))
-    noise = max(1.4826 * deviation / math.sqrt(2.0), _LEAST_NOISE)
+    noise = max(1.4826 * deviation / math.sqrt(2.0), resolution / math.sqrt(12.0), _LEAST_NOISE)
     penalty = _PENALTY * noise**2 * math.log(count)
     centred = points - np.median(points)
     sums = np.concatenate([[0.0], np.cumsum(centred)])

@@ -223,8 +223,8 @@ BLOCKS = _schema(
         (
             "phase",
             _WORD,
-            "`first`, `warmup`, `measure`, `window` (throughput at a depth) or `steady` (constant size, beside a random "
-            "sequence).",
+            "`first`, `warmup`, `measure`, `window` (throughput at a depth) or `steady` (constant size, beside a "
+            "random sequence).",
         ),
         ("steady", _SMALL, "1 if it belongs to the steady part, which alone is in the statistics, else 0."),
         ("depth", _SMALL, "Outstanding inferences."),
@@ -291,6 +291,8 @@ ACCURACY = _schema(
         _CASE,
         _COHORT,
         ("moment", _WORD, "`before` or `after` the timing."),
+        ("invocation", _SMALL, "Number of the invocation within the case, from 0."),
+        ("input_set", _SMALL, "Set of inputs, from 0."),
         ("reference", _WORD, "Name of the reference backend."),
         ("output", _WORD, "Output."),
         ("batch", _SMALL, "Size of the varying or batch axis."),
@@ -320,6 +322,8 @@ COMPARISONS = _schema(
         ("metric", _WORD, "`p50` or `p99` of the latency."),
         ("role", _WORD, "`effect`, or `control`: `a` against itself, which gives the noise floor."),
         ("n", _SMALL, "Rounds in which both were measured."),
+        ("baseline_ns", _REAL, "The metric over all rounds of the baseline."),
+        ("case_ns", _REAL, "The metric over all rounds of the case."),
         ("ratio", _REAL, "The case over its baseline; 1.02 is 2 % slower."),
         ("ratio_low", _REAL, "Lower end of its interval; null if open."),
         ("ratio_high", _REAL, "Upper end of it."),

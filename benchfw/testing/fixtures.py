@@ -14,6 +14,7 @@ from benchfw.plugins import discover
 from benchfw.testing import project as projects
 from benchfw.testing.nvml import FakeGpu, FakeNvml
 from benchfw.testing.project import FAKES, Project
+from benchfw.testing.warm import WarmWorkers
 
 
 @pytest.fixture
@@ -23,6 +24,24 @@ def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         for variable in ("BENCHFW_CACHE", "BENCHFW_LOCKS"):
             patch.setenv(variable, str(tmp_path_factory.mktemp(variable.lower())))
         yield Project(tmp_path, discover([*projects.listed(), FAKES]))
+
+
+@pytest.fixture(scope="session")
+def _warm() -> Iterator[WarmWorkers]:
+    workers = WarmWorkers()
+    yield workers
+    workers.close()
+
+
+@pytest.fixture
+def warm_workers(_warm: WarmWorkers) -> Iterator[None]:
+    """Workers on this interpreter start in a few milliseconds while the test runs: see `benchfw.testing.warm`.
+
+    With `virtual_backend` a whole run then takes a fraction of a second. Ask for it by
+    `pytestmark = pytest.mark.usefixtures("warm_workers")`.
+    """
+    with _warm:
+        yield
 
 
 @pytest.fixture

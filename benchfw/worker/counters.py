@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import resource
+import sys
 from pathlib import Path
 
 from benchfw.worker import cgroups
 
 _STATUS = Path("/proc/self/status")
+_STATM = Path("/proc/self/statm")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
 def read() -> dict[str, int]:
-    """Return cumulative counters: CPU time (ns), involuntary switches, page faults, quota throttling (periods)."""
+    """Return counters: CPU time (ns), involuntary switches, page faults, quota throttling (periods), memory held.
+
+    All are cumulative but the last two, resident bytes and Python's memory blocks, which are those of now.
+    """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "cpu_time_ns": int((usage.ru_utime + usage.ru_stime) * 1e9),
@@ -20,7 +25,16 @@ def read() -> dict[str, int]:
         "minflt": usage.ru_minflt,
         "majflt": usage.ru_majflt,
         "nr_throttled": cgroups.nr_throttled(),
+        "rss_bytes": _resident_bytes(),
+        "objects": sys.getallocatedblocks(),
     }
+
+
+def _resident_bytes() -> int:
+    try:
+        return int(_STATM.read_bytes().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def rss_bytes(key: str = "VmHWM") -> int | None:

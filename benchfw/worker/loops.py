@@ -9,7 +9,7 @@ Stamps: `starts[i]` before the first API call of iteration i, `ends[i]` once its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from benchfw.worker import clocks
 
@@ -35,6 +35,26 @@ def host_sync_sequence(launches: Sequence[Callable[[], object]], starts: list[in
         launch()
         ends[i] = clock()
         i += 1
+
+
+def lane(
+    launches: Sequence[Callable[[], object]], tickets: Iterator[int], window: clocks.Window, span: list[int]
+) -> None:
+    """Run one lane of a window: launch what the next ticket names until there are none left. No stamps in between.
+
+    Args:
+        launches: The launches of this lane's own slots.
+        tickets: Places in `launches`, shared by all lanes: whoever is free takes the next one, so that no lane ends
+            long before the others. The iterator of a list hands each item out once, to whichever thread asks.
+        window: Where the lanes wait for each other before the first one starts.
+        span: Gets two stamps: before the first launch and after the last.
+    """
+    clock = clocks.now
+    with window:
+        span[0] = clock()
+        for ticket in tickets:
+            launches[ticket]()
+        span[1] = clock()
 
 
 def bare(launch: Callable[[], object], n: int) -> float:

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
-import operator
 import os
 import sys
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchfw.errors import BackendError, BenchfwError, BuildFailed, Invalid, MissingDependency, ProtocolError
+from benchfw.errors import BenchfwError, BuildFailed, Invalid, MissingDependency, ProtocolError
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import Backend, Bound, Context
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
-from benchfw.worker import clocks, counters, inputs, loops, protocol
+from benchfw.worker import clocks, counters, inputs, loops, protocol, returned, windows
 from benchfw.worker.canary import Canary
 from benchfw.worker.protocol import Message
 from benchfw.worker.sampling import Sampling
 
-_T = TypeVar("_T")
-_MAX_COUNT = 1 << 53
-"""What JSON readers and the column of the results can hold."""
 _CLOSE_S = 1.0
 _NICE = 5
 """Samplers make room for what is measured."""
@@ -65,7 +57,8 @@ class Server:
         except (BenchfwError, MemoryError):
             raise
         except Exception as error:
-            meaning = _explain(self._instances.get(str(message.values.get("instance"))), error)
+            instance = self._instances.get(str(message.values.get("instance")))
+            meaning = returned.explain(instance.backend if instance else None, error)
             if meaning is None:
                 raise
             raise meaning from error
@@ -159,7 +152,7 @@ class Server:
         artifact = Artifact.from_json(values["artifact"])
         start = clocks.now()
         prepared = instance.backend.prepare(artifact, Profile.from_json(values["profile"]))
-        instance.prepared = _agreed("prepare", prepared, Artifact)
+        instance.prepared = returned.agreed("prepare", prepared, Artifact)
         return ok(build_s=(clocks.now() - start) / 1e9)
 
     def on_load(self, values: Mapping[str, Any]) -> Message:
@@ -167,11 +160,11 @@ class Server:
         if instance.prepared is None:
             raise ProtocolError("load before prepare")
         start = clocks.now()
-        instance.io = _agreed("load", instance.backend.load(instance.prepared), IoSpec)
+        instance.io = returned.agreed("load", instance.backend.load(instance.prepared), IoSpec)
         load_s = (clocks.now() - start) / 1e9
         for spec in (*instance.io.inputs, *instance.io.outputs):
-            _check_spec(spec)
-        return ok(load_s=load_s, io=asdict(instance.io), facts=_facts(instance.backend))
+            returned.check_spec(spec)
+        return ok(load_s=load_s, io=asdict(instance.io), facts=returned.facts(instance.backend))
 
     def on_bind(self, values: Mapping[str, Any]) -> Message:
         """Bind the files of one set of inputs to a slot. The peak of resident memory starts anew with slot 0."""
@@ -181,7 +174,7 @@ class Server:
         start = clocks.now()
         bound = instance.backend.bind(values["slot"], inputs.read(values["files"]))
         bind_s = (clocks.now() - start) / 1e9
-        instance.bound[values["slot"]] = _agreed("bind", bound, Bound)  # type: ignore[type-abstract]
+        instance.bound[values["slot"]] = returned.agreed("bind", bound, Bound)  # type: ignore[type-abstract]
         return ok(bind_s=bind_s)
 
     def on_block(self, values: Mapping[str, Any]) -> Message:
@@ -190,7 +183,7 @@ class Server:
         Either `slot` and `n` (that many launches of one slot) or `slots` (one launch of each, in order).
         """
         instance = self._instances[values["instance"]]
-        before, changes = counters.read(), _counts(instance.backend)
+        before, changes = counters.read(), returned.counts(instance.backend)
         if "slots" in values:
             n = len(values["slots"])
             launches = [instance.bound[slot].launch for slot in values["slots"]]
@@ -202,30 +195,37 @@ class Server:
             _check_length(n)
             collections = _quiet(lambda: loops.host_sync(launch, n, self._starts, self._ends))
         after = counters.read()
-        changes = {name: value - changes.get(name, 0) for name, value in _counts(instance.backend).items()}
-        return Message(
-            "ok",
-            {
-                "counters": {name: after[name] - before[name] for name in after},
-                "changes": changes,
-                "collections": collections,
-            },
-            {
-                "starts": np.array(self._starts[:n], np.int64),
-                "ends": np.array(self._ends[:n], np.int64),
-            },
-        )
+        changes = {name: value - changes.get(name, 0) for name, value in returned.counts(instance.backend).items()}
+        return _block_answer(before, after, changes, collections, self._starts[:n], self._ends[:n])
+
+    def on_window(self, values: Mapping[str, Any]) -> Message:
+        """Keep several inferences outstanding: `lanes` are lists of slots, `order` names places in them.
+
+        See `windows.run`; the answer has the two stamps as a block of one iteration would.
+        """
+        instance = self._instances[values["instance"]]
+        before, counts = counters.read(), returned.counts(instance.backend)
+        lanes = [[instance.bound[slot].launch for slot in lane] for lane in values["lanes"]]
+        spans: list[tuple[int, int]] = []
+        collections = _quiet(lambda: spans.append(windows.run(lanes, values["order"], values.get("start_ns"))))
+        after = counters.read()
+        changes = {name: value - counts.get(name, 0) for name, value in returned.counts(instance.backend).items()}
+        return _block_answer(before, after, changes, collections, [spans[0][0]], [spans[0][1]])
+
+    def on_fence(self, values: Mapping[str, Any]) -> Message:
+        """Say how long the outputs of a slot take right after a launch and after a rest; see `windows.look_behind`."""
+        bound = self._instances[values["instance"]].bound[values["slot"]]
+        at_once, rested = windows.look_behind(bound.launch, bound.outputs, int(values["n"]), float(values["rest_s"]))
+        return ok(at_once_ns=at_once, rested_ns=rested)
 
     def on_outputs(self, values: Mapping[str, Any]) -> Message:
         """Return the outputs of the last launch of a slot."""
-        outputs = self._instances[values["instance"]].bound[values["slot"]].outputs()
-        return Message(
-            "ok", {}, {str(name): _array(name, array) for name, array in _mapping("outputs", outputs).items()}
-        )
+        bound = self._instances[values["instance"]].bound[values["slot"]]
+        return Message("ok", {}, returned.outputs(bound.outputs()))
 
     def on_facts(self, values: Mapping[str, Any]) -> Message:
         instance = self._instances[values["instance"]]
-        return ok(facts=_facts(instance.backend), peak_rss_bytes=counters.rss_bytes())
+        return ok(facts=returned.facts(instance.backend), peak_rss_bytes=counters.rss_bytes())
 
     def on_close(self, values: Mapping[str, Any]) -> Message:
         """Close one instance, or all of them before the process ends."""
@@ -263,81 +263,24 @@ def ok(**values: Any) -> Message:
     return Message("ok", values)
 
 
-def _explain(instance: Instance | None, error: Exception) -> BackendError | None:
-    """Ask a backend what an exception means; if that fails, it means nothing and stays what it was."""
-    try:
-        meaning = instance.backend.explain(error) if instance else None
-    except Exception:
-        traceback.print_exc()
-        return None
-    return meaning if isinstance(meaning, BackendError) else None
-
-
-def _agreed(method: str, value: Any, kind: type[_T]) -> _T:
-    """Return what a method of a backend returned.
-
-    Raises:
-        Invalid: It is of another type than the contract says.
-    """
-    if not isinstance(value, kind):
-        raise Invalid(f"{method}() returned {type(value).__name__}, not {kind.__name__}")
-    return value
-
-
-def _mapping(method: str, value: Any) -> dict[Any, Any]:
-    return dict(_agreed(method, value, Mapping))  # type: ignore[type-abstract]
-
-
-def _facts(backend: Backend) -> dict[str, Any]:
-    """Return the facts of a backend.
-
-    Raises:
-        Invalid: JSON cannot hold them.
-    """
-    facts = _mapping("facts", backend.facts())
-    try:
-        json.dumps(facts)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Invalid(f"facts() returned what JSON cannot hold: {error}") from error
-    return facts
-
-
-def _counts(backend: Backend) -> dict[str, int]:
-    """Return the counters of a backend.
-
-    Raises:
-        Invalid: One is no integer.
-    """
-    counts = {str(name): value for name, value in _mapping("counters", backend.counters()).items()}
-    try:
-        numbers = {name: operator.index(value) for name, value in counts.items()}
-    except TypeError:
-        raise Invalid(f"counters() returned {counts!r:.200}, not integers") from None
-    if not all(0 <= number < _MAX_COUNT for number in numbers.values()):
-        raise Invalid(f"counters() returned {numbers!r:.200}: no process gets that far")
-    return numbers
-
-
-def _array(name: Any, value: Any) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise Invalid(f"output {name!r} is no array: {error}") from error
-
-
-def _check_spec(spec: Any) -> None:
-    """Refuse a description of an input or output that the parent could not compare with anything.
-
-    Raises:
-        Invalid: Its dtype is none, or a dimension is neither an int nor the name of an axis.
-    """
-    _agreed("load", spec, TensorSpec)
-    try:
-        np.dtype(spec.dtype)
-    except TypeError as error:
-        raise Invalid(f"load() announced {spec.name!r} with the dtype {spec.dtype!r}, which is none") from error
-    if not all(isinstance(dim, (int, str)) for dim in spec.shape):
-        raise Invalid(f"load() announced {spec.name!r} with the shape {list(spec.shape)}")
+def _block_answer(
+    before: Mapping[str, int],
+    after: Mapping[str, int],
+    changes: Mapping[str, int],
+    collections: int,
+    starts: Sequence[int],
+    ends: Sequence[int],
+) -> Message:
+    """Return what is told of a block: its stamps in ns, how counters rose, what the backend counted."""
+    return Message(
+        "ok",
+        {
+            "counters": {name: after[name] - before[name] for name in after},
+            "changes": dict(changes),
+            "collections": collections,
+        },
+        {"starts": np.array(starts, np.int64), "ends": np.array(ends, np.int64)},
+    )
 
 
 def _nothing() -> None:
@@ -395,6 +338,8 @@ def _load_class(path: str) -> Any:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib import metadata  # takes longer to import than all of this package
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -194,6 +194,10 @@ FAULTS = [
     Fault(
         "launch-compile", "compiles once more", "launch", "", "INVALID", "V04", other=None, options={"compile_at": 36}
     ),
+    Fault("launch-early", "returns before its work is done", "launch", "early", "OK", options={"latency_us": 1000.0}),
+    Fault("launch-hoard", "keeps a Python object", "launch", "hoard", "OK"),
+    Fault("launch-leak-native", "takes 16 KiB that nobody frees", "launch", "leak_native", "OK"),
+    Fault("launch-chatter", "prints a line", "launch", "chatter", "OK"),
     Fault("launch-thread", "starts a thread that never ends", "launch", "thread", "OK"),
     Fault("launch-folder", "removes its working directory", "launch", "lose_folder", "OK"),
     Fault("launch-fds", "closes stdin, stdout and stderr", "launch", "close_standard", "OK"),
@@ -260,6 +264,14 @@ FAULTS = [
     Fault(
         "outputs-constant", "gives one constant", "outputs", "constant", "ACCURACY_FAIL", "all elements are the same"
     ),
+    Fault(
+        "outputs-unfollowing",
+        "gives the same for all inputs",
+        "outputs",
+        "unfollowing",
+        "ACCURACY_FAIL",
+        "relative L2",
+    ),
     Fault("outputs-drift", "gives others after the timing", "outputs", "drifting", "ACCURACY_FAIL", "after the timing"),
     # --- facts ---
     Fault("facts-raise", "raises ValueError", "facts", "raise", "BUILD_FAILED", "ValueError: asked for", "load"),
@@ -299,6 +311,9 @@ FAULTS = [
     ),
     Fault("facts-later-provider", "says so once it has run", "facts", "later_provider", "FALLBACK", "CPU is in effect"),
     Fault("facts-precision", "says that another precision runs", "facts", "other_precision", "FALLBACK", "int8 is in"),
+    Fault("facts-fallback", "says that all nodes run on another provider", "facts", "fallback", "OK"),
+    Fault("facts-fallback-partly", "says so of a third of the nodes", "facts", "fallback_partly", "OK"),
+    Fault("facts-more-threads", "says that it has more threads than it may", "facts", "more_threads", "OK"),
     Fault("facts-threads", "says that it has 2^80 threads", "facts", "huge_threads", "INVALID", "no machine has"),
     # --- counters ---
     Fault("counters-raise", "raises ValueError", "counters", "raise", "CRASH", "ValueError: asked for", "block"),

@@ -18,6 +18,8 @@ from benchfw.spec.plan import PlanEdit
 from benchfw.store.reader import read_manifest
 from benchfw.testing.project import FAKES, Project, virtual_backend
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 SCENARIO = f"""
 name = "plugins"
 [model]

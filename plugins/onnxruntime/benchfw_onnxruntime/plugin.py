@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo
+from benchfw.spec import BackendInfo, Capabilities
 from benchfw.spec.hooks import hookimpl
 
 
@@ -16,6 +16,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_onnxruntime.options:CpuOptions",
             accepts=("onnx",),
             provider="CPUExecutionProvider",
+            capabilities=Capabilities(releases_gil=True),
             requires=("onnxruntime>=1.20",),
             install="pip install 'benchfw-onnxruntime[cpu]'",
         )

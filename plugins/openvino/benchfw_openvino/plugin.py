@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo
+from benchfw.spec import BackendInfo, Capabilities
 from benchfw.spec.hooks import hookimpl
 
 
@@ -16,6 +16,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_openvino.options:OpenVinoOptions",
             accepts=("onnx",),
             provider="CPU",
+            capabilities=Capabilities(releases_gil=True),
             requires=("openvino>=2025.0",),
             install="pip install 'benchfw-openvino[cpu]'",
         )

@@ -106,3 +106,33 @@ def test_summary_against_numpy() -> None:
     assert summary.p50.value == np.sort(samples)[2499]
     assert summary.p90 == quantile(samples, 0.9)
     assert summary.p99 is not None and summary.p99.value == np.sort(samples)[4949]
+
+
+def test_spread_and_outliers() -> None:
+    samples = np.concatenate([np.tile([90, 100, 110, 100], 250), [248, 249, 100_000]])
+    summary = summarize(samples)
+    assert summary is not None
+    assert (summary.mad, summary.iqr, summary.p50.value) == (10.0, 10.0, 100.0)
+    assert summary.robust_cv == pytest.approx(0.14826)
+    assert summary.outlier_share == pytest.approx(2 / 1003), "only beyond 14.8 MAD, that is 248"
+    assert summary.tau >= 1.0
+
+
+def test_samples_without_spread_have_no_outliers_to_speak_of() -> None:
+    summary = summarize(np.array([5] * 10 + [500]))
+    assert summary is not None
+    assert (summary.mad, summary.robust_cv, summary.outlier_share) == (0.0, 0.0, None)
+
+
+def test_intervals_of_high_percentiles_are_finite_or_missing() -> None:
+    random = np.random.default_rng(5)
+    few, many = (summarize(random.integers(100, 10_000, n)) for n in (3000, 8000))
+    assert few is not None and many is not None
+    assert few.p999 is None
+    for interval in (many.p90_interval, many.p95_interval, many.p99, many.p999):
+        assert interval is not None and interval.finite
+        assert interval.low < interval.value < interval.high
+    assert many.p90_interval is not None and many.p90_interval.value == many.p90
+    runs = np.repeat(1000 * random.permutation(20), 5)  # 100 samples, but 20 runs
+    dependent = summarize(runs + np.tile(np.arange(5), 20))
+    assert dependent is not None and dependent.p90 is not None and dependent.p90_interval is None

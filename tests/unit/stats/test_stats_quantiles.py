@@ -104,18 +104,6 @@ def test_autocorrelation_time_of_any_indicator(indicator: list[bool]) -> None:
 # --- intervals --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
-@pytest.mark.parametrize(
-    ("q", "n_by_rho"), [(0.5, {0.0: 500, 0.5: 1000, 0.9: 3000}), (0.99, {0.0: 2500, 0.5: 3500, 0.9: 15_000})]
-)
-def test_intervals_cover_the_truth_also_of_dependent_samples(rho: float, q: float, n_by_rho: dict[float, int]) -> None:
-    intervals = [quantile_interval(trace, q) for trace in _latencies(rho, 400, n_by_rho[rho], seed=11)]
-    m = float(np.median([interval.effective_n for interval in intervals]))
-    assert m >= 50 and m * (1 - q) >= 20, "the rule only promises something from there on"
-    covered = np.mean([interval.low <= _truth(q) <= interval.high for interval in intervals])
-    assert covered >= 0.92
-
-
 def test_independent_ranks_would_not_cover_dependent_samples() -> None:
     """Shows that the coverage above is not won by wide intervals: shuffling hides the dependence."""
     random = np.random.default_rng(5)

@@ -1,0 +1,91 @@
+"""Blocks and windows as they came back from a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchfw.errors import ProtocolError
+from benchfw.worker.protocol import Message
+
+BLOCK_NS = 100_000_000
+"""Length of a block that is aimed at; a block is 50 to 200 ms unless three iterations take longer."""
+
+REWARM_NS = 10_000_000
+REWARM_MAX = 5
+KEEP_MIN = 3
+Ints = NDArray[np.int64]
+
+
+@dataclass(kw_only=True)
+class Block:
+    """One block, or one window, as it came back.
+
+    Attributes:
+        phase: `first`, `warmup`, `measure`, `window` or `steady`.
+        round, position: Where it was run; -1 outside of the rounds.
+        sizes: Size of the varying axis of each inference, or None for a case of one shape.
+        n: Inferences.
+        rewarm: Iterations at the beginning that do not count.
+        starts, ends: Stamps in ns; a window has one of each.
+        counters: Host counters of the worker over the block.
+        changes: What the backend counted (compilations, …), and garbage collections.
+        depth: Outstanding inferences.
+        canary_ns: Canary after the block, warm-up only.
+        telemetry: Whether samplers ran; None without any.
+        host_busy_ns, host_steal_ns: CPU time of the whole machine, and what its hypervisor took; None where unknown.
+    """
+
+    phase: str
+    round: int
+    position: int
+    sizes: NDArray[np.int32] | None
+    n: int
+    rewarm: int
+    starts: Ints
+    ends: Ints
+    counters: dict[str, int]
+    changes: dict[str, int]
+    depth: int = 1
+    canary_ns: int | None = None
+    telemetry: bool | None = None
+    host_busy_ns: int | None = None
+    host_steal_ns: int | None = None
+
+    @property
+    def latencies(self) -> Ints:
+        """Latencies of the iterations that count, in ns."""
+        return (self.ends - self.starts)[self.rewarm :]
+
+    @property
+    def duration_ns(self) -> int:
+        """Fenced wall time of the inferences that count."""
+        return int(self.ends[-1] - self.starts[self.rewarm])
+
+    @property
+    def is_window(self) -> bool:
+        return self.phase == "window"
+
+
+def rewarm_count(starts: Ints) -> int:
+    """Return how many iterations re-warm: the first 10 ms or 5 of them, at least 1, leaving at least 3 if it can."""
+    elapsed = starts - starts[0]
+    count = int(np.searchsorted(elapsed, REWARM_NS))
+    return max(0, min(max(1, count), REWARM_MAX, len(starts) - KEEP_MIN))
+
+
+def stamps(answer: Message, n: int) -> tuple[Ints, Ints]:
+    """Return the stamps of a block.
+
+    Raises:
+        ProtocolError: They are none: another number, or not in the order of time.
+    """
+    starts, ends = answer.arrays.get("starts"), answer.arrays.get("ends")
+    if starts is None or ends is None or {starts.dtype, ends.dtype} != {np.dtype(np.int64)}:
+        raise ProtocolError("the answer to a block has no stamps")
+    both = np.stack([starts, ends], axis=1).ravel() if starts.shape == ends.shape == (n,) else np.empty(0)
+    if len(both) != 2 * n or (np.diff(both) < 0).any():
+        raise ProtocolError(f"the stamps of a block of {n} iterations are not {n} in the order of time")
+    return starts, ends

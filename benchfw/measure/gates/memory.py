@@ -1,0 +1,67 @@
+"""V04: what changes or grows within measured blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchfw.measure.blocks import Block
+from benchfw.measure.gates import GateFailed
+
+_LEAST_BLOCKS = 8
+_OBJECTS_PER_LAUNCH = 0.5
+_OBJECTS_PER_BLOCK = 100
+"""What the worker itself holds while it counts, with much to spare."""
+_BYTES_PER_LAUNCH = 256
+_LEAST_BYTES = 4 << 20
+_GROWING_SHARE = 0.75
+
+
+def check_changes(changes: Mapping[str, int]) -> None:
+    """Look at what the backend counted within one measured block.
+
+    Raises:
+        GateFailed: It compiled, captured or rebuilt, or garbage was collected.
+    """
+    found = ", ".join(f"{count} {name}" for name, count in changes.items() if count)
+    if found:
+        raise GateFailed(
+            "V04",
+            f"within a measured block: {found}",
+            value=sum(changes.values()),
+            threshold=0,
+            hint="the shapes were warmed up; something else made the backend change",
+        )
+
+
+def check_growth(blocks: Sequence[Block]) -> None:
+    """Look whether memory grew with every launch, over the second half of the measured blocks.
+
+    The first half is for pools that grow to their size. Growth in a few jumps is no leak of launches.
+
+    Raises:
+        GateFailed: Python's objects, or the resident memory, grew.
+    """
+    half = blocks[len(blocks) // 2 :]
+    if len(half) < _LEAST_BLOCKS:
+        return
+    launches = sum(block.n for block in half)
+    objects = sum(block.counters["objects"] - _OBJECTS_PER_BLOCK for block in half) / launches
+    if objects > _OBJECTS_PER_LAUNCH:
+        raise GateFailed(
+            "V04",
+            f"every launch left {objects:.1f} memory blocks of Python behind",
+            value=objects,
+            threshold=_OBJECTS_PER_LAUNCH,
+            hint="the plugin keeps what it should drop: allocate in bind, not in launch",
+        )
+    grown = [block.counters["rss_bytes"] for block in half]
+    share = sum(growth > 0 for growth in grown) / len(grown)
+    per_launch = sum(grown) / launches
+    if share >= _GROWING_SHARE and sum(grown) >= _LEAST_BYTES and per_launch > _BYTES_PER_LAUNCH:
+        raise GateFailed(
+            "V04",
+            f"the worker's memory grew by {per_launch:.0f} bytes with every launch",
+            value=per_launch,
+            threshold=_BYTES_PER_LAUNCH,
+            hint="the framework or the plugin leaks: allocate in bind, not in launch",
+        )

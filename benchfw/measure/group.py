@@ -1,0 +1,213 @@
+"""Cases that are measured together: warmed up one by one, then block by block in rounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+
+from benchfw.measure import judge, warmup
+from benchfw.measure.budget import Budget
+from benchfw.measure.gates import memory, outputs
+from benchfw.measure.inputs import InputMaker
+from benchfw.measure.lanes import Lanes, Load, ProcessLanes, ThreadLanes, choose_depth
+from benchfw.measure.member import Member
+from benchfw.measure.record import Record
+from benchfw.measure.rounds import orders
+from benchfw.measure.settings import Settings
+from benchfw.scenario import Case
+from benchfw.spec.events import Event, RoundDone, Stage
+from benchfw.spec.stop import Stop
+from benchfw.stats import paired_effect
+
+MIN_ROUNDS = 3
+WINDOW_EVERY = 2
+"""Every so many rounds a case whose depth is more than 1 has a window after its block."""
+
+_STEADY_NS = 50_000_000
+_PAIRS = 8
+_PAIR_NS = 10_000_000
+_SHORT_NS = 1_000_000
+"""Stamps cost some 0.3 µs: for longer inferences that is not worth the time to measure it."""
+
+
+class Group:
+    """The members of a cohort that take turns, in one invocation.
+
+    Args:
+        members: In the order in which they were loaded.
+        records: Of all cases of the cohort, by `case_id`.
+        inputs: Makes the inputs of a case.
+        load: Loads a case's artifact in another worker of its session.
+        settings: How much.
+        budget: Of the run.
+        stop: Ends the run after the current block.
+        others: Describes the other runs that measure on the same devices now.
+        notify: Told what happens, between blocks.
+        failures: Turns what is raised into the row of a member.
+        rounds: Run so many, whatever is known by then; None to go on until every case has enough.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        records: dict[str, Record],
+        *,
+        inputs: Callable[[Member], InputMaker],
+        load: Callable[[Member], Load],
+        settings: Settings,
+        budget: Budget,
+        stop: Stop,
+        others: Callable[[], str | None],
+        notify: Callable[[Event], None],
+        failures: Callable[[Member], AbstractContextManager[None]],
+        rounds: int | None = None,
+    ) -> None:
+        self._members = members
+        self._records = records
+        self._inputs = inputs
+        self._load = load
+        self._settings = settings
+        self._budget = budget
+        self._stop = stop
+        self._others = others
+        self._notify = notify
+        self._failures = failures
+        self._rounds_wanted = rounds
+        self._lanes: dict[str, Lanes] = {}
+
+    def conduct(self, later: Sequence[Case], seed: int) -> None:
+        """Warm up, then run rounds until every case has enough or the time is up.
+
+        Args:
+            later: Cases that the rest of the budget is for.
+            seed: Of the orders.
+        """
+        start = time.monotonic()
+        cases = [member.case for member in self._members]
+        for member in self._ready:
+            self._budget.learn(member)
+        share = self._budget.share(cases, later)
+        for member in self._ready:
+            with self._failures(member):
+                self._notify(Stage(f"{member.name}: warming up"))
+                warmup.warm_up(member, None if share is None else share / len(self._members))
+                self._prepare_windows(member)
+                self._budget.learn(member)
+        share = self._budget.share(cases, later)
+        try:
+            self._rounds(self._ready, None if share is None else share - (time.monotonic() - start), seed)
+            for member in self._ready:
+                with self._failures(member):
+                    self._finish(member)
+        finally:
+            for lanes in self._lanes.values():
+                lanes.close()
+        self._budget.spend(time.monotonic() - start)
+
+    @property
+    def _ready(self) -> list[Member]:
+        return [member for member in self._members if member.ready]
+
+    def _prepare_windows(self, member: Member) -> None:
+        """Look behind the fence once, and choose the depth of the windows in the first invocation."""
+        record = self._records[member.case.case_id]
+        if member.number == 0:
+            outputs.check_fence(member)
+        depths = self._settings.depths
+        if depths == (1,) or record.depth == 1:
+            record.depth = 1
+            return
+        info = member.case.session.info
+        assert info is not None
+        inputs = self._inputs(member)
+        lanes = (
+            ThreadLanes(member, inputs)
+            if info.capabilities.releases_gil
+            else ProcessLanes(member, inputs, self._load(member), self._stop)
+        )
+        self._lanes[member.case.case_id] = lanes
+        if record.depth is None:
+            record.depth = choose_depth(member, lanes, depths)
+            record.lanes = lanes.kind if record.depth > 1 else None
+            member.rewind()
+        member.depth = record.depth
+
+    # --- rounds -------------------------------------------------------------------------------------------------
+
+    def _rounds(self, members: list[Member], left: float | None, seed: int) -> None:
+        start = time.monotonic()
+        self._note_others(members)
+        order = orders(len(members), self._settings.seed + seed) if members else iter(())
+        number = 0
+        while self._goes_on(members, number):
+            out_of_time = left is not None and time.monotonic() - start >= left
+            if out_of_time and number >= MIN_ROUNDS:
+                return
+            for position, place in enumerate(next(order)):
+                member = members[place]
+                if not member.ready or (member.stopping.exhausted and self._rounds_wanted is None):
+                    continue
+                with self._failures(member):
+                    self._turn(member, number, position)
+                self._stop.check()
+            self._note_others(members)
+            number += 1
+            self._notify(_round_event(number, members, None if left is None else left - (time.monotonic() - start)))
+
+    def _goes_on(self, members: Sequence[Member], number: int) -> bool:
+        open_ = [member for member in members if member.ready]
+        if self._rounds_wanted is not None:
+            return bool(open_) and number < self._rounds_wanted
+        return any(not member.stopping.done for member in open_)
+
+    def _turn(self, member: Member, number: int, position: int) -> None:
+        """Run a block of a case, in every other round a window too, and look whether it has enough."""
+        with self._stop.deferred():
+            memory.check_changes(member.measure(number, position).changes)
+            if member.depth > 1 and number % WINDOW_EVERY == 0:
+                memory.check_changes(self._lanes[member.case.case_id].window(member.depth, (number, position)).changes)
+        member.stopping.look(member.count, len(member.measured), member.measured_s, member.evidence)
+
+    def _note_others(self, members: Sequence[Member]) -> None:
+        """Note the runs that measure on the same devices now; one that was there stays noted."""
+        others = self._others()
+        for member in members:
+            member.contended = others or member.contended
+
+    def _finish(self, member: Member) -> None:
+        """Take what belongs to a measured case: final intervals, constant runs, peak memory, warnings."""
+        member.stopping.conclude(member.evidence(), member.measured_s)
+        memory.check_growth(member.measured)
+        if member.case.sequence is not None:
+            for place in range(len(member.sizes)):
+                n = max(4, min(100, round(_STEADY_NS / member.expected(place))))
+                member.call("steady", member.slots.of(place), n).rewarm = 1
+        elif member.number == 0 and member.expected(0) <= _SHORT_NS:
+            member.instrumentation_cost = self._instrumentation_cost(member)
+        member.read_facts()
+        judge.add_warnings(member)
+
+    def _instrumentation_cost(self, member: Member) -> float:
+        """Compare launches with stamps, as in blocks, and without, as in windows, in pairs whose order alternates."""
+        lanes = ThreadLanes(member, self._inputs(member))
+        n = max(4, min(1024, round(_PAIR_NS / member.expected(0))))
+        ratios = []
+        for pair in range(_PAIRS):
+            times = {}
+            for stamped in (pair % 2 == 0, pair % 2 == 1):
+                block = member.call("warmup", member.slots.of(0), n) if stamped else lanes.plain(n)
+                times[stamped] = int(block.ends[-1] - block.starts[0]) / block.n
+            ratios.append(np.log(times[True] / times[False]))
+        effect = paired_effect(np.array(ratios))
+        judge.add_instrumentation(member, effect)
+        return effect.value - 1.0
+
+
+def _round_event(number: int, members: Sequence[Member], left_s: float | None) -> RoundDone:
+    open_ = [member for member in members if member.ready and not member.stopping.done]
+    widths = [(member.stopping.widest, member.name) for member in open_ if member.stopping.widest is not None]
+    widest = max(widths, default=None)
+    return RoundDone(number, left_s, len(open_), (widest[1], widest[0] or 0.0) if widest else None)

@@ -1,0 +1,176 @@
+"""Windows: several inferences outstanding, for the throughput.
+
+Each lane has its own slots and keeps one inference outstanding. Lanes are threads of the worker if the backend releases
+Python's interpreter lock while it runs, else processes of their own, each with the artifact loaded.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from benchfw.measure.blocks import Block, stamps
+from benchfw.measure.inputs import InputMaker
+from benchfw.measure.member import Member
+from benchfw.measure.session import Instance, LiveSession
+from benchfw.spec.stop import Stop
+from benchfw.worker.protocol import Message
+
+PILOT_WINDOWS = 3
+MIN_GAIN = 1.02
+"""More lanes must complete so much more than fewer, or the fewer are taken."""
+_LEAD_NS = 20_000_000
+"""Processes begin together, so long after they were told: all of them must have heard of it by then."""
+
+Load = Callable[[LiveSession], Instance]
+
+
+class Lanes(ABC):
+    """The lanes of one case.
+
+    Attributes:
+        kind: `threads` or `processes`.
+    """
+
+    kind: str
+
+    def __init__(self, member: Member, inputs: InputMaker) -> None:
+        self._member = member
+        self._inputs = inputs
+        self._bound = 1
+
+    def window(self, depth: int, place: tuple[int, int], phase: str = "window") -> Block:
+        """Run one window with `depth` lanes; it is added to the member's blocks."""
+        while self._bound < depth:
+            self._bind(self._bound)
+            self._bound += 1
+        return self._window(self._member.next_order(depth), depth, place, phase)
+
+    def _window(self, order: list[int], depth: int, place: tuple[int, int], phase: str) -> Block:
+        member = self._member
+        answers = self._ask(depth, order)
+        begun = [int(starts[0]) for starts, _, _ in answers]
+        block = Block(
+            phase=phase,
+            round=place[0],
+            position=place[1],
+            sizes=member.sizes_of(order),
+            n=len(order),
+            rewarm=0,
+            starts=np.array([min(begun)], np.int64),
+            ends=np.array([max(int(ends[-1]) for _, ends, _ in answers)], np.int64),
+            counters=_summed([answer.values["counters"] for _, _, answer in answers]),
+            changes=_summed(
+                [{**answer.values["changes"], "collections": answer.values["collections"]} for _, _, answer in answers]
+            ),
+            depth=depth,
+        )
+        member.blocks.append(block)
+        return block
+
+    def plain(self, n: int) -> Block:
+        """Run `n` inferences of the first slot, one at a time and without stamps in between, outside of the rounds."""
+        return self._window([self._member.slots.of(0)] * n, 1, (-1, -1), "warmup")
+
+    @abstractmethod
+    def _bind(self, lane: int) -> None:
+        """Bind the slots of another lane."""
+
+    @abstractmethod
+    def _ask(self, depth: int, order: list[int]) -> list[tuple[Any, Any, Message]]:
+        """Run a window and return the stamps of each worker, with its answer."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what only the lanes need."""
+
+
+class ThreadLanes(Lanes):
+    """Lanes that are threads of the case's own worker."""
+
+    kind = "threads"
+
+    def _bind(self, lane: int) -> None:
+        member = self._member
+        assert member.instance is not None
+        member.bind_lane(member.session, member.instance, self._inputs, lane)
+        for slot in range(member.slots.of(0, 0, lane), member.slots.of(0, 0, lane + 1)):
+            member.call("warmup", slot, 1, timeout=member.settings.build_s)
+
+    def _ask(self, depth: int, order: list[int]) -> list[tuple[Any, Any, Message]]:
+        member = self._member
+        assert member.instance is not None
+        lanes = [list(range(member.slots.of(0, 0, lane), member.slots.of(0, 0, lane + 1))) for lane in range(depth)]
+        answer = member.session.ask(
+            "window", member.deadline(order), instance=member.instance.key, lanes=lanes, order=order
+        )
+        return [(*stamps(answer, 1), answer)]
+
+    def close(self) -> None:
+        """Their slots go with the worker."""
+
+
+class ProcessLanes(Lanes):
+    """Lanes that are processes: the case's own worker and others like it."""
+
+    kind = "processes"
+
+    def __init__(self, member: Member, inputs: InputMaker, load: Load, stop: Stop) -> None:
+        super().__init__(member, inputs)
+        self._load = load
+        self._stop = stop
+        self._others: list[tuple[LiveSession, Instance]] = []
+
+    def _bind(self, lane: int) -> None:
+        member = self._member
+        session = member.session.companion()
+        instance = self._load(session)
+        self._others.append((session, instance))
+        member.bind_lane(session, instance, self._inputs, 0)
+        for slot in range(member.slots.per_lane):
+            session.ask("block", member.settings.build_s, instance=instance.key, slot=slot, n=1)
+
+    def _ask(self, depth: int, order: list[int]) -> list[tuple[Any, Any, Message]]:
+        member = self._member
+        assert member.instance is not None
+        workers = [(member.session, member.instance), *self._others[: depth - 1]]
+        start_ns = time.perf_counter_ns() + _LEAD_NS
+        lane = list(range(member.slots.per_lane))
+        deadline = member.deadline(order)
+
+        def ask(place: int) -> Message:
+            session, instance = workers[place]
+            values = {"lanes": [lane], "order": order[place::depth], "start_ns": start_ns}
+            return session.ask("window", deadline, instance=instance.key, **values)
+
+        with ThreadPoolExecutor(depth) as pool:
+            answers = list(pool.map(ask, range(depth)))
+        return [(*stamps(answer, 1), answer) for answer in answers]
+
+    def close(self) -> None:
+        for session, _ in self._others:
+            session.close()
+        self._others.clear()
+
+
+def choose_depth(member: Member, lanes: Lanes, depths: Sequence[int]) -> int:
+    """Try each number of lanes and return the one that completes most; of those that are as good, the least."""
+    best, best_rate = 1, 0.0
+    for depth in sorted(set(depths)):
+        rates = []
+        for _ in range(PILOT_WINDOWS):
+            block = lanes.window(depth, (-1, -1), phase="warmup")
+            rates.append(member.work(block) / block.duration_ns)
+        rate = float(np.median(rates))
+        if rate > best_rate * MIN_GAIN:
+            best, best_rate = depth, rate
+    return best
+
+
+def _summed(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    return {name: sum(count[name] for count in counts) for name in counts[0]}

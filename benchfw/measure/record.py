@@ -1,0 +1,127 @@
+"""A case over all the processes that measured it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchfw.measure.member import Failure, Member
+from benchfw.scenario import Case
+from benchfw.stats import Interval, Variance, across_invocations, mean_interval, quantile_interval, variance_components
+
+_WORST = ("flat", "warmup", "slowdown", "no_steady")
+
+
+@dataclass
+class Record:
+    """What was measured of a case.
+
+    Attributes:
+        case: The case.
+        members: One per invocation, by its number; a case that lost its worker to another one has a new member.
+        depth: Outstanding inferences that gave most throughput; None until that was tried.
+        lanes: `threads` or `processes`, where the depth is more than 1.
+        telemetry_cost: Of the cohort's samplers; None where it was not measured.
+    """
+
+    case: Case
+    members: dict[int, Member] = field(default_factory=dict)
+    depth: int | None = None
+    lanes: str | None = None
+    telemetry_cost: float | None = None
+
+    @property
+    def all(self) -> list[Member]:
+        return [self.members[number] for number in sorted(self.members)]
+
+    @property
+    def last(self) -> Member:
+        return self.members[max(self.members)]
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why there is no number: a case that fails in one process has none."""
+        return next((member.failure for member in self.all if member.failure), None)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """The warnings of all invocations; of those with the same code and sentence the first."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for member in self.all:
+            for row in member.warnings:
+                found.setdefault((row["code"], row["message"]), row)
+        return list(found.values())
+
+    @property
+    def accuracy(self) -> list[dict[str, Any]]:
+        return [row for member in self.all for row in member.accuracy]
+
+    @property
+    def steady_kind(self) -> str | None:
+        """The worst class of all invocations; None where one has too few blocks to say."""
+        kinds = [member.steady_kind for member in self.all]
+        if "no_steady" in kinds:
+            return "no_steady"
+        known = [kind for kind in kinds if kind is not None]
+        return max(known, key=_WORST.index) if known and len(known) == len(kinds) else None
+
+    @property
+    def contended(self) -> str | None:
+        return next((member.contended for member in self.all if member.contended), None)
+
+    @property
+    def converged(self) -> bool:
+        return all(member.stopping.converged for member in self.all)
+
+    def latency(self, q: float) -> Interval | None:
+        """Return a quantile of the latency with the interval that is fit to be quoted.
+
+        Over several invocations it speaks of the next process too; of a single one it comes from its samples.
+        None if an invocation does not have a finite interval for it.
+        """
+        within = [quantile_interval(member.samples, q) for member in self.all if len(member.samples)]
+        if not within or (q > 0.5 and not all(interval.finite for interval in within)):
+            return None
+        return within[0] if len(within) == 1 else _across(within)
+
+    def throughput(self) -> Interval | None:
+        """Return the throughput in samples per second with its interval, as for `latency`."""
+        rates = [member.throughput for member in self.all]
+        known = [rate for rate in rates if rate]
+        if not known or len(known) < len(rates):
+            return None
+        if len(known) > 1:
+            return across_invocations(np.array(known))
+        return throughput_interval(self.all[0])
+
+    @property
+    def variance(self) -> Variance | None:
+        """Components of the variance of block medians; None for one invocation, or blocks too few."""
+        medians = [np.array([np.median(block.latencies) for block in member.steady_blocks]) for member in self.all]
+        if len(medians) < 2 or min(map(len, medians)) < 2:
+            return None
+        return variance_components(medians)
+
+
+def throughput_interval(member: Member) -> Interval | None:
+    """Return the throughput of one process, in samples per second; its interval is that of the time per sample."""
+    rate, windows = member.throughput, member.evidence().windows
+    if rate is None:
+        return None
+    interval = mean_interval(windows)
+    finite = interval.finite and interval.low > 0
+    return Interval(
+        value=rate,
+        low=1e9 / interval.high if finite else -np.inf,
+        high=1e9 / interval.low if finite else np.inf,
+        effective_n=interval.effective_n,
+    )
+
+
+def _across(within: Sequence[Interval]) -> Interval:
+    interval = across_invocations(np.array([of_one.value for of_one in within]))
+    total = sum(of_one.effective_n for of_one in within)
+    return Interval(value=interval.value, low=interval.low, high=interval.high, effective_n=total)

@@ -1,0 +1,137 @@
+"""From a record to the statistical columns of its row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchfw.measure import judge
+from benchfw.measure.member import Member
+from benchfw.measure.record import Record, throughput_interval
+from benchfw.stats import Interval, quantile_interval, summarize
+
+
+def statistics(record: Record) -> dict[str, Any]:
+    """Return verdict and statistics of a case without a failure.
+
+    A case without a steady state has no headline number: it would depend on when it was taken. Its raw data are
+    stored like those of any other.
+    """
+    blocks = [block for member in record.all for block in member.measured]
+    if not blocks:
+        return {"status": "INTERRUPTED", "status_reason": "no block was measured"}
+    verdict, reason = _verdict(record)
+    columns = {
+        "verdict": verdict,
+        "verdict_reason": reason,
+        "steady_state": record.steady_kind,
+        "invocations": len(record.members),
+        "blocks": len(blocks),
+        "measured_s": sum(member.measured_s for member in record.all),
+        "nivcsw": sum(block.counters["nivcsw"] for block in blocks),
+        "cpu_time_s": sum(block.counters["cpu_time_ns"] for block in blocks) / 1e9,
+        "instrumentation_cost": record.all[0].instrumentation_cost,
+        "telemetry_cost": record.telemetry_cost,
+    }
+    return columns if verdict == "NO_STEADY_STATE" else columns | _latency(record) | _throughput(record)
+
+
+def _verdict(record: Record) -> tuple[str, str | None]:
+    """Return the verdict and its reason; the gravest one where several apply."""
+    if record.contended is not None:
+        return "CONTENDED", record.contended
+    for member in record.all:
+        if member.steady_kind == "no_steady" and member.steady is not None:
+            return "NO_STEADY_STATE", f"V07: {judge.steady_text(member.steady)}"
+    if record.converged:
+        return "VALID", None
+    reasons = [member.stopping.why_not() for member in record.all if not member.stopping.converged]
+    return "NOT_CONVERGED", reasons[0]
+
+
+def _latency(record: Record) -> dict[str, Any]:
+    samples = np.concatenate([member.samples for member in record.all])
+    summary = summarize(samples)
+    if summary is None:
+        return {}
+    p50, variance = record.latency(0.5), record.variance
+    return {
+        "n": summary.n,
+        "effective_n": p50.effective_n if p50 else None,
+        "autocorrelation_time": max(autocorrelation_time(member) for member in record.all if len(member.samples)),
+        "latency_min_ns": summary.min,
+        "latency_mean_ns": summary.mean,
+        "latency_max_ns": summary.max,
+        "latency_std_ns": summary.std,
+        "latency_mad_ns": summary.mad,
+        "latency_iqr_ns": summary.iqr,
+        "robust_cv": summary.robust_cv,
+        "outlier_share": summary.outlier_share,
+        **_columns("latency_p50", "ns", p50),
+        "latency_p90_ns": summary.p90,
+        "latency_p95_ns": summary.p95,
+        **_columns("latency_p99", "ns", record.latency(0.99)),
+        "latency_p999_ns": summary.p999.value if summary.p999 else None,
+        "variation_within": math.sqrt(variance.within) if variance else None,
+        "variation_between": math.sqrt(variance.between) if variance else None,
+    }
+
+
+def autocorrelation_time(member: Member) -> float:
+    """Return how many iterations of one process tell as much of the median as an independent one."""
+    return len(member.samples) / quantile_interval(member.samples, 0.5).effective_n
+
+
+def _throughput(record: Record) -> dict[str, Any]:
+    return {
+        **_columns("throughput", "samples_s", record.throughput()),
+        "throughput_depth": record.depth,
+        "throughput_lanes": record.lanes,
+    }
+
+
+def _columns(name: str, unit: str, interval: Interval | None) -> dict[str, float | None]:
+    """Return value and ends of an interval as columns; open ends are null."""
+    if interval is None:
+        return {}
+    return {
+        f"{name}_{unit}": interval.value,
+        f"{name}_low_{unit}": interval.low if interval.finite else None,
+        f"{name}_high_{unit}": interval.high if interval.finite else None,
+    }
+
+
+def invocation_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the rows of `invocations`: those of every process that measured something."""
+    return [_invocation_row(member) for record in records for member in record.all if member.measured]
+
+
+def _invocation_row(member: Member) -> dict[str, Any]:
+    samples, steady = member.samples, member.steady
+    first = next((block for block in member.blocks if block.phase == "first"), None)
+    p50, p99 = quantile_interval(samples, 0.5), quantile_interval(samples, 0.99)
+    rate = throughput_interval(member)
+    return {
+        "case_id": member.case.case_id,
+        "cohort": member.case.cohort_id,
+        "invocation": member.number,
+        "worker": member.host.invocation,
+        "padding_bytes": member.host.padding,
+        "steady_state": member.steady_kind,
+        "steady_from": steady.start if steady else None,
+        "blocks": len(member.measured),
+        "n": len(samples),
+        "effective_n": p50.effective_n,
+        "latency_mean_ns": float(samples.mean()),
+        **_columns("latency_p50", "ns", p50),
+        **(_columns("latency_p99", "ns", p99) if p99.finite else {}),
+        **_columns("throughput", "samples_s", rate),
+        "first_call_ns": int(first.latencies[0]) if first else None,
+        "warmup_s": sum(int(b.ends[-1] - b.starts[0]) for b in member.blocks if b.phase in ("first", "warmup")) / 1e9,
+        "load_s": member.instance.load_s if member.instance else None,
+        "build_s": member.instance.build_s if member.instance else None,
+        "peak_rss_bytes": member.peak_rss_bytes,
+    }

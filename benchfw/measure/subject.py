@@ -1,0 +1,32 @@
+"""What a session runs: a model, its inputs, and what its rows have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchfw.artifacts import Builder, ResolvedModel
+from benchfw.measure.inputs import InputMaker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A resolved model with its inputs. A run has one; a comparison of two models has two.
+
+    Attributes:
+        model: The resolved model.
+        builder: Makes artifacts of it.
+        inputs: Makes inputs.
+        root: Folder that the model's modules are found from.
+        common: Columns of `cases` that are the same for all its rows.
+        context: What goes into the hash of every case.
+    """
+
+    model: ResolvedModel
+    builder: Builder
+    inputs: InputMaker
+    root: Path
+    common: Mapping[str, Any]
+    context: Mapping[str, Any]

@@ -1,0 +1,64 @@
+"""Effects over rounds that come in clusters: the rounds of one process resemble each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchfw.stats.comparison import Effect, paired_effect
+from benchfw.stats.invocations import across_invocations
+from benchfw.stats.quantiles import CONFIDENCE
+
+
+def clustered_effect(
+    clusters: Sequence[NDArray[np.float64]], confidence: float = CONFIDENCE, *, margin: float = 0.0
+) -> Effect:
+    """Return the effect over the rounds of several invocations.
+
+    Hodges-Lehmann over all rounds, with the hull of two intervals: that over rounds, and Student's t over the effects
+    of the invocations. Where processes differ, rounds within one are not independent, and only the second is wide
+    enough; where they do not, it is the first that says what the rounds can tell.
+
+    Args:
+        clusters: ln(B / A) of the rounds of each invocation, at least one round in all.
+        confidence: Of the interval.
+        margin: Of the p-value's hypothesis, as of `decide`.
+    """
+    filled = [cluster for cluster in clusters if len(cluster)]
+    effect = paired_effect(np.concatenate(filled), confidence, margin=margin)
+    if len(filled) < 2:
+        return effect
+    return widened(effect, np.array([paired_effect(cluster).value for cluster in filled]), margin=margin)
+
+
+def widened(effect: Effect, invocations: NDArray[np.float64], *, margin: float = 0.0) -> Effect:
+    """Return an effect whose interval also holds that over invocations, and whose p-value is the larger one.
+
+    Args:
+        effect: Over rounds.
+        invocations: The ratio of each invocation, at least two.
+        margin: Of the p-value's hypothesis, as of `decide`.
+    """
+    across = across_invocations(invocations, effect.confidence)
+    low = across.low if math.isfinite(across.low) else 0.0
+    return replace(
+        effect,
+        low=min(effect.low, low),
+        high=max(effect.high, across.high),
+        p_value=max(effect.p_value, _p_value(np.log(invocations), margin)),
+    )
+
+
+def _p_value(logs: NDArray[np.float64], margin: float) -> float:
+    """Return the two-sided p-value of the t-test that the mean lies within the margin, as its interval has it."""
+    from scipy.special import stdtr
+
+    error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    beyond = abs(float(logs.mean())) - math.log1p(margin)
+    if error == 0.0:
+        return 0.0 if beyond > 0.0 else 1.0
+    return float(min(1.0, 2.0 * stdtr(len(logs) - 1, -beyond / error)))

@@ -1,0 +1,65 @@
+"""What is run around launches beside latency blocks: windows of throughput, and the look behind the fence."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchfw.worker import clocks, loops
+
+Launch = Callable[[], object]
+_REST_S = 0.02
+"""What a launch that returns early may still have to do is done after that, or shows up in the difference."""
+
+
+def run(lanes: Sequence[Sequence[Launch]], order: Sequence[int], start_ns: int | None = None) -> tuple[int, int]:
+    """Keep one inference outstanding per lane until all of `order` is done.
+
+    Args:
+        lanes: The launches of each lane's own slots; the first lane runs on this thread.
+        order: Places in a lane, one per inference.
+        start_ns: Stamp to begin at, for windows over several processes.
+
+    Returns:
+        The stamps before the first launch and after the last, over all lanes.
+    """
+    tickets = iter(list(order))
+    window = clocks.window(len(lanes))
+    spans = [[0, 0] for _ in lanes]
+    errors: list[BaseException] = []
+
+    def work(place: int) -> None:
+        try:
+            loops.lane(lanes[place], tickets, window, spans[place])
+        except BaseException as error:  # it shall not end with its thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(1, len(lanes))]
+    for thread in threads:
+        thread.start()
+    while start_ns is not None and clocks.now() < start_ns:
+        pass
+    work(0)
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return min(span[0] for span in spans), max(span[1] for span in spans)
+
+
+def look_behind(launch: Launch, outputs: Callable[[], Mapping[str, Any]], n: int, rest_s: float) -> tuple[int, int]:
+    """Return how long the outputs take right after a launch, and after a rest: the shortest of `n` each, in ns.
+
+    A launch that returns before its outputs are complete makes the first one longer, by what was left to do.
+    """
+    times: tuple[list[int], list[int]] = ([], [])
+    for place, _ in itertools.product((0, 1), range(n)):
+        launch()
+        if place:
+            clocks.sleep(max(_REST_S, rest_s))
+        start = clocks.now()
+        outputs()
+        times[place].append(clocks.now() - start)
+    return min(times[0]), min(times[1])
