@@ -71,12 +71,12 @@ def folder(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
             patch.delenv(name, raising=False)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         patch.chdir(path)
-        for home in ("baseline/run=main", None):
+        for place in ("baseline/run=main", None):
             code, output = execute("benchfw run scenarios/measured.toml")
             assert code == 0, output
-            if home is not None:
-                (path / home).parent.mkdir()
-                next((path / "results").glob("run=*")).rename(path / home)
+            if place is not None:
+                (path / place).parent.mkdir()
+                next((path / "results").glob("run=*")).rename(path / place)
         yield path
 
 

@@ -48,8 +48,8 @@ class Synthetic:
         }
         labels |= {"profile": "any", "batch": batch, "shape": json.dumps({"batch": batch}), "interleave": "all"}
         labels |= {key: value for key, value in more.items() if key in (*labels, "arm")}
-        case_id = more.pop("case_id", "/".join((*(str(labels[key]) for key in _SLUG), labels.get("arm") or "")))
-        case_id = case_id.rstrip("/")
+        slug = "/".join((*(str(labels[key]) for key in _SLUG), labels.get("arm") or "")).rstrip("/")
+        case_id = str(more.pop("case_id", slug))
         processes = ms * 1e6 * np.exp(self.rng.normal(0, self.between, self.invocations))
         medians = processes[:, None] * np.exp(self.drift + self.rng.normal(0, self.noise, self.drift.shape))
         ids = {"case_id": case_id, "cohort": labels["cohort"]}

