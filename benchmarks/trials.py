@@ -9,11 +9,10 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchfw.measure.rounds import orders
 from benchfw.measure.settings import EFFORTS
-from benchfw.measure.stopping import Quantile, Stopping
+from benchfw.measure.stopping import Evidence, Stopping, Target
 from benchfw.stats import (
     Effect,
     Interval,
@@ -91,17 +90,18 @@ def stopped_coverage(
 def _until_stopped(trace: Floats, q: float, early: bool) -> tuple[Stopping, int]:
     per_block = 15 if early else 100
     standard = EFFORTS["standard"]
-    effort = replace(standard, max_n=len(trace), min_s=0.0 if early else standard.min_s)
-    rule = Stopping(effort, (Quantile(q, WIDTHS[q]),))
+    effort = replace(standard, max_iterations=len(trace), min_time=0.0 if early else standard.min_time)
+    rule = Stopping(effort, (Target(f"p{100 * q:g}", WIDTHS[q], q=q),))
     n = 0
     while not rule.done:
         n += per_block
-        rule.look(n, n // per_block, n * LATENCY / 1e9, partial(_first, trace, n))
+        rule.look(n, n // per_block, n * LATENCY / 1e9, partial(_evidence, trace, n, n // per_block))
     return rule, n
 
 
-def _first(trace: Floats, n: int) -> NDArray[np.int64]:
-    return trace[:n].astype(np.int64)
+def _evidence(trace: Floats, n: int, blocks: int) -> Evidence:
+    """Return what the rule sees of a trace whose steady state is not in question."""
+    return Evidence(latencies=trace[:n].astype(np.int64), windows=np.ones(blocks), blocks=blocks, steady=None)
 
 
 def covered(intervals: list[Interval] | list[Effect], truth: float) -> float:

@@ -29,6 +29,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for key, folder in folders.items():
             patch.setenv(key, str(folder))
+        patch.setenv("BENCHFW_TELEMETRY", "off")  # hundreds of runs are not to start a process each for it
         patch.setattr(tempfile, "tempdir", None)  # so that it is found anew
         yield path
 

@@ -67,8 +67,10 @@ def benchfw_register_samplers() -> list[SamplerInfo]:
     return [
         SamplerInfo(
             name="host",
-            summary="load, CPU time, clock, memory, temperature of the whole machine",
+            summary="load, CPU time, clock, memory, temperature of the whole machine; memory of each worker",
             factory="benchfw.builtin.host:HostSampler",
+            requires=("psutil>=7",),
+            install="pip install psutil",
         )
     ]
 

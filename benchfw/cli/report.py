@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -33,6 +33,7 @@ _SWEEPS = {
     "min-opt-max": "min-opt-max: the dynamic artifact at its three points",
     "random-batch": "random-batch: the dynamic artifact under a random order of sizes",
 }
+_SAID_BY_VERDICT = ("W01", "V07")
 
 
 def report(
@@ -65,12 +66,12 @@ def report(
         ),
         soft_wrap=True,
     )
-    rough = _rough_speedups(rows)
+    rough, codes = _rough_speedups(rows), _codes(warnings)
     for kind, title in _SWEEPS.items():
         chosen = [row for row in rows if kind in text(row, "sweep").split("+") and row.get("status") == "OK"]
         if chosen:
             console.print()
-            print_table(console, _sweep_table(title, chosen, rough))
+            print_table(console, _sweep_table(title, chosen, rough, codes))
     if rough:
         console.print()
         console.print(
@@ -87,10 +88,15 @@ def report(
     code = f'"{code}"' if shlex.quote(str(folder)) == str(folder) else shlex.quote(code)
     for line in (
         f"results: {folder}",
-        f"next:    {_program('benchfw')} show {run_argument(folder)}",
+        f"next:    {_program('benchfw')} {_look_again(first)} {run_argument(folder)}",
         f"         {_program('python')} -c {code}",
     ):
         console.print(literal(line), soft_wrap=True)
+
+
+def _look_again(row: Row) -> str:
+    """Return the command that shows a run again; the arms of a comparison are judged by the gate."""
+    return "gate --fail-on p50:1%" if row.get("arm") else "show"
 
 
 def _program(name: str) -> str:
@@ -102,7 +108,19 @@ def _program(name: str) -> str:
     return shlex.quote(os.path.relpath(path))
 
 
-def _sweep_table(title: str, rows: Sequence[Row], rough: Collection[int]) -> Table:
+def _codes(warnings: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the codes of the warnings of each case, without those that its verdict says already."""
+    codes: dict[str, list[str]] = {}
+    for row in warnings:
+        known, code = codes.setdefault(text(row, "case_id"), []), text(row, "code")
+        if code not in (*_SAID_BY_VERDICT, *known):
+            known.append(code)
+    return codes
+
+
+def _sweep_table(
+    title: str, rows: Sequence[Row], rough: Collection[int], codes: Mapping[str, Collection[str]]
+) -> Table:
     unit = latency_unit([row.get("latency_p50_ns") for row in rows])
     table = Table(title=literal(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
     for name, justify in (
@@ -116,8 +134,9 @@ def _sweep_table(title: str, rows: Sequence[Row], rough: Collection[int]) -> Tab
         ("speed-up", "right"),
         ("rel. L2", "right"),
         ("verdict", "left"),
+        *((("warnings", "left"),) if any(codes.get(text(row, "case_id")) for row in rows) else ()),
     ):
-        table.add_column(name, justify=justify, no_wrap=True, header_style="underline")  # type: ignore[arg-type]
+        table.add_column(name, justify=justify, no_wrap=True, header_style="underline")
     last = None
     for row in sorted(rows, key=lambda row: (row.get("batch") or 0, text(row, "shape"))):
         place = (row.get("batch"), row.get("shape"))
@@ -126,7 +145,9 @@ def _sweep_table(title: str, rows: Sequence[Row], rough: Collection[int]) -> Tab
             table.add_row()
         last = place
         style = "" if row.get("verdict") == "VALID" else "dim"
-        table.add_row(*(literal(cell) for cell in _cells(row, unit, rough=id(row) in rough)), style=style)
+        mine = codes.get(text(row, "case_id"), ())
+        cells = list(_cells(row, unit, mine, rough=id(row) in rough))[: len(table.columns)]
+        table.add_row(*(literal(cell) for cell in cells), style=style)
     return table
 
 
@@ -151,19 +172,21 @@ def _is_reference(row: Row) -> bool:
     return row.get("name") == row.get("reference") is not None and row.get("precision") == "fp32"
 
 
-def _cells(row: Row, unit: str, *, rough: bool) -> Iterable[str]:
+def _cells(row: Row, unit: str, codes: Collection[str], *, rough: bool) -> Iterable[str]:
     median = row.get("latency_p50_ns")
     low, high = finite(row.get("latency_p50_low_ns")), finite(row.get("latency_p50_high_ns"))
     yield shape_text(row)
-    yield name_text(row)
+    yield (f"{row['arm']}: " if row.get("arm") else "") + name_text(row)
     yield text(row, "profile")
-    yield number(row.get("throughput_samples_s"))
+    depth = row.get("throughput_depth")
+    yield number(row.get("throughput_samples_s")) + (f" ×{depth}" if isinstance(depth, int) and depth > 1 else "")
     yield scaled(median, unit)
     yield "" if low is None or high is None else f"[{scaled(low, unit, median)}, {scaled(high, unit, median)}]"
     yield scaled(row.get("latency_p99_ns"), unit, median)
     yield factor(row.get("speedup"), rough=rough)
     yield error_text(row)
     yield text(row, "verdict")
+    yield " ".join(codes)
 
 
 def _print_reasons(console: Console, rows: Sequence[Row], folder: Path) -> None:
@@ -190,6 +213,13 @@ def _print_reasons(console: Console, rows: Sequence[Row], folder: Path) -> None:
         lines.append(
             f"CONTENDED {len(contended)} cases: {text(contended[0], 'verdict_reason')}; "
             "these numbers are those of two runs that share a machine: measure them again alone"
+        )
+    unsteady = [row for row in measured if row.get("verdict") == "NO_STEADY_STATE"]
+    if unsteady:
+        lines.append(
+            f"NO_STEADY_STATE {len(unsteady)} cases have no number, as it would depend on when it was taken: "
+            f"{text(unsteady[0], 'case_id')}: {text(unsteady[0], 'verdict_reason')}; see what else runs on the machine, "
+            "or measure for longer: --set measure.budget=10min"
         )
     loose = [row for row in measured if row.get("verdict") == "NOT_CONVERGED"]
     if loose:

@@ -104,7 +104,11 @@ def run(job: Job, *, executor: str = "local", verbosity: str | None = None) -> O
         raise PluginError(f"the executor {executor!r} is {kind!r}, not a class derived from Executor")
     made = kind()
     quiet = verbosity == "quiet"
-    with stoppable(quiet=quiet) as stop, progress(verbosity) as notify, _resumable(notify) as show:
+    with (
+        stoppable(quiet=quiet) as stop,
+        progress(verbosity) as notify,
+        _resumable(notify, once=job.against is not None) as show,
+    ):
         outcome = made.run(job, stop=stop, notify=show)
     if not isinstance(outcome, Outcome):
         raise PluginError(f"the executor {executor!r} returned {type(outcome).__name__}, not an Outcome")
@@ -133,8 +137,13 @@ def stoppable(*, quiet: bool) -> Iterator[Stop]:
 
 
 @contextlib.contextmanager
-def _resumable(notify: Callable[[Event], None]) -> Iterator[Callable[[Event], None]]:
-    """Show events as long as there is somebody to show them to, and tell how to go on with a run that failed."""
+def _resumable(notify: Callable[[Event], None], *, once: bool) -> Iterator[Callable[[Event], None]]:
+    """Show events as long as there is somebody to show them to, and tell how to go on with a run that failed.
+
+    Args:
+        notify: Shows them.
+        once: The run cannot be gone on with.
+    """
     started: list[Path] = []
 
     def show(event: Event) -> None:
@@ -146,7 +155,7 @@ def _resumable(notify: Callable[[Event], None]) -> Iterator[Callable[[Event], No
     try:
         yield show
     except (BenchfwError, KeyboardInterrupt) as error:
-        if started and not isinstance(error, UsageError) and started[0].is_dir():
+        if started and not once and not isinstance(error, UsageError) and started[0].is_dir():
             say(f"what is finished is stored; to go on: {resume_command(started[0])}")
         raise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,14 @@ from benchfw.executors.scratch import scratch
 from benchfw.executors.workers import Workers, arm_name
 from benchfw.measure import Conductor, Event, Settings
 from benchfw.measure.comparisons import Criteria, Question
+from benchfw.measure.gates import Finding
+from benchfw.measure.gates.host import memory_pressure
 from benchfw.measure.rows import case_hash
+from benchfw.measure.session import Start
 from benchfw.measure.settings import LIMITS
 from benchfw.measure.telemetry import Telemetry
 from benchfw.plugins import Registry
-from benchfw.scenario import Cohort, Plan, Scenario
+from benchfw.scenario import Cohort, Plan, Scenario, Session
 from benchfw.scenario.arms import merge
 from benchfw.scenario.edits import edited, planned_cases
 from benchfw.spec.events import Notice, RunFinished, RunStarted, Stage
@@ -34,7 +37,9 @@ from benchfw.spec.stop import Stop
 from benchfw.store import provenance
 from benchfw.store.reader import read_cases, read_manifest
 from benchfw.store.writer import RunWriter
+from benchfw.supervisor import Worker
 
+_PRESSURE = "memory_pressure_10s"
 _CORE_PACKAGES = ("numpy", "scipy", "pandas", "pyarrow", "pydantic")
 
 
@@ -145,11 +150,20 @@ class Run:
         left, before = self._left(plan, hashes)
         if self.resume:
             workers.compare(left)
+        telemetry = Telemetry(
+            workers.samplers if left.cohorts else {}, workers.sampler, stop=self.stop, notify=self.notify
+        )
+
+        def start(session: Session, which: Start) -> Worker:
+            worker = workers.start(session, which)
+            telemetry.watch(session.session_id, worker.pid)
+            return worker
+
         conductor = Conductor(
             left,
             settings=self._share(plan, left),
             subjects=by_session,
-            start=workers.start,
+            start=start,
             reference=first.scenario.reference,
             run_folder=self.writer.folder,
             frameworks=self.cache.frameworks,
@@ -157,16 +171,17 @@ class Run:
             exhausted=[case for case in plan.cases if before.get(case.case_id) == OutOfMemory.status],
             others=self.devices.others,
             question=question,
+            telemetry=telemetry,
             stop=self.stop,
             notify=self.notify,
         )
         interrupted = None
-        samplers = workers.samplers if left.cohorts else {}
-        telemetry = Telemetry(samplers, workers.sampler, stop=self.stop, notify=self.notify)
         try:
             with telemetry:
                 for measured in conductor.cohorts():
                     tables = measured.tables | {"telemetry": telemetry.take(measured.cohort_id)}
+                    found = [*telemetry.findings, *_pressure(tables["telemetry"])]
+                    tables["warnings"] = [*tables["warnings"], *_of_all_cases(tables["cases"], found)]
                     log_warnings(tables["warnings"])
                     self.writer.write_cohort(measured.cohort_id, tables, state=measured.state)
         except Interrupted as error:
@@ -264,6 +279,19 @@ def _stored_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     """Read back what was written: what a user will see is what is there."""
     rows = {row["case_id"]: row for row in read_cases(folder)[0]}
     return [rows[case.case_id] for case in plan.cases if case.case_id in rows]
+
+
+def _pressure(rows: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield what the samplers say of memory, if it was short."""
+    finding = memory_pressure(max((row["value"] for row in rows if row["field"] == _PRESSURE), default=None))
+    if finding is not None:
+        yield finding
+
+
+def _of_all_cases(cases: Iterable[Mapping[str, Any]], findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Return rows of `warnings` for what was found of all measured cases alike."""
+    measured = [case["case_id"] for case in cases if case["status"] == "OK"]
+    return [{"case_id": case_id, **finding._asdict()} for finding in findings for case_id in measured]
 
 
 def _sequences(plan: Plan) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,13 @@ from benchfw.registry import Registry
 from benchfw.requirements import distributions
 from benchfw.scenario import Plan, Session
 from benchfw.scenario.arms import BASELINE, CONTROL
+from benchfw.spec.sampler import SamplerInfo
 from benchfw.spec.stop import Stop
 from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
 
+DEFAULT_SAMPLERS = ("host",)
+TELEMETRY_VARIABLE = "BENCHFW_TELEMETRY"
+"""`off` for no samplers, whatever the scenario says."""
 _PADDING = "BENCHFW_PADDING"
 """Holds what an environment is made larger by; nobody reads it."""
 
@@ -57,13 +62,22 @@ class Workers:
         backends = {info.factory for name, info in self.registry.backends.items() if name in uses}
         steps = {step.factory for step in self.registry.steps.values()}
         sources = {arm.source.factory for arm in self.arms.values()}
-        hand_over(self.code, backends | steps | sources | set(self.samplers.values()))
+        samplers = {info.factory for info in self.samplers.values()}
+        hand_over(self.code, backends | steps | sources | samplers)
 
     @property
-    def samplers(self) -> dict[str, str]:
-        """Factories of the samplers of the first scenario by their names."""
-        names = next(iter(self.arms.values())).scenario.measure.samplers
-        return {name: self.registry.sampler(name).factory for name in names}
+    def samplers(self) -> dict[str, SamplerInfo]:
+        """The samplers of the run by their names: the first scenario's, or the default; none if telemetry is off."""
+        if os.environ.get(TELEMETRY_VARIABLE, "").lower() == "off":
+            return {}
+        names = self._first.scenario.measure.samplers
+        if names is None:
+            names = [name for name in DEFAULT_SAMPLERS if name in self.registry.samplers]
+        return {name: self.registry.sampler(name) for name in names}
+
+    @property
+    def _first(self) -> Arm:
+        return next(iter(self.arms.values()))
 
     def builder(self, arm: Arm, cache: Cache, notify: Callable[[str], None]) -> Builder:
         """Return the builder of an arm's artifacts, whose worker starts when it is first needed.
@@ -107,9 +121,12 @@ class Workers:
         return worker
 
     def sampler(self) -> Worker:
-        """Start the worker that samples."""
-        first = next(iter(self.arms.values()))
-        return self._worker("samplers", first.environments[DEFAULT], set(), 1)
+        """Start the worker that samples.
+
+        Waiting for it does not heed the run's `Stop`: it starts in a thread of its own, while the run goes on.
+        """
+        names = {name for info in self.samplers.values() for name in distributions(info.requires)}
+        return self._worker("samplers", self._first.environments[DEFAULT], names, 1, stop=Stop())
 
     def compare(self, plan: Plan) -> None:
         """Start the worker of every session once, for what it says of its packages.
@@ -143,6 +160,7 @@ class Workers:
         distributions: set[str],
         threads: int,
         env: Mapping[str, str] | None = None,
+        stop: Stop | None = None,
     ) -> Worker:
         suffix = f".resumed{self.manifest.attempt}" if self.manifest.attempt else ""
         return start_worker(
@@ -152,7 +170,7 @@ class Workers:
             env=thread_variables(threads) | dict(env or {}),
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
-            stop=self.stop,
+            stop=stop or self.stop,
             mark=self.code.parent.name,
         )
 

@@ -227,7 +227,7 @@ def _steps(scenario: Scenario, steps: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _samplers(scenario: Scenario, samplers: Collection[str]) -> Iterator[Fault]:
-    names = scenario.measure.samplers
+    names = scenario.measure.samplers or []
     for place, name in enumerate(names):
         path = ("measure", "samplers", place)
         if name not in samplers:

@@ -186,10 +186,10 @@ class Measure(Strict):
     interleave: Literal["all", "session", "off"] = Field(
         "all", description="Whose cases take turns: all of a cohort, those of one worker, or none."
     )
-    samplers: list[Name] = Field(
-        [],
+    samplers: list[Name] | None = Field(
+        None,
         description="What to read ten times per second beside the measurement, from a process of its own: names of "
-        "installed samplers, see `benchfw backends`. It takes CPU time, so there is none unless asked for.",
+        "installed samplers, see `benchfw backends`. Default: `host` where it is installed; `[]` for none.",
     )
     deadlines: Deadlines = Field(
         Deadlines(build=1200.0, load=300.0, block=30.0), description="How long the parent waits for a worker."

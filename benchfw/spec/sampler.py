@@ -18,19 +18,32 @@ class SamplerInfo(NamedInfo):
 
 
 class Sampler(ABC):
-    """Reads a few figures, ten times per second. Made without arguments, in the sampler process."""
+    """Reads a few figures, ten times per second at most. Made without arguments, in the sampler process."""
 
     @abstractmethod
     def open(self) -> Mapping[str, str]:
-        """Get ready, and return the unit of every field that `sample` gives (`MHz`, `bytes`, `ratio`, `°C`, …).
+        """Get ready, and return the unit of every field that `sample` may give (`MHz`, `bytes`, `ratio`, `°C`, …).
 
         Raises:
             MissingDependency: There is nothing to be read on this machine; the run goes on without this sampler.
         """
 
+    def watch(self, processes: Mapping[str, int]) -> Mapping[str, str]:
+        """Take note of the workers that live now, and return the units of further fields that `sample` may give.
+
+        Called between readings whenever a worker has started, with all of them; one may have ended since.
+
+        Args:
+            processes: The number of each process by its session. A later worker of a session has the same name.
+        """
+        return {}
+
     @abstractmethod
     def sample(self) -> Mapping[str, float | None]:
-        """Return the figures of now; None for one that cannot be read at the moment. Cheap: well below a millisecond.
+        """Return the figures of now; None for one that cannot be read at the moment.
+
+        A field that was not asked for this time, because it costs much or its process has ended, is left out. Readings
+        shall take well below a millisecond: those of a sampler that takes more than 0.5 % of the time get rarer.
 
         What it raises ends this sampler, not the run.
         """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 from benchfw.errors import BenchfwError, Invalid
 from benchfw.spec.sampler import Sampler
 from benchfw.worker.clocks import now
+from benchfw.worker.pace import Pace
 
 STUCK_NS = 2_000_000_000
 """A call that takes longer is told of."""
 
 _MAX_VALUES = 1 << 18
 """What is kept of one sampler until somebody takes it: an hour of seven fields, ten times per second."""
+_THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 _MAX_FIELDS = 1 << 10
 _MAX_REASON = 1000
 
@@ -31,7 +34,7 @@ class Sampling:
 
     Args:
         makers: Makes each sampler, by its name; called in the thread that will read it.
-        period_ns: From one reading to the next.
+        period_ns: From one reading to the next, unless that costs too much.
     """
 
     def __init__(self, makers: Mapping[str, Callable[[], Sampler]], period_ns: int) -> None:
@@ -43,22 +46,42 @@ class Sampling:
         """Return what was read since the last call. Never waits for a sampler.
 
         Returns:
-            Per sampler its `units` by field, how many readings were `dropped` so far because nobody took them, and its
-            `fault`: why it ended, or that it hangs; None for one that works. And as arrays `NAME/times` (ns, before
-            the reading), `NAME/costs` (ns, how long it took), both int64 [readings], and `NAME/values`, float64
-            [readings, fields], NaN for what could not be read.
+            Per sampler its `units` by field, its `period_ns` of now, how many readings were `dropped` so far because
+            nobody took them, and its `fault`: why it ended, or that it hangs; None for one that works. And as arrays
+            `NAME/times` (ns, before the reading), `NAME/costs` (ns, how long it took) and `NAME/counts` (how many
+            values it gave), int64 [readings]; `NAME/fields`, int64 [values], the place of each value's field among the
+            units, and `NAME/values`, float64 [values], NaN for what could not be read.
         """
         states: dict[str, dict[str, Any]] = {}
         arrays: dict[str, NDArray[Any]] = {}
         for name, reader in self._readers.items():
-            readings, dropped = reader.take()
-            units = dict(reader.units)
-            states[name] = {"units": units, "dropped": dropped, "fault": reader.fault}
-            arrays[f"{name}/times"] = np.array([reading[0] for reading in readings], np.int64)
-            arrays[f"{name}/costs"] = np.array([reading[1] for reading in readings], np.int64)
-            values = np.array([reading[2] for reading in readings], np.float64)
-            arrays[f"{name}/values"] = values.reshape(len(readings), len(units))
+            readings, states[name] = reader.take()
+            places = {field: place for place, field in enumerate(states[name]["units"])}
+            values = [item for reading in readings for item in reading.values.items()]
+            arrays[f"{name}/times"] = np.array([reading.time_ns for reading in readings], np.int64)
+            arrays[f"{name}/costs"] = np.array([reading.cost_ns for reading in readings], np.int64)
+            arrays[f"{name}/counts"] = np.array([len(reading.values) for reading in readings], np.int64)
+            arrays[f"{name}/fields"] = np.array([places[field] for field, _ in values], np.int64)
+            arrays[f"{name}/values"] = np.array([value for _, value in values], np.float64)
         return states, arrays
+
+    def watch(self, processes: Mapping[str, int]) -> None:
+        """Tell the samplers which workers live: their numbers by session."""
+        for reader in self._readers.values():
+            reader.watch(processes)
+
+    def pause(self, timeout: float) -> None:
+        """Read nothing until `resume`, and wait for readings to end, so many seconds at most. Idempotent."""
+        deadline = time.monotonic() + timeout
+        for reader in self._readers.values():
+            reader.pause()
+        for reader in self._readers.values():
+            reader.settle(deadline - time.monotonic())
+
+    def resume(self) -> None:
+        """Go on; what was due meanwhile is read once, at once. Idempotent."""
+        for reader in self._readers.values():
+            reader.resume()
 
     def stop(self, timeout: float) -> None:
         """End all samplers and wait for them to close, so many seconds at most; one that hangs ends with the process.
@@ -67,30 +90,41 @@ class Sampling:
         """
         deadline = time.monotonic() + timeout
         for reader in self._readers.values():
-            reader.stopping.set()
+            reader.stop()
         for reader in self._readers.values():
             reader.join(max(0.0, deadline - time.monotonic()))
+
+
+class _Reading(NamedTuple):
+    time_ns: int
+    cost_ns: int
+    values: dict[str, float]
 
 
 class _Reader(Thread):
     """Reads one sampler.
 
     Attributes:
-        units: Unit of every field, once the sampler is open.
-        stopping: Set to end it.
+        units: Unit of every field that it has announced so far; they only become more.
+        wake: Set to make the thread look at what it was told.
     """
 
     def __init__(self, name: str, make: Callable[[], Sampler], period_ns: int) -> None:
         super().__init__(name=f"sampler {name}", daemon=True)
         self.units: dict[str, str] = {}
-        self.stopping = Event()
+        self.wake = Event()
         self._make = make
-        self._period_ns = period_ns
+        self._pace = Pace(period_ns)
         self._lock = Lock()  # never held while the sampler is asked
-        self._readings: deque[tuple[int, int, tuple[float, ...]]] = deque()
+        self._reading = Lock()  # held while it is
+        self._readings: deque[_Reading] = deque()
+        self._held = 0
         self._dropped = 0
         self._ended: str | None = None
         self._asked: tuple[str, int] | None = None
+        self._stopping = False
+        self._paused = False
+        self._watched: Mapping[str, int] | None = None
 
     @property
     def fault(self) -> str | None:
@@ -99,18 +133,43 @@ class _Reader(Thread):
             return f"{asked[0]}() has not returned for {(now() - asked[1]) / 1e9:.1f} s"
         return self._ended
 
-    def take(self) -> tuple[list[tuple[int, int, tuple[float, ...]]], int]:
-        """Return the readings since the last call, and how many were dropped so far."""
+    def take(self) -> tuple[list[_Reading], dict[str, Any]]:
+        """Return the readings since the last call, and the state; see `Sampling.take`."""
         with self._lock:
             readings = list(self._readings)
             self._readings.clear()
-            return readings, self._dropped
+            self._held = 0
+            state = {"units": dict(self.units), "period_ns": self._pace.period_ns, "dropped": self._dropped}
+        return readings, state | {"fault": self.fault}
+
+    # --- what the thread is told --------------------------------------------------------------------------------
+
+    def watch(self, processes: Mapping[str, int]) -> None:
+        self._watched = dict(processes)
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def settle(self, timeout: float) -> None:
+        """Wait until no reading is under way, so many seconds at most."""
+        if self._reading.acquire(timeout=max(0.0, timeout)):
+            self._reading.release()
+
+    def resume(self) -> None:
+        self._paused = False
+        self.wake.set()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.wake.set()
+
+    # --- the thread ---------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         sampler = None
         try:
             sampler = self._ask("open", self._make)
-            self.units = _units(self._ask("open", sampler.open))
+            self._announce("open", self._ask("open", sampler.open), least=1)
             self._read(sampler)
         except BaseException as error:  # SystemExit too: nothing of it may get lost
             self._end(error)
@@ -123,19 +182,47 @@ class _Reader(Thread):
 
     def _read(self, sampler: Sampler) -> None:
         """Read once per period, by deadlines that do not depend on how long readings take; what is late is left out."""
-        most = _MAX_VALUES // len(self.units)
         start = now()
         tick = 0
-        while not self.stopping.wait(max(0, start + tick * self._period_ns - now()) / 1e9):
-            before = now()
-            given = self._ask("sample", sampler.sample)
-            reading = (before, now() - before, _values(self.units, given))
-            with self._lock:
-                if len(self._readings) == most:
-                    self._readings.popleft()
-                    self._dropped += 1
-                self._readings.append(reading)
-            tick = max(tick, (now() - start) // self._period_ns) + 1
+        while not self._stopping:
+            due = start + tick * self._pace.period_ns
+            if self._paused or now() < due:
+                self.wake.wait(None if self._paused else (due - now()) / 1e9)
+                self.wake.clear()
+                continue
+            with self._reading:
+                if self._paused:  # since it was looked at
+                    continue
+                self._keep_watch(sampler)
+                switches, before = _switches(), now()
+                given = self._ask("sample", sampler.sample)
+                cost = now() - before
+                disturbed = _switches() != switches
+            self._keep(_Reading(before, cost, _values(self.units, given)))
+            if not disturbed and self._pace.note(cost):
+                start, tick = before, 1
+            else:
+                tick = max(tick, (now() - start) // self._pace.period_ns) + 1
+
+    def _keep_watch(self, sampler: Sampler) -> None:
+        watched, self._watched = self._watched, None
+        if watched is not None:
+            self._announce("watch", self._ask("watch", lambda: sampler.watch(watched)), least=0)
+
+    def _announce(self, method: str, given: Any, *, least: int) -> None:
+        units = {**self.units, **_units(method, given, least)}
+        if len(units) > _MAX_FIELDS:
+            raise Invalid(f"{method}() announced more than {_MAX_FIELDS} fields")
+        with self._lock:
+            self.units = units
+
+    def _keep(self, reading: _Reading) -> None:
+        with self._lock:
+            self._readings.append(reading)
+            self._held += len(reading.values)
+            while self._held > _MAX_VALUES:
+                self._held -= len(self._readings.popleft().values)
+                self._dropped += 1
 
     def _ask(self, method: str, call: Callable[[], Any]) -> Any:
         self._asked = (method, now())
@@ -154,28 +241,33 @@ class _Reader(Thread):
             self._ended = text.strip()[:_MAX_REASON]
 
 
-def _units(given: Any) -> dict[str, str]:
-    """Return what `open` gave.
+def _switches() -> int:
+    """Return how often this thread lost its CPU: a reading that lost it took long, but cost nobody anything."""
+    return resource.getrusage(_THREAD).ru_nivcsw
+
+
+def _units(method: str, given: Any, least: int) -> dict[str, str]:
+    """Return what `open` or `watch` gave.
 
     Raises:
         Invalid: It is no unit for each of some fields.
     """
-    fields = dict(given) if isinstance(given, Mapping) else {}
-    words = all(isinstance(text, str) for item in fields.items() for text in item)
-    if not 1 <= len(fields) <= _MAX_FIELDS or not words:
-        raise Invalid(f"open() returned {given!r:.200}, not the units of 1 to {_MAX_FIELDS} fields")
+    fields = dict(given) if isinstance(given, Mapping) else None
+    words = fields is not None and all(isinstance(text, str) for item in fields.items() for text in item)
+    if fields is None or not words or not least <= len(fields) <= _MAX_FIELDS:
+        raise Invalid(f"{method}() returned {given!r:.200}, not the units of {least} to {_MAX_FIELDS} fields")
     return fields
 
 
-def _values(units: Mapping[str, str], given: Any) -> tuple[float, ...]:
-    """Return what `sample` gave, in the order of the fields; NaN for None.
+def _values(units: Mapping[str, str], given: Any) -> dict[str, float]:
+    """Return what `sample` gave; NaN for None.
 
     Raises:
-        Invalid: These are not the fields that `open` announced, or one is no number.
+        Invalid: There is a field that nobody announced, or one is no number.
     """
-    if not isinstance(given, Mapping) or set(given) != set(units):
-        raise Invalid(f"sample() returned {given!r:.200}, not a value for each of the fields {sorted(units)!r:.200}")
-    return tuple(_number(field, given[field]) for field in units)
+    if not isinstance(given, Mapping) or not set(given) <= set(units):
+        raise Invalid(f"sample() returned {given!r:.200}, not values for some of the fields {sorted(units)!r:.200}")
+    return {field: _number(field, value) for field, value in given.items()}
 
 
 def _number(field: str, value: Any) -> float:

@@ -19,10 +19,12 @@ from benchfw.spec.backend import Backend, Bound, Context
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.worker import clocks, counters, inputs, loops, protocol, returned, windows
 from benchfw.worker.canary import Canary
+from benchfw.worker.pace import MIN_PERIOD_NS
 from benchfw.worker.protocol import Message
 from benchfw.worker.sampling import Sampling
 
 _CLOSE_S = 1.0
+_PAUSE_S = 0.2
 _NICE = 5
 """Samplers make room for what is measured."""
 
@@ -86,8 +88,9 @@ class Server:
         return ok()
 
     def on_canary(self, values: Mapping[str, Any]) -> Message:
-        """Run the canary once."""
-        return ok(canary_ns=self._canary.look())
+        """Look at the canary; with `whole`, at all its parts, which takes longer."""
+        parts = self._canary.whole() if values.get("whole") else {"roots_ns": self._canary.look()}
+        return ok(canary_ns=parts["roots_ns"], parts=parts)
 
     def on_overhead(self, values: Mapping[str, Any]) -> Message:
         """Measure the loop on nothing: start to start of null iterations, and the loop one writes by hand."""
@@ -242,10 +245,24 @@ class Server:
     # --- telemetry, in a process of its own ---------------------------------------------------------------------
 
     def on_sample_start(self, values: Mapping[str, Any]) -> Message:
-        """Begin to read samplers: `factories` by their names, every `period_ns`."""
+        """Begin to read samplers: `factories` by their names, ten times per second."""
         os.nice(_NICE)
         makers = {name: lambda path=path: _load_class(path)() for name, path in values["factories"].items()}
-        self._sampling = Sampling(makers, values["period_ns"])
+        self._sampling = Sampling(makers, MIN_PERIOD_NS)
+        return ok()
+
+    def on_sample_watch(self, values: Mapping[str, Any]) -> Message:
+        """Tell the samplers which workers live: `processes`, their numbers by session."""
+        self._sampling.watch(values["processes"])
+        return ok()
+
+    def on_sample_pause(self, values: Mapping[str, Any]) -> Message:
+        """Read nothing until `sample_resume`; what is being read is waited for, for a moment."""
+        self._sampling.pause(_PAUSE_S)
+        return ok()
+
+    def on_sample_resume(self, values: Mapping[str, Any]) -> Message:
+        self._sampling.resume()
         return ok()
 
     def on_sample_take(self, values: Mapping[str, Any]) -> Message:

@@ -67,6 +67,7 @@ def folder(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCHFW_PLUGINS", "benchfw.testing.plugin")
         patch.setenv("HOME", str(path))
+        patch.delenv("BENCHFW_TELEMETRY")  # there is a page about it
         for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
             patch.delenv(name, raising=False)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from benchfw.executors.resume import Resume
+from benchfw.executors.workers import Workers
 from benchfw.measure import Event
 from benchfw.spec.events import CohortStarted, Stage
 from benchfw.spec.stop import Stop
 from benchfw.worker.clocks import now
+
+
+@pytest.fixture(autouse=True)
+def telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite switches it off."""
+    monkeypatch.delenv("BENCHFW_TELEMETRY")
+
 
 SCENARIO = """
 name = "telemetry"
@@ -61,6 +72,9 @@ def test_samplers_are_read_through_a_run_and_its_resumption(project: Any) -> Non
         assert (mine["sampler"] == "fake-raises").sum() == 4, "two readings of two fields"
     host = rows[rows["sampler"] == "host"]
     assert (host["read_ns"] > 0).all()
+    assert set(host["field"]) > {"load_1min", "rss:fake-fp32"}
+    assert host.query("field == 'rss:fake-fp32'")["value"].between(1 << 20, 1 << 36).all()
+    assert (host["field"] == "load_1min").sum() > (host["field"] == "temperature_max").sum() > 0, "seldom"
     memory = host[host["field"] == "memory_available"]
     assert memory["value"].between(1 << 20, 1 << 50).all()
     measured = results.blocks.query("phase == 'measure'")
@@ -80,3 +94,28 @@ def test_samplers_are_read_through_a_run_and_its_resumption(project: Any) -> Non
         "samplers.log",
         "samplers.resumed1.log",
     }
+    said = results.warnings.query("code == 'W12'")
+    assert set(said["message"]) == {
+        "the sampler fake-raises is not there for all of the run: OSError: [Errno 5] the sensor is gone"
+    }
+    assert set(said["case_id"]) == {row["case_id"] for row in outcome.rows}
+
+
+@pytest.mark.parametrize(
+    ("samplers", "variable", "expected"),
+    [
+        ("", None, {"host"}),
+        ("samplers = []", None, set()),
+        ('samplers = ["fake-counter"]', None, {"fake-counter"}),
+        ("", "off", set()),
+        ('samplers = ["host"]', "OFF", set()),
+    ],
+)
+def test_what_is_read_by_default(
+    samplers: str, variable: str | None, expected: set[str], project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable:
+        monkeypatch.setenv("BENCHFW_TELEMETRY", variable)
+    loaded = project.load(SCENARIO.replace('samplers = ["host", "fake-raises"]', samplers))
+    workers: Any = SimpleNamespace(scenario=loaded.scenario, registry=project.registry)
+    assert set(Workers.samplers.fget(workers)) == expected  # type: ignore[attr-defined]

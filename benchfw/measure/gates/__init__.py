@@ -6,6 +6,7 @@ A gate that fails (V) raises, so that the case has no number. A finding (W) is a
 from __future__ import annotations
 
 from benchfw.errors import Invalid
+from benchfw.measure.gates.finding import Finding as Finding
 
 
 class GateFailed(Invalid):

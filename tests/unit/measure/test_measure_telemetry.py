@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,22 @@ import numpy as np
 import pytest
 
 from benchfw.errors import MissingDependency
+from benchfw.measure.host import cpu_time_ns
 from benchfw.measure.telemetry import Telemetry
+from benchfw.processes import state_of
 from benchfw.spec.events import Event, Notice
+from benchfw.spec.sampler import SamplerInfo
 from benchfw.spec.stop import Stop
 from benchfw.store.writer import row_faults
 from benchfw.supervisor import Worker, hand_over
 from benchfw.worker.protocol import Message
 
-COUNTER, KILLS = (f"benchfw.testing.samplers:{name}" for name in ("Counter", "Kills"))
+COUNTER, KILLS = (SamplerInfo(name=name, factory=f"benchfw.testing.samplers:{name}") for name in ("Counter", "Kills"))
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[[], Worker]:
-    code = hand_over(tmp_path / "code", [COUNTER])
+    code = hand_over(tmp_path / "code", [COUNTER.factory])
     return lambda: Worker(python=sys.executable, code=code, log=tmp_path / "log")
 
 
@@ -32,9 +37,10 @@ def test_a_process_that_dies_ends_the_telemetry_and_nothing_else(start: Callable
     events: list[Event] = []
     stop = Stop()
     with Telemetry({"good": COUNTER, "bad": KILLS}, start, stop=stop, notify=events.append) as telemetry:
-        assert telemetry._worker is not None
+        worker = telemetry._process()
+        assert worker is not None
         deadline = time.monotonic() + 20
-        while telemetry._worker.alive:
+        while worker.alive:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert telemetry.take("batch1") == telemetry.take("batch2") == []
@@ -84,20 +90,40 @@ class Answers:
 
     def __init__(self, values: dict[str, Any], arrays: dict[str, Any]) -> None:
         self.message = Message("ok", values, arrays)
+        self.hello = {"packages": {"there": "7.2"}}
+        self.asked: list[str] = []
         self.closed = False
 
     def ask(self, kind: str, timeout: float, **values: Any) -> Message:
+        self.asked.append(kind)
         return self.message
+
+    def hold(self) -> None:
+        self.asked.append("(held)")
+
+    def resume(self) -> None:
+        self.asked.append("(let go)")
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Answers]:
+        self.resume()
+        yield self
+        self.hold()
+
+    def kill(self) -> None:
+        self.close()
 
     def close(self) -> None:
         self.closed = True
 
 
-GOOD = {"units": {"x": "MHz"}, "dropped": 0, "fault": None}
+GOOD = {"units": {"x": "MHz"}, "period_ns": 10**8, "dropped": 0, "fault": None}
 TWO: dict[str, Any] = {
     "a/times": np.array([10, 30]),
     "a/costs": np.array([1, 2]),
-    "a/values": np.array([[0.5], [np.nan]]),
+    "a/counts": np.array([1, 1]),
+    "a/fields": np.array([0, 0]),
+    "a/values": np.array([0.5, np.nan]),
 }
 
 
@@ -124,8 +150,10 @@ def test_readings_of_several_samplers_are_sorted_by_time() -> None:
         ({"samplers": {"a": GOOD | {"dropped": "many"}}}, TWO),
         ({"samplers": {"a": GOOD}}, {}),
         ({"samplers": {"a": GOOD}}, TWO | {"a/costs": np.array([1])}),
-        ({"samplers": {"a": GOOD}}, TWO | {"a/values": np.zeros((2, 2))}),
-        ({"samplers": {"a": GOOD}}, TWO | {"a/values": np.zeros(2)}),
+        ({"samplers": {"a": GOOD}}, TWO | {"a/values": np.zeros((3, 2))}),
+        ({"samplers": {"a": GOOD}}, TWO | {"a/values": np.zeros(3)}),
+        ({"samplers": {"a": GOOD}}, TWO | {"a/counts": np.array([1, -1])}),
+        ({"samplers": {"a": GOOD}}, TWO | {"a/fields": np.array([0, 1])}),
     ],
 )
 def test_an_answer_that_makes_no_sense_ends_the_telemetry(values: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -136,3 +164,89 @@ def test_an_answer_that_makes_no_sense_ends_the_telemetry(values: dict[str, Any]
         assert process.closed
     assert len(events) == 1
     assert "not what was agreed" in telemetry.facts["a"]["ended"]
+
+
+def test_who_starts_telemetry_does_not_wait_for_it() -> None:
+    go_on = threading.Event()
+    process: Any = Answers({"samplers": {"a": GOOD}}, TWO)
+
+    def start() -> Any:
+        assert go_on.wait(20)
+        return process
+
+    with Telemetry({"a": COUNTER}, start) as telemetry:
+        telemetry.watch("one", 1)
+        telemetry.watch("two", 2)
+        assert process.asked == []
+        go_on.set()
+        assert next(row["value"] for row in telemetry.take("batch1")) == 0.5
+        telemetry.watch("two", 3)
+        assert process.asked == ["sample_start", "sample_watch", "sample_take", "sample_watch"]
+    assert process.asked[-1] == "sample_stop"
+
+
+def test_pausing_lets_readings_end_before_the_process_is_stopped() -> None:
+    process: Any = Answers({"samplers": {"a": GOOD}}, TWO)
+    with Telemetry({"a": COUNTER}, lambda: process) as telemetry:
+        assert telemetry.running is True
+        process.asked.clear()
+        telemetry.pause()
+        telemetry.pause()
+        assert telemetry.running is False
+        telemetry.watch("one", 1)
+        telemetry.resume()
+        telemetry.resume()
+        assert telemetry.running is True
+        asked = list(process.asked)
+        telemetry.pause()
+    assert asked == ["sample_pause", "(held)", "(let go)", "sample_watch", "(held)", "(let go)", "sample_resume"]
+    assert process.asked[-4:] == ["(held)", "(let go)", "sample_resume", "sample_stop"]
+
+
+def test_a_real_process_that_is_paused_reads_nothing(start: Callable[[], Worker]) -> None:
+    with Telemetry({"good": COUNTER}, start) as telemetry:
+        telemetry.pause()
+        telemetry.take("batch1")
+        assert telemetry.process is not None
+        deadline = time.monotonic() + 20
+        while state_of(telemetry.process) != "T":
+            assert time.monotonic() < deadline
+        before = cpu_time_ns(telemetry.process)
+        time.sleep(0.25)
+        assert cpu_time_ns(telemetry.process) - before < 1_000_000
+        assert telemetry.take("batch1") == []
+        telemetry.resume()
+        deadline = time.monotonic() + 20
+        while not telemetry.take("batch1"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("requires", "reason"),
+    [
+        ("not-there>=1", "b needs not-there>=1, which is not installed (pip install it)"),
+        ("there>=8", "b needs there>=8, 7.2 is installed (pip install it)"),
+    ],
+)
+def test_a_sampler_that_lacks_what_it_needs_is_left_out(requires: str, reason: str) -> None:
+    lacking = SamplerInfo(name="b", factory="nowhere:B", requires=(requires,), install="pip install it")
+    process: Any = Answers({"samplers": {"a": GOOD}}, TWO)
+    events: list[Event] = []
+    with Telemetry({"a": COUNTER, "b": lacking}, lambda: process, notify=events.append) as telemetry:
+        for _ in range(2):
+            assert {row["sampler"] for row in telemetry.take("batch1")} == {"a"}
+    assert events == [Notice(f"warning: the sampler b is left out: {reason}")]
+    assert telemetry.facts["b"]["ended"] == reason
+    assert [finding.code for finding in telemetry.findings] == ["W12"]
+
+
+def test_a_sampler_that_had_to_slow_down_is_said() -> None:
+    process: Any = Answers(
+        {"samplers": {"a": GOOD | {"period_ns": 4 * 10**8}}}, TWO | {"a/costs": np.array([10**6] * 2)}
+    )
+    with Telemetry({"a": COUNTER}, lambda: process) as telemetry:
+        telemetry.take("batch1")
+    (finding,) = telemetry.findings
+    assert (finding.code, finding.value, finding.threshold) == ("W13", 0.01, 0.005)
+    assert "takes 1 ms, so that it is read every 0.4 s only" in finding.message

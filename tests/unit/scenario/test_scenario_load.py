@@ -383,7 +383,7 @@ def test_samplers_are_looked_up_where_they_are_known() -> None:
     found = [(fault.key, fault.line, fault.nearest) for fault in caught.value.faults]
     assert found == [("measure.samplers[1]", line, "host"), ("measure.samplers[2]", line, None)]
     assert _parse(text).scenario.measure.samplers == ["host", "hots", "host"]
-    assert _parse(GOOD).scenario.measure.samplers == []
+    assert _parse(GOOD).scenario.measure.samplers is None
 
 
 def test_an_unknown_backend_is_a_fault_unless_it_is_optional() -> None:

@@ -13,7 +13,7 @@ import pytest
 from benchfw.errors import MissingDependency
 from benchfw.spec.sampler import Sampler
 from benchfw.testing.samplers import Absent, Babbles, Counter, Raises
-from benchfw.worker import sampling
+from benchfw.worker import pace, sampling
 from benchfw.worker.clocks import now
 from benchfw.worker.sampling import Sampling
 
@@ -69,8 +69,15 @@ def test_readings_are_handed_over_once_in_their_order(start: Callable[..., Sampl
     until(lambda: counter.readings >= 10)
     work.stop(5)
     _, second = work.take()
-    assert states["a"] == {"units": {"count": "readings", "now_and_then": "°C"}, "dropped": 0, "fault": None}
-    values = np.concatenate([first["a/values"], second["a/values"]])
+    assert states["a"] == {
+        "units": {"count": "readings", "now_and_then": "°C"},
+        "period_ns": states["a"]["period_ns"],
+        "dropped": 0,
+        "fault": None,
+    }
+    assert set(first["a/counts"]) == {2}
+    assert first["a/fields"].tolist() == [0, 1] * len(first["a/times"])
+    values = np.concatenate([first["a/values"], second["a/values"]]).reshape(-1, 2)
     assert values[:, 0].tolist() == list(range(1, counter.readings + 1))
     assert np.isnan(values[:, 1]).tolist() == [n % 3 == 0 for n in range(1, counter.readings + 1)]
     times = np.concatenate([first["a/times"], second["a/times"]])
@@ -78,7 +85,7 @@ def test_readings_are_handed_over_once_in_their_order(start: Callable[..., Sampl
     assert before < times[0] < times[-1] < now()
     assert len(first["a/costs"]) == len(first["a/times"])
     assert (first["a/costs"] > 0).all()
-    assert work.take()[1]["a/values"].shape == (0, 2)
+    assert {len(array) for array in work.take()[1].values()} == {0}
 
 
 def test_deadlines_do_not_move_with_the_length_of_readings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,19 +99,23 @@ def test_deadlines_do_not_move_with_the_length_of_readings(monkeypatch: pytest.M
             clock += next(costs) * MS
             return super().sample()
 
+    monkeypatch.setattr(sampling, "now", lambda: clock)
+    monkeypatch.setattr(pace, "COST_SHARE", 1.0)  # the period stays
+    reader = sampling._Reader("slow", Slow, 100 * MS)
+
     class Waits(Event):
         def wait(self, timeout: float | None = None) -> bool:
             nonlocal clock
             clock += round((timeout or 0) * 1e9)
-            return clock >= 900 * MS
+            if clock >= 900 * MS:
+                reader.stop()
+            return False
 
-    monkeypatch.setattr(sampling, "now", lambda: clock)
-    reader = sampling._Reader("slow", Slow, 100 * MS)
-    reader.stopping = Waits()
+    reader.wake = Waits()
     reader.run()
     readings, _ = reader.take()
-    assert [reading[0] // MS for reading in readings] == [0, 100, 200, 300, 600, 700, 800]
-    assert [reading[1] // MS for reading in readings] == [30, 99, 0, 250, 10, 10, 10]
+    assert [reading.time_ns // MS for reading in readings] == [0, 100, 200, 300, 600, 700, 800]
+    assert [reading.cost_ns // MS for reading in readings] == [30, 99, 0, 250, 10, 10, 10]
     assert reader.fault is None
 
 
@@ -156,7 +167,7 @@ def test_nonsense_for_units_ends_a_sampler(given: Any, start: Callable[..., Samp
 
 @pytest.mark.parametrize(
     "given",
-    [None, {}, {"count": 1.0}, {"count": 1, "now_and_then": 1, "more": 1}]
+    [None, ["count"], {"count": 1, "now_and_then": 1, "more": 1}]
     + [{"count": wrong, "now_and_then": 1} for wrong in ("1", True, 10**400, [1.0], 1j)],
 )
 def test_nonsense_for_values_ends_a_sampler(given: Any, start: Callable[..., Sampling]) -> None:
@@ -179,7 +190,7 @@ def test_what_nobody_takes_is_bounded_and_counted(
     work.stop(5)
     states, arrays = work.take()
     last = counter.readings
-    assert arrays["a/values"][:, 0].tolist() == [last - 3, last - 2, last - 1, last]
+    assert arrays["a/values"][::2].tolist() == [last - 3, last - 2, last - 1, last]
     assert states["a"]["dropped"] == last - 4
 
 
@@ -206,4 +217,88 @@ def test_one_that_cannot_be_made_says_so() -> None:
 
     work = Sampling({"a": make}, MS)
     work.stop(5)
-    assert work.take()[0] == {"a": {"units": {}, "dropped": 0, "fault": "no such package"}}
+    assert work.take()[0] == {"a": {"units": {}, "period_ns": MS, "dropped": 0, "fault": "no such package"}}
+
+
+class Watches(Counter):
+    """Gives a field per process, and its own fields every other time."""
+
+    def watch(self, processes: Mapping[str, int]) -> Mapping[str, str]:
+        self.processes = {f"pid:{label}": pid for label, pid in processes.items()}
+        return dict.fromkeys(self.processes, "number")
+
+    def sample(self) -> Mapping[str, float | None]:
+        figures = super().sample()
+        return {**getattr(self, "processes", {}), **(figures if self.readings % 2 else {})}
+
+
+def test_fields_come_and_go_with_what_is_watched(start: Callable[..., Sampling]) -> None:
+    sampler = Watches()
+    work = start(a=sampler)
+    seen: dict[str, list[float]] = {}
+
+    def read(field: str, times: int) -> None:
+        """Take what is read until a field has come so many times."""
+        seen.clear()
+
+        def enough() -> bool:
+            states, arrays = work.take()
+            assert arrays["a/counts"].sum() == len(arrays["a/values"])
+            units = list(states["a"]["units"])
+            for place, value in zip(arrays["a/fields"], arrays["a/values"]):
+                seen.setdefault(units[place], []).append(value)
+            assert states["a"]["fault"] is None
+            return len(seen.get(field, ())) >= times
+
+        until(enough)
+
+    read("count", 2)
+    assert set(seen) == {"count", "now_and_then"}
+    assert (np.diff(seen["count"]) == 2).all(), "a field that is left out has no value"
+    work.watch({"x": 7})
+    read("pid:x", 3)
+    assert set(seen["pid:x"]) == {7.0}
+    work.watch({"y": 8})
+    read("pid:y", 3)
+    read("pid:y", 3)
+    assert "pid:x" not in seen
+
+
+def test_nothing_is_read_while_it_is_paused(start: Callable[..., Sampling]) -> None:
+    counter = Counter()
+    work = start(a=counter)
+    until(lambda: counter.readings >= 2)
+    for _ in range(3):
+        work.pause(5)
+        work.pause(5)
+        before = counter.readings
+        time.sleep(0.01)
+        assert counter.readings == before
+        work.resume()
+        until(lambda before=before: counter.readings > before)  # type: ignore[misc]
+
+
+def test_pausing_waits_for_a_reading_but_not_for_ever(start: Callable[..., Sampling]) -> None:
+    go_on = Event()
+    hangs = Hangs(go_on)
+    work = start(a=hangs)
+    until(lambda: hangs.readings == 3)
+    work.pause(0.01)
+    go_on.set()
+    work.pause(5)
+    time.sleep(0.01)
+    assert hangs.readings == 3
+
+
+def test_the_period_of_a_sampler_that_costs_too_much_doubles() -> None:
+    """The bound is 0.5 % of the period: 0.5 ms at 100 ms."""
+    cheap, dear, spiky = (pace.Pace(100 * MS) for _ in range(3))
+    for place in range(1000):
+        assert not cheap.note(MS * 49 // 100)
+        dear.note(MS * 3)
+        assert not spiky.note(MS * 40 if place % 50 in (3, 7) else MS // 10), "two of 50 waited for a CPU"
+    assert (cheap.period_ns, dear.period_ns, spiky.period_ns) == (100 * MS, 800 * MS, 100 * MS)
+    noticed = [dear.note(200 * MS) for _ in range(1000)]
+    assert dear.period_ns == pace.MAX_PERIOD_NS
+    assert sum(noticed) == 4, "1.6, 3.2, 6.4 and 10 s"
+    assert noticed.index(True) < 5, "what costs far too much is not tried 50 times"
