@@ -15,6 +15,7 @@ from typing import Any
 import click
 from click.testing import CliRunner
 
+from benchfw.analysis import compare, gate
 from benchfw.cli import cli, schemas
 from benchfw.plugins import discover, options_model
 from benchfw.scenario.schema import Scenario
@@ -41,8 +42,9 @@ manifest is `running`, `finished`, `failed` or `interrupted`; a run that was kil
 calls it `killed`. Files are Parquet with zstd and a checksum per page.
 """
 EXIT_CODES = """\
-Exit codes: 0 done; 2 wrong usage or scenario; 3 a case failed, or another error of benchfw; 5 an accuracy check failed;
-130 interrupted; 141 the reader of the output stopped. `time`, and `run` with `--strict`, also exit with 3 for a case
+Exit codes: 0 done; 1 a regression (`gate`); 2 wrong usage or scenario; 3 a case failed, or another error of benchfw; 4
+inconclusive or not comparable (`gate`, `compare`); 5 an accuracy check failed; 130 interrupted; 141 the reader of the
+output stopped. `time`, and `run` with `--strict`, also exit with 3 for a case
 that was skipped or is unsupported.
 `doctor` exits with 3 if a finding is `FAIL`.
 """
@@ -90,6 +92,9 @@ def _results() -> str:
             unit = next((unit for suffix, unit in UNITS.items() if field.name.endswith(suffix)), "")
             rows.append((f"`{field.name}`", kind, unit, field.metadata[b"description"].decode()))
         text += table(("column", "type", "unit", "meaning"), rows)
+    for function, columns in (("compare", compare.COLUMNS), ("gate", gate.COLUMNS)):
+        text += f"\n## What `benchfw.{function}` returns\n\nA frame, see the [guide](../guides/compare.md).\n\n"
+        text += table(("column", "meaning"), [(f"`{name}`", meaning) for name, meaning in columns.items()])
     return text
 
 

@@ -153,7 +153,8 @@ def _paired_tails(run: Run, baseline: str, case: str) -> Evidence | None:
         effect = tail_effect(*arms, 0.99, confidence=confidence, margin=margin, resamples=resamples)
         return widened(effect, ratios, margin=margin) if len(ratios) > 1 else effect
 
-    return _of(estimate(0.95, 0.0).value, "round", len(common), len(common), estimate)
+    value = quantile(np.concatenate(arms[1]), 0.99) / quantile(np.concatenate(arms[0]), 0.99)
+    return _of(value, "round", len(common), len(common), estimate)
 
 
 def _unpaired(pair: Pair, baseline: str, case: str, metric: Metric) -> Evidence:

@@ -235,6 +235,9 @@ def _reason(verdict: str, found: Evidence, effect: Effect, question: _Question, 
     if verdict != "INCONCLUSIVE":
         side = {"REGRESSION": "beyond", "PASS": "within", "IMPROVED": "better than the opposite of"}[verdict]
         return f"the interval lies {side} the limit of {limit}"
+    if effect.finite and effect.high < 1.0 + question.margin:
+        allowed = f"{100 * _change(1.0 + question.allowed, question.metric):+.3g} %"
+        return f"the interval is not within {allowed}, and a change up to {limit} may be noise"
     if effect.finite:
         return f"the interval holds the limit of {limit}: more {found.level}s make it narrower"
     if found.level == "round":

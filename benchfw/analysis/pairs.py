@@ -16,7 +16,8 @@ DISTURBED = frozenset({"CONTENDED", "THROTTLED", "UNSTABLE"})
 NOT_MEASURED = frozenset({"SKIPPED", "UNSUPPORTED"})
 """Statuses of cases that were not meant to be measured here."""
 
-_ENTRY_LABELS = frozenset({"name", "backend", "provider", "environment", "backend_version", "python", "threads"})
+_ARTIFACT_LABELS = frozenset({"precision", "profile"})
+"""Labels that cases of one `[[backend]]` differ in; the others are those of two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +163,7 @@ def _fits(baseline: Row, case: Row, by: str) -> bool:
     makes no difference between artifacts has the profile `any`, which fits both.
     """
     same = ["cohort", "model"]
-    if by not in _ENTRY_LABELS:
+    if by in _ARTIFACT_LABELS:
         same.append("name")
     elif by not in ("name", "backend"):
         same.append("backend")
@@ -173,7 +174,7 @@ def _fits(baseline: Row, case: Row, by: str) -> bool:
 
 def _differences(baseline: Row, case: Row, by: str) -> list[Difference]:
     """Return what differs besides what is compared by."""
-    known = {by, "name", "backend"} if by in _ENTRY_LABELS else {by}
+    known = {by} if by in _ARTIFACT_LABELS else {by, "name", "backend"}
     return [item for item in label_differences(baseline, case, BY[by]) if item.label not in known]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.errors import UsageError
+from benchfw.store.files import encodable
 from benchfw.store.reader import Results, load
 from benchfw.store.schema import TABLES
 
@@ -226,7 +227,9 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, float):
         return None if math.isnan(value) else int(value) if value.is_integer() else value
-    return value if isinstance(value, str | int) else None
+    if isinstance(value, str):
+        return value if value.isascii() else encodable(value)
+    return value if isinstance(value, int) else None
 
 
 def _by_case(rows: list[Row]) -> dict[str, list[Row]]:

@@ -112,7 +112,8 @@ def notes_of(rows: Sequence[Row]) -> list[str]:
     """Return what readers of the table must know: runs, what differs, what was forced, disturbed measurements."""
     first = rows[0]
     cases = [row for row in rows if row["metric"] == first["metric"] and row["in_family"]]  # other metrics say the same
-    notes = [f"the intervals hold with 95 % for all {sum(row['in_family'] for row in rows)} together"]
+    count = sum(row["in_family"] for row in rows)
+    notes = [f"the intervals hold with 95 %{f' for all {count} together' if count > 1 else ''}"]
     if first.get("run_id") != first.get("baseline_run_id"):
         notes.append(f"run {text(first, 'run_id')} over the baseline {text(first, 'baseline_run_id')}")
     for source in ("min-delta", "noise floor"):

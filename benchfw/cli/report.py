@@ -218,8 +218,8 @@ def _print_reasons(console: Console, rows: Sequence[Row], folder: Path) -> None:
     if unsteady:
         lines.append(
             f"NO_STEADY_STATE {len(unsteady)} cases have no number, as it would depend on when it was taken: "
-            f"{text(unsteady[0], 'case_id')}: {text(unsteady[0], 'verdict_reason')}; see what else runs here, "
-            "or measure for longer: --set measure.budget=10min"
+            f"{text(unsteady[0], 'case_id')}: {text(unsteady[0], 'verdict_reason')}; see what else runs on the "
+            "machine, or measure for longer: --set measure.budget=10min"
         )
     loose = [row for row in measured if row.get("verdict") == "NOT_CONVERGED"]
     if loose:

@@ -24,7 +24,7 @@ PAGES = [
     *sorted(ROOT.glob("plugins/*/README.md")),
 ]
 SHELL = {"console", "sh", "bash", "shell"}
-LANGUAGES = {*SHELL, "toml", "json", "python", "text", ""}
+LANGUAGES = {*SHELL, "toml", "json", "python", "yaml", "text", ""}
 PROGRAMS = {
     *("benchfw", "cat", "cd", "cp", "docker", "du", "eval", "export", "git", "ls", "make", "mkdir", "nohup", "pip"),
     *("pre-commit", "pytest", "python", "python3", "source", "sudo", "taskset", "touch", "uv"),
@@ -53,7 +53,7 @@ class Block:
 
     def commands(self) -> list[str]:
         """Return the commands in it, without prompts, comments and the path of the virtual environment."""
-        if self.language in ("python", "toml", "json", "text"):
+        if self.language in ("python", "toml", "json", "yaml", "text"):
             return []
         lines = re.sub(r"\\\n\s*", "", self.text).splitlines()
         if self.language == "console" or any(line.startswith("$ ") for line in lines):

@@ -16,6 +16,7 @@ SHORTER = (
     (r"(benchfw run scenarios/(?:smoke|res18)\.toml)(.*)", rf"\1 {SMALL}\2 {QUICK}"),
     (r"(benchfw run --resume .*)", r"\1"),
     (r"(benchfw (?:doctor --json|env check default))", r"BENCHFW_BLOCK_PLUGINS=torch \1"),  # `doctor` imports it
+    (r"(benchfw compare latest --by )backend(.*)", r"\1name\2"),  # all that the reader has are fakes
     (r"((?:\w+=\S+ )*benchfw (?:run|time) .*)", rf"\1 {QUICK}"),
 )
 """Commands that would take long, and how they are shortened."""
@@ -36,7 +37,10 @@ NOT_RUN = (
 )
 """Commands that are not run, and why not."""
 
-CODES = ((r"benchfw doctor.*", {0, 3}),)
+CODES = (
+    (r"benchfw doctor.*", {0, 3}),
+    (r"benchfw (compare|gate) .*", {0, 1, 4}),
+)
 """Exit codes of commands that depend on the machine; others are declared beside their block."""
 
 COMPILED = ("docs/reference/hooks.md",)

@@ -72,8 +72,12 @@ def folder(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
             patch.delenv(name, raising=False)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         patch.chdir(path)
-        code, output = execute("benchfw run scenarios/measured.toml")
-        assert code == 0, output
+        for place in ("baseline/run=main", None):
+            code, output = execute("benchfw run scenarios/measured.toml")
+            assert code == 0, output
+            if place is not None:
+                (path / place).parent.mkdir()
+                next((path / "results").glob("run=*")).rename(path / place)
         yield path
 
 
@@ -109,6 +113,7 @@ def test_what_a_page_says_works(
         "```toml\n[model]\nreff = 1\n```\n",
         "```python\nimport benchfw\n\nbenchfw.load('results').case\n```\n",
         "```cobol\n```\n",
+        "```yaml\nrun: benchfw gatte latest\n```\n",
     ],
 )
 def test_what_does_not_work_is_noticed(text: str, folder: Path) -> None:
@@ -170,6 +175,10 @@ def follow(block: Block, names: dict[str, Any], done: set[str]) -> None:
         scenario(block)
     elif block.language == "json":
         json.loads(block.text)
+    elif block.language == "yaml" and "not run" not in block.declared:
+        typed = re.findall(r"\bbenchfw [^\n|#]*", block.text)
+        assert typed, f"{block.place}: no command"
+        assert all(map(exists, typed)), f"{block.place}: {typed}"
     commands = block.commands()
     assert commands or block.language not in SHELL, f"{block.place}: no command"
     for place, command in enumerate(commands, start=1):

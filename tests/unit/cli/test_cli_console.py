@@ -17,6 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from benchfw.analysis.text import number
 from benchfw.cli import console, main, report, session
 from benchfw.cli.runs import find_run
 from benchfw.cli.session import exit_code
@@ -75,7 +76,7 @@ NAN = math.nan
     ],
 )
 def test_numbers_have_four_significant_digits(value: float | None, text: str) -> None:
-    assert report.number(value) == text
+    assert number(value) == text
 
 
 def _shown(capsys: pytest.CaptureFixture[str], row: dict[str, Any]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from benchfw.store.writer import RunWriter
 
@@ -40,20 +39,17 @@ class Synthetic:
 
     def case(self, name: str, ms: float, *, batch: int = 1, iterations: int = 0, **more: Any) -> str:
         """Add a case of this median; iterations per block only where they are asked for. Returns its id."""
-        labels = {
+        labels: dict[str, Any] = {
             "cohort": f"batch{batch}",
             "model": "net",
             "backend": name,
             "name": name,
             "precision": "fp32",
-            "profile": "any",
-            "batch": batch,
-            "shape": json.dumps({"batch": batch}),
-            "interleave": "all",
         }
+        labels |= {"profile": "any", "batch": batch, "shape": json.dumps({"batch": batch}), "interleave": "all"}
         labels |= {key: value for key, value in more.items() if key in (*labels, "arm")}
-        case_id = more.pop("case_id", "/".join((*(str(labels[key]) for key in _SLUG), labels.get("arm") or "")))
-        case_id = case_id.rstrip("/")
+        slug = "/".join((*(str(labels[key]) for key in _SLUG), labels.get("arm") or "")).rstrip("/")
+        case_id = str(more.pop("case_id", slug))
         processes = ms * 1e6 * np.exp(self.rng.normal(0, self.between, self.invocations))
         medians = processes[:, None] * np.exp(self.drift + self.rng.normal(0, self.noise, self.drift.shape))
         ids = {"case_id": case_id, "cohort": labels["cohort"]}
@@ -110,8 +106,3 @@ def _measured(median: float, batch: int) -> dict[str, Any]:
     labels |= {"sync": "blocking", "cache": "rotate", "timer": "host", "depth": 1, "effort": "standard"}
     labels |= {"accuracy": "pass", "rel_l2": 2.5e-7, "reference": "torch-eager", "throughput_depth": 1}
     return {**labels, **_statistics(median, batch), "status": "OK", "verdict": "VALID"}
-
-
-@pytest.fixture(scope="session")
-def synthetic() -> type[Synthetic]:
-    return Synthetic
