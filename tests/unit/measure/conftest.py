@@ -12,8 +12,8 @@ import pytest
 from benchfw.artifacts import Made
 from benchfw.measure.blocks import Block
 from benchfw.measure.member import Member
-from benchfw.measure.record import Record
 from benchfw.measure.observer import Observer
+from benchfw.measure.record import Record
 from benchfw.measure.session import Instance, LiveSession
 from benchfw.measure.settings import Settings
 from benchfw.measure.slots import Slots
