@@ -62,7 +62,8 @@ def by_duckdb(folder: Path) -> list[tuple[Any, ...]]:
         where phase = 'measure' group by case_id order by case_id
     """
     with duckdb.connect() as connection:
-        return connection.execute(query, [str(folder / "iterations/*.parquet")]).fetchall()
+        rows: list[tuple[Any, ...]] = connection.execute(query, [str(folder / "iterations/*.parquet")]).fetchall()
+        return rows
 
 
 def by_pandas(folder: Path) -> list[tuple[Any, ...]]:
@@ -70,7 +71,7 @@ def by_pandas(folder: Path) -> list[tuple[Any, ...]]:
     frame = benchfw.load(folder).iterations
     measured = frame[frame["phase"] == "measure"]
     latencies = measured.groupby("case_id", observed=True)["host_latency_ns"]
-    table = latencies.quantile([0.5, 0.99], interpolation="lower").unstack()
+    table = latencies.quantile(np.array([0.5, 0.99]), interpolation="lower").unstack()
     return sorted((name, [int(p50), int(p99)]) for name, (p50, p99) in zip(table.index, table.to_numpy(), strict=True))
 
 
@@ -98,7 +99,9 @@ def main() -> None:
         folder = write(results or Path(temporary))
         seconds = time.perf_counter() - start
         rows, size = COHORTS * CASES * PER_CASE, sum(path.stat().st_size for path in folder.rglob("*.parquet"))
-        print(f"{rows} iterations made and written in {seconds:.1f} s: {size / 1e6:.0f} MB, {size / rows:.1f} bytes each")
+        print(
+            f"{rows} iterations made and written in {seconds:.1f} s: {size / 1e6:.0f} MB, {size / rows:.1f} bytes each"
+        )
         taken: dict[str, list[float]] = {name: [] for name in QUERIES}
         answers: dict[str, list[tuple[Any, ...]]] = {}
         for _ in range(TURNS):
