@@ -37,10 +37,11 @@ docs-html: $(STAMP)
 	$(BIN)/python -m sphinx -c docs -W --keep-going -n -q -b html . docs/_build
 	@echo docs/_build/docs/index.html
 
+# Modules are compiled when they are first imported: most never are, and pip would compile all.
 $(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -e '.[dev]' $(PLUGINS:%=-e 'plugins/%[cpu]')
+	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(PLUGINS:%=-e 'plugins/%[cpu]')
 	touch $@
 
 clean:

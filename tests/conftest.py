@@ -16,6 +16,7 @@ from benchfw.processes import MARK
 from benchfw.testing.fixtures import _warm as _warm
 from benchfw.testing.fixtures import warm_workers as warm_workers
 from benchfw.testing.project import FAKES, Project
+from tests.brief import measure_little
 
 REPOSITORY = Path(__file__).parents[1]
 OTHERS = ("BENCHFW_ENVIRONMENTS", "BENCHFW_LOCKS", "TMPDIR")
@@ -99,6 +100,12 @@ def leftovers(cache: Path) -> set[str]:
         if marked or int(fields[1]) == os.getpid():
             found.add(f"process {name}")
     return found
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this process measure little."""
+    measure_little(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ WINDOW_EVERY = 2
 """Every so many rounds a case whose depth is more than 1 has a window after its block."""
 
 _STEADY_NS = 50_000_000
-_PAIRS = 8
-_PAIR_NS = 10_000_000
+_PAIRS = 6
+_PAIR_NS = 5_000_000
 _SHORT_NS = 1_000_000
 """Stamps cost some 0.3 µs: for longer inferences that is not worth the time to measure it."""
 

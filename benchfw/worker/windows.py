@@ -10,7 +10,7 @@ from typing import Any
 from benchfw.worker import clocks, loops
 
 Launch = Callable[[], object]
-_REST_S = 0.02
+_REST_S = 0.01
 """What a launch that returns early may still have to do is done after that, or shows up in the difference."""
 
 

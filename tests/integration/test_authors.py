@@ -48,6 +48,7 @@ def test_a_generated_plugin_and_the_finished_tutorial_work_in_a_fresh_environmen
         str(bin_ / "pip"),
         "install",
         "--quiet",
+        "--no-compile",  # most modules are never imported
         "--disable-pip-version-check",
         "-c",
         f"{REPOSITORY}/constraints.txt",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,24 @@ from typing import Any
 import pytest
 
 from benchfw.cli import main
-from benchfw.environments import managed
+from benchfw.environments import find_python, managed
 from benchfw.executors.devices import Devices, cpus
 from benchfw.executors.resume import Resume
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 OLD = "onnxruntime==1.20.1"
 Benchfw = Callable[..., tuple[str, str]]
+
+INTERPRETERS = """
+name = "interpreters"
+[model]
+ref = "null:model"
+[[sweep]]
+kind = "fixed"
+[measure]
+effort = "quick"
+budget = "2s"
+"""
 
 
 @pytest.fixture
@@ -183,3 +195,34 @@ def test_what_would_disturb_a_run_that_measures(
         assert not [area for area, _ in found if area in ("packages", "backends")]
         _, err = benchfw("env", "check", "default")
         assert err.startswith("warning: a run of ") and f"(pid {os.getpid()}, " in err
+
+
+def make_environment(version: str, folder: Path) -> str:
+    """Return an interpreter with numpy alone."""
+    python = find_python(version)
+    if python is None:
+        pytest.skip(f"no CPython {version} on this machine")
+    environ = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
+    subprocess.run([python, "-m", "venv", folder], check=True)
+    subprocess.run([folder / "bin/pip", "install", "--quiet", "numpy"], check=True, env=environ)
+    return str(folder / "bin/python")
+
+
+def test_one_run_holds_several_interpreters(project: Any, ort_old: dict[str, Any], tmp_path: Path) -> None:
+    """Workers with numpy alone, conducted by one parent. Here, where the environment of the fixture is made already."""
+    pythons = {"3.10": ort_old["python"], "3.12": make_environment("3.12", tmp_path / "env")}
+    text = INTERPRETERS + '[[backend]]\nuse = "null"\n'
+    for version, python in pythons.items():
+        code = "import importlib.util as u; print([m for m in ('pluggy', 'pyarrow', 'benchfw') if u.find_spec(m)])"
+        found = subprocess.run([python, "-E", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert found.stdout == "[]\n", "workers run where there is nothing of the core"
+        text += f'[[backend]]\nuse = "null"\nname = "null-{version}"\nenvironment = "py-{version}"\n'
+        text += f'[environments."py-{version}"]\npython = "{python}"\n'
+    outcome, results = project.run(text)
+    rows = {row["name"]: row for row in outcome.rows}
+    assert [row["status"] for row in outcome.rows] == ["OK"] * 3
+    for version in pythons:
+        assert rows[f"null-{version}"]["python"].startswith(version + ".")
+        assert rows[f"null-{version}"]["environment"] == f"py-{version}"
+    rounds = results.blocks[results.blocks["round"] == 0]
+    assert rounds.case_id.nunique() == 3  # interleaved in the same rounds

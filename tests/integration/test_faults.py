@@ -18,7 +18,7 @@ from benchfw.measure import Event
 from benchfw.spec.events import RoundDone
 from benchfw.supervisor import Worker
 
-pytestmark = pytest.mark.quiet
+pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("brief")]
 
 SCENARIO = """
 name = "faults"

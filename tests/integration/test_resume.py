@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +23,13 @@ from benchfw.errors import DeviceBusy, ResultError, UsageError
 from benchfw.executors.devices import Devices
 from benchfw.executors.resume import Resume
 from benchfw.measure import Event
+from benchfw.plugins import Registry
 from benchfw.spec.events import CohortStarted, RoundDone
 from benchfw.spec.stop import Stop
+from benchfw.testing.project import Project
+from tests.brief import measure_little
 
-pytestmark = pytest.mark.quiet
+pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("brief")]
 
 SCENARIO = """
 name = "resume"
@@ -65,8 +69,14 @@ def stop_when(wanted: Callable[[Event], bool]) -> tuple[Stop, Callable[[Event], 
 
 
 @pytest.fixture
-def interrupted(project: Any) -> Path:
-    """A run that was stopped in its second cohort."""
+def project(project: Project, warm_workers: object) -> Project:
+    """The project of all tests, whose workers start sooner; those of the command line are as always."""
+    return project
+
+
+@pytest.fixture(scope="module")
+def stopped(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped in its second cohort; it stays as it is."""
     second = False
 
     def wanted(event: Event) -> bool:
@@ -75,10 +85,17 @@ def interrupted(project: Any) -> Path:
         return second and isinstance(event, RoundDone)
 
     stop, notify = stop_when(wanted)
-    outcome, _ = project.run(SCENARIO, notify=notify, stop=stop)
+    with pytest.MonkeyPatch.context() as patch:
+        measure_little(patch.setattr)
+        outcome, _ = Project(tmp_path_factory.mktemp("stopped"), registry).run(SCENARIO, notify=notify, stop=stop)
     assert outcome.interrupted == "interrupted by a test"
-    folder: Path = outcome.folder
-    return folder
+    return Path(outcome.folder)
+
+
+@pytest.fixture
+def interrupted(project: Any, stopped: Path) -> Path:
+    """A copy of it in the project's own folder."""
+    return Path(shutil.copytree(stopped, project.results / stopped.name))
 
 
 def statuses(rows: list[dict[str, Any]]) -> list[str]:

@@ -83,11 +83,12 @@ class Zygote:
     def __init__(self, locks: Path) -> None:
         environ = {"BENCHFW_PLUGINS": "benchfw.testing.plugin", "BENCHFW_LOCKS": str(locks), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            [sys.executable, "-m", "tests.storm.zygote"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | environ,
+            cwd=Path(__file__).parents[2],
         )
 
     def run(self, folder: Path, *arguments: str, kill_after: float | None = None) -> int | None:
@@ -132,7 +133,8 @@ def tables(folder: Path) -> tuple[pd.DataFrame, Counter[Any]]:
     assert measured <= set(results.iterations[results.iterations["phase"] == "measure"]["case_id"])
     assert not results.blocks.duplicated(["case_id", "block"]).any()
     assert not results.iterations.duplicated(["case_id", "block", "start_ns"]).any()
-    accuracy = Counter(results.accuracy[["case_id", "moment", "output", "batch", "verdict"]].itertuples(index=False))
+    keys = ["case_id", "moment", "input_set", "output", "batch", "verdict"]
+    accuracy = Counter(results.accuracy[keys].itertuples(index=False))
     assert max(accuracy.values()) == 1
     return cases[COLUMNS].sort_values("case_id").reset_index(drop=True), accuracy
 

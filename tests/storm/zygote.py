@@ -11,6 +11,7 @@ import os
 import sys
 
 from benchfw.cli import main
+from tests.brief import measure_little
 
 
 def start(arguments: list[str], folder: str) -> int:
@@ -35,6 +36,7 @@ def start(arguments: list[str], folder: str) -> int:
         os._exit(code)
 
 
+measure_little()
 pid = 0
 for line in sys.stdin:
     request = json.loads(line)

@@ -15,7 +15,7 @@ from benchfw.measure.member import Member
 Outputs = Mapping[str, NDArray[Any]]
 FENCE_NS = 20_000
 FENCE_SHARE = 0.02
-_LOOKS = 10
+_LOOKS = 5
 _LOOKS_NS = 100_000_000
 """Looks behind the fence take about so long for slow models, which get fewer."""
 

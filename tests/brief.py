@@ -1,0 +1,29 @@
+"""Runs that measure little, for tests that ask what a run does and not how well it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchfw.measure import group, member, warmup
+from benchfw.measure.gates import outputs
+
+_SHORTER: tuple[tuple[Any, str, int], ...] = (
+    (member, "BLOCK_NS", 10_000_000),
+    (warmup, "_LOOK_NS", 10_000_000),
+    (group, "_PAIR_NS", 500_000),
+    (outputs, "_LOOKS_NS", 2_000_000),
+)
+
+
+def measure_little(setattr_: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Make blocks, and what else a run measures of each case whatever its budget is, a tenth as long or less.
+
+    Nothing is left out. Holds for runs that this process conducts.
+
+    Args:
+        setattr_: That of a `pytest.MonkeyPatch`, which takes it back; default: for good.
+    """
+    for module, name, value in _SHORTER:
+        assert getattr(module, name) > value, f"{module.__name__}.{name}"
+        setattr_(module, name, value)
