@@ -321,8 +321,8 @@ COMPARISONS = _schema(
     "comparisons",
     [
         _RUN,
-        _COHORT,
         ("case_id", _WORD, "The case that is compared: arm `b`, or `control`."),
+        _COHORT,
         ("baseline", _WORD, "The case that it is compared with: arm `a`."),
         ("metric", _WORD, "`p50` or `p99` of the latency."),
         ("role", _WORD, "`effect`, or `control`: `a` against itself, which gives the noise floor."),

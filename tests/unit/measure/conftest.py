@@ -151,7 +151,7 @@ class Members:
         )
 
     def measured(
-        self, levels: Sequence[float] = (1000.0,) * 20, *, spread: float = 0.05, n: int = 100, **more: Any
+        self, levels: Sequence[float] = (1000.0,) * 20, *, spread: float = 0.015, n: int = 100, **more: Any
     ) -> Member:
         """Return a member with a first call, a warm-up and a block of `n` iterations around each level, in ns."""
         member = self.member(**more)

@@ -87,7 +87,7 @@ def test_the_tail_needs_samples_of_its_own() -> None:
     stopping.look(1000, 20, 2.0, _of(1000))
     assert not stopping.converged
     assert "independent samples beyond p99, wanted 20" in stopping.why_not()
-    stopping.look(3000, 20, 2.0, _of(3000))
+    stopping.look(4000, 20, 2.0, _of(4000))
     assert stopping.converged
 
 
@@ -232,7 +232,7 @@ def test_without_windows_there_is_no_throughput_to_be_sure_of() -> None:
 )
 def test_only_the_steady_part_counts_and_it_must_be_long_enough(early: int, late: int, reason: str) -> None:
     noise = np.exp(0.001 * np.random.default_rng(3).standard_normal(early + late))
-    steady = steady_state(np.repeat([1.3, 1.0], [early, late]) * noise)
+    steady = steady_state(1e6 * np.repeat([1.3, 1.0], [early, late]) * noise)
     assert steady is not None
     stopping = _median()
     stopping.look(1000, early + late, 2.0, lambda: _evidence(_samples(1000), blocks=late, steady=steady))
