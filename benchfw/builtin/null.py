@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,13 @@ class NullSource(ModelSource):
 
 
 class NullBound(Bound):
-    """Answers one fixed array."""
+    """Answers a small array that is another one for other inputs, as the outputs of anything that reads them are."""
 
-    def __init__(self) -> None:
-        self._output: NDArray[Any] = np.arange(1, 5, dtype=np.float32)
+    def __init__(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        mark = 0
+        for array in inputs.values():
+            mark = zlib.crc32(np.ascontiguousarray(array).tobytes(), mark)
+        self._output: NDArray[Any] = np.arange(1, 5, dtype=np.float32) + np.float32(mark / 2**32)
         self.launch = lambda: None
 
     def outputs(self) -> Mapping[str, NDArray[Any]]:
@@ -46,7 +50,7 @@ class NullBackend(Backend):
         return IoSpec(inputs=(), outputs=())
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
-        return NullBound()
+        return NullBound(inputs)
 
     def facts(self) -> Mapping[str, Any]:
         return {"provider_effective": "null", "precision_effective": self.context.precision}
