@@ -64,7 +64,7 @@ RUNS = ["20250102T000000Z-bbbbbb", "20250101T000000Z-aaaaaa"]
         (("results", "rm", RUNS[0], ""), RUNS),
         (("results", "export", "--table", "it"), ["iterations"]),
         (("results", "export", "--table", "shapes", "--columns", "s"), ["size", "steady_ns"]),
-        (("results", "export", "--columns", "size,steady"), ["size,steady_ns"]),
+        (("results", "export", "--columns", "size,steady_n"), ["size,steady_ns"]),
         (("backends", "fake"), ["fake", "fake-special"]),
         (("run", "--executor", "lo"), ["local"]),
         (("env", "check", ""), ["default", "old"]),
