@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,13 @@ class NullSource(ModelSource):
 
 
 class NullBound(Bound):
-    """Answers an array that was made of the inputs when they were bound."""
+    """Answers a small array that is another one for other inputs, as the outputs of anything that reads them are."""
 
     def __init__(self, inputs: Mapping[str, NDArray[Any]]) -> None:
-        first = sum(float(array.ravel()[0]) for array in inputs.values() if array.size)
-        self._output: NDArray[Any] = np.arange(1, 5, dtype=np.float32) + np.float32(first)
+        mark = 0
+        for array in inputs.values():
+            mark = zlib.crc32(np.ascontiguousarray(array).tobytes(), mark)
+        self._output: NDArray[Any] = np.arange(1, 5, dtype=np.float32) + np.float32(mark / 2**32)
         self.launch = lambda: None
 
     def outputs(self) -> Mapping[str, NDArray[Any]]:

@@ -247,3 +247,16 @@ def test_a_machine_that_could_not_be_watched_is_not_called_restless(project: Any
     assert (restless.value[varied] > restless.threshold[varied]).all()
     assert (restless.value[~varied] < restless.threshold[~varied]).all()
     assert restless.message[~varied].str.contains("of 5 looks").all()
+
+
+def test_a_model_without_inputs_has_nothing_to_follow(project: Any) -> None:
+    text = SCENARIO.replace('[model.inputs.x]\nshape = ["batch", 4]\n', "")
+    text = text.replace("[shapes]\nbatch = { min = 1, opt = 4, max = 8 }\n", "").replace("batch = [2]\n", "")
+    outcome, _ = project.run(text, "measure.budget=200ms")
+    assert {case["name"]: case["status"] for case in outcome.rows} == {"slow": "OK", "fast": "OK"}
+
+
+def test_the_null_backend_reads_its_inputs(project: Any) -> None:
+    text = SCENARIO[: SCENARIO.index("[accuracy]")] + '[[backend]]\nuse = "null"\n'
+    outcome, _ = project.run(text, "measure.budget=200ms")
+    assert [case["status"] for case in outcome.rows] == ["OK"], outcome.rows[0]["status_reason"]

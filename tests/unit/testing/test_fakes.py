@@ -169,11 +169,12 @@ def test_who_leaks_natively_grows_without_python_knowing() -> None:
     launch = fake(fault="leak_native").bind(0, batch()).launch
     launch()
     before = counters.rss_bytes("VmRSS")
-    for _ in range(1000):
+    for _ in range(6000):
         launch()
     after = counters.rss_bytes("VmRSS")
     assert before is not None and after is not None
-    assert after - before == pytest.approx(1000 * LEAK_BYTES, rel=0.3)
+    # memory that other tests have given back, but which is resident still, is taken first
+    assert 0.4 * 6000 * LEAK_BYTES < after - before < 1.3 * 6000 * LEAK_BYTES
 
 
 def test_chatter_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
