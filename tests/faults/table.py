@@ -199,7 +199,7 @@ FAULTS = [
         "INVALID",
         "V04: within a measured block: 1 compilations",
         other=None,
-        options={"compile_at_total": 60},
+        options={"compile_at_total": 50},
     ),
     Fault("launch-early", "returns before its work is done", "launch", "early", "OK", options={"latency_us": 1000.0}),
     Fault("launch-hoard", "keeps a Python object", "launch", "hoard", "OK"),

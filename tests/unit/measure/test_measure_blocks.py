@@ -114,7 +114,7 @@ def test_blocks_go_round_the_sets_without_a_gap(members: Any, sets: int, lengths
     assert order == [place % sets for place in range(len(order))]
 
 
-@many
+@settings(many, max_examples=20)
 @given(
     st.integers(1, 4),
     st.integers(4, 600) | st.just(4000),
