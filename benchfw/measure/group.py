@@ -133,12 +133,13 @@ class Group:
         lanes = (
             ThreadLanes(member, inputs)
             if info.capabilities.releases_gil
-            else ProcessLanes(member, inputs, self._load(member), self._stop)
+            else ProcessLanes(member, inputs, self._load(member))
         )
         self._lanes[member.case.case_id] = lanes
         if record.depth is None:
             record.depth = choose_depth(member, lanes, depths)
             record.lanes = lanes.kind if record.depth > 1 else None
+            lanes.keep(record.depth)
         else:  # the lanes of this process are as cold as those of the first one were
             lanes.window(record.depth, (-1, -1), phase="warmup")
         member.rewind()

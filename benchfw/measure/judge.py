@@ -36,7 +36,7 @@ def add_warnings(member: Member) -> None:
     add_steady_state(member)
     blocks, samples = member.measured, member.samples
     if not member.stopping.converged and member.steady_kind != "no_steady":
-        widest, target = member.stopping.widest, member.stopping.targets[0].width
+        widest, target = member.stopping.furthest
         member.warn("W01", widest, target, f"not converged: {member.stopping.why_not()}; allow more time or `--effort`")
     facts = member.instance.facts if member.instance else {}
     threads = facts.get("threads_effective") or member.case.session.threads or member.settings.threads

@@ -19,10 +19,9 @@ from benchfw.measure.blocks import Block, stamps
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.member import Member
 from benchfw.measure.session import Instance, LiveSession
-from benchfw.spec.stop import Stop
 from benchfw.worker.protocol import Message
 
-PILOT_WINDOWS = 3
+PILOT_WINDOWS = 2
 MIN_GAIN = 1.02
 """More lanes must complete so much more than fewer, or the fewer are taken."""
 _LEAD_NS = 20_000_000
@@ -80,6 +79,10 @@ class Lanes(ABC):
         return self._window([self._member.slots.of(0)] * n, 1, (-1, -1), "warmup")
 
     @abstractmethod
+    def keep(self, depth: int) -> None:
+        """Give up the lanes that only larger depths need."""
+
+    @abstractmethod
     def _bind(self, lane: int) -> None:
         """Bind the slots of another lane."""
 
@@ -117,8 +120,11 @@ class ThreadLanes(Lanes):
         )
         return [(*stamps(answer, 1), answer)]
 
+    def keep(self, depth: int) -> None:
+        """Do nothing: a slot that is not used costs its memory alone, and goes with the worker."""
+
     def close(self) -> None:
-        """Their slots go with the worker."""
+        """Do nothing: slots go with the worker."""
 
 
 class ProcessLanes(Lanes):
@@ -126,10 +132,9 @@ class ProcessLanes(Lanes):
 
     kind = "processes"
 
-    def __init__(self, member: Member, inputs: InputMaker, load: Load, stop: Stop) -> None:
+    def __init__(self, member: Member, inputs: InputMaker, load: Load) -> None:
         super().__init__(member, inputs)
         self._load = load
-        self._stop = stop
         self._others: list[tuple[LiveSession, Instance]] = []
 
     def _bind(self, lane: int) -> None:
@@ -166,10 +171,14 @@ class ProcessLanes(Lanes):
         others = (session.processes for session, _ in self._others[: depth - 1])
         return (*self._member.session.processes, *itertools.chain.from_iterable(others))
 
-    def close(self) -> None:
-        for session, _ in self._others:
+    def keep(self, depth: int) -> None:
+        for session, _ in self._others[max(0, depth - 1) :]:
             session.close()
-        self._others.clear()
+        del self._others[max(0, depth - 1) :]
+        self._bound = min(self._bound, max(1, depth))
+
+    def close(self) -> None:
+        self.keep(1)
 
 
 def choose_depth(member: Member, lanes: Lanes, depths: Sequence[int]) -> int:

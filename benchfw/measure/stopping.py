@@ -160,8 +160,16 @@ class Stopping:
 
     @property
     def widest(self) -> float | None:
-        """Widest relative half-width at the last look; None before the first."""
-        return max((interval.relative_half_width for interval in self.intervals), default=None)
+        """Relative half-width of the target that is furthest from its aim; None before the first look."""
+        return self.furthest[0] if self.intervals else None
+
+    @property
+    def furthest(self) -> tuple[float, float]:
+        """Relative half-width and aim of the target that is furthest from it."""
+        widths = [
+            (interval.relative_half_width, target.width) for target, interval in zip(self.targets, self.intervals)
+        ]
+        return max(widths, key=lambda pair: pair[0] / pair[1], default=(float("inf"), self.targets[0].width))
 
     def why_not(self) -> str:
         """Say what kept the case from converging."""

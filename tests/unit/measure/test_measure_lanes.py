@@ -14,7 +14,6 @@ from benchfw.errors import OutOfMemory
 from benchfw.measure.blocks import Block
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.lanes import MIN_GAIN, PILOT_WINDOWS, Lanes, ProcessLanes, ThreadLanes, choose_depth
-from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import TensorSpec
 from benchfw.worker.protocol import Message
 
@@ -126,7 +125,7 @@ def test_a_process_that_cannot_load_is_ended(members: Any, tmp_path: Any, monkey
     def load(session: Any) -> Any:
         raise OutOfMemory("no room for another one")
 
-    lanes = ProcessLanes(member, _maker(tmp_path), load, Stop())
+    lanes = ProcessLanes(member, _maker(tmp_path), load)
     with pytest.raises(OutOfMemory):
         lanes.window(2, (0, 0))
     assert len(closed) == 1

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("name", sorted(TABLES))
 def test_every_column_is_described_and_every_table_begins_with_its_run(name: str) -> None:
     schema = TABLES[name]
-    assert schema.names[:2] == ["run_id", "cohort" if name in ("telemetry", "comparisons") else "case_id"]
+    assert schema.names[:2] == ["run_id", "cohort" if name == "telemetry" else "case_id"]
     assert len(set(schema.names)) == len(schema.names)
     assert all(field.metadata[b"description"].decode().endswith((".", "…")) for field in schema)
     assert schema.metadata[b"benchfw_table"] == name.encode()
