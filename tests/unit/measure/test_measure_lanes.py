@@ -37,6 +37,9 @@ class Scaling(Lanes):
         values = {"counters": {}, "changes": {}, "collections": 0}
         return [(np.array([0]), np.array([length]), Message("ok", values, {}))]
 
+    def keep(self, depth: int) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
