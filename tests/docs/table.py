@@ -11,7 +11,10 @@ SMALL = (  # an ONNX model in place of ResNet, and one backend: no export, no im
     " --backend ort-cpu --sweep fixed --set sweep.0.batch=[2]"
 )
 
+ARMS = SMALL.replace(" --backend ort-cpu", "") + " --set measure.invocations=2"
+
 SHORTER = (
+    (r"(benchfw ab scenarios/smoke\.toml.*)", rf"\1 {ARMS} {QUICK}"),
     (r"(benchfw run scenarios/smoke\.toml)", rf"\1 {QUICK} --backend torch-eager --sweep fixed"),
     (r"(benchfw run scenarios/(?:smoke|res18)\.toml)(.*)", rf"\1 {SMALL}\2 {QUICK}"),
     (r"(benchfw run --resume .*)", r"\1"),
@@ -39,7 +42,7 @@ NOT_RUN = (
 
 CODES = (
     (r"benchfw doctor.*", {0, 3}),
-    (r"benchfw (compare|gate) .*", {0, 1, 4}),
+    (r"benchfw (compare|gate|ab) .*", {0, 1, 4}),
 )
 """Exit codes of commands that depend on the machine; others are declared beside their block."""
 
