@@ -78,6 +78,7 @@ class _Question:
     margin_from: str
     allowed: float
     floor: float | None
+    lacking: bool
 
 
 def gate(
@@ -120,7 +121,7 @@ def gate(
     if not family:
         raise UsageError("the baseline has no measured case", hint="`benchfw show RUN` tells why")
     asked = [_question(pair, metric, limits[metric.name], least, force=force) for pair, metric in family]
-    p_values = [_p_value(question) for question in asked]
+    p_values = [_p_value(question, len(family)) for question in asked]
     decided = zip(asked, p_values, holm(p_values), holm_confidences(p_values, ALPHA), strict=True)
     rows = [_row(question, p, adjusted, confidence, len(family)) for question, p, adjusted, confidence in decided]
     rows += [_outsider(pair, metric) for pair, metric in others]
@@ -180,14 +181,15 @@ def _question(pair: Pair, metric: Metric, limit: float, least: float, *, force: 
             margins["noise floor"] = floor
     where = max(margins, key=lambda name: margins[name])
     found = obstacle or evidence(pair, metric)
+    lacking = obstacle is None and isinstance(found, str)  # there are numbers, but too few for this one
     return _Question(
         pair=pair, metric=metric, found=found, margin=margins[where], margin_from=where, allowed=allowed, floor=floor
     )
 
 
-def _p_value(question: _Question) -> float:
+def _p_value(question: _Question, family: int) -> float:
     found = question.found
-    return 1.0 if isinstance(found, str) else found.effect(1.0 - ALPHA, question.margin).p_value
+    return 1.0 if isinstance(found, str) else found.effect(1.0 - ALPHA / family, question.margin).p_value
 
 
 def _row(question: _Question, p_value: float, adjusted: float, confidence: float, family: int) -> Row:
@@ -203,7 +205,7 @@ def _row(question: _Question, p_value: float, adjusted: float, confidence: float
         "forced": forced_of(pair, force=True) if not isinstance(found, str) else None,
     }
     if isinstance(found, str):
-        verdict = "INCONCLUSIVE" if "too few samples" in found and pair.case else "NOT_COMPARABLE"
+        verdict = "INCONCLUSIVE" if question.lacking else "NOT_COMPARABLE"
         return row | {"verdict": verdict, "reason": found}
     effect = found.effect(confidence, question.margin)
     ends = sorted((_change(effect.low, metric), _change(effect.high, metric))) if effect.finite else [None, None]

@@ -68,6 +68,8 @@ class Run:
         self.criteria = criteria
         self.cache = Cache.default()
         self.settings = settings_of(self.loaded.scenario, effort)
+        if criteria is not None:
+            self.settings = criteria.settings(self.settings)
         self.writer = RunWriter.reopen(resume.folder) if resume else RunWriter(out)
         self.manifest = Manifest(self.writer, resume, read_manifest(resume.folder) if resume else {})
 
@@ -156,7 +158,8 @@ class Run:
 
         def start(session: Session, which: Start) -> Worker:
             worker = workers.start(session, which)
-            telemetry.watch(session.session_id, worker.pid)
+            if which.lane == 0:
+                telemetry.watch(session.session_id, worker.pid)
             return worker
 
         conductor = Conductor(
@@ -317,5 +320,6 @@ def settings_of(scenario: Scenario, effort: str | None) -> Settings:
         block_s=measure.deadlines.block,
         cache=measure.cache,
         cpus=usable_cpus(),
+        may_repeat=scenario.accuracy.may_repeat,
         limits={name: value for name in LIMITS if (value := getattr(measure, name)) is not None},
     )

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchfw.measure.blocks import Block
 from benchfw.measure.record import Record
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Plan
 from benchfw.scenario.arms import Pair
-from benchfw.stats import Effect, clustered_effect, decide, noise_floor, tail_effect, widened
+from benchfw.stats import Effect, clustered_effect, decide, noise_floor, quantile, tail_effect, widened
 
 ROUNDS = 12
 """Of each invocation: the three arms of one pair stand in every place four times."""
 
-QUANTILES = {"p50": 0.5, "p99": 0.99}
+MIN_INVOCATIONS = 2
+"""One process says nothing of the next one."""
+
+QUANTILES = {"p50": 0.5, "p99": 0.99, "throughput": None}
+"""Of the latency; None for the throughput."""
 _FAMILY_ERROR = 0.05
+_RESAMPLES = 2000
 _GROWTH = 1.3
 """Invocations must have grown by this factor between looks."""
 
@@ -32,14 +39,12 @@ class Comparison:
     Attributes:
         effect: The candidate over the baseline.
         control: The baseline over itself.
-        threshold: Relative difference that counts.
-        baseline_ns: Median over rounds of the metric of the baseline.
+        threshold: Relative difference that counts, of times.
     """
 
     effect: Effect
     control: Effect
     threshold: float
-    baseline_ns: float
 
     @property
     def floor(self) -> float:
@@ -54,8 +59,8 @@ class Comparison:
     def verdict(self) -> str:
         """The verdict: a difference must exceed the noise floor too; equality holds within the threshold alone."""
         verdict = decide(self.effect, self.margin)
-        if verdict == "equivalent":
-            return decide(self.effect, self.threshold)
+        if verdict == "equivalent" and decide(self.effect, self.threshold) != "equivalent":
+            return "inconclusive"
         return verdict
 
 
@@ -71,13 +76,18 @@ class Criteria:
     thresholds: Mapping[str, float]
     min_delta_ns: float = 0.0
 
+    def settings(self, settings: Settings) -> Settings:
+        """Return settings in which arms take turns, in at least two processes each."""
+        limits = {**settings.limits, "invocations": max(MIN_INVOCATIONS, settings.rule.invocations)}
+        return replace(settings, interleave="all", limits=limits)
+
     def question(self, pairs: Sequence[Pair], settings: Settings, plan: Plan) -> Question:
         """Return the question of a run. Each cohort has its share of the budget, or what its cases may take."""
         cohorts = max(1, len(plan.cohorts))
         longest = settings.rule.max_time * max((len(cohort.cases) for cohort in plan.cohorts), default=1)
         return Question(
             pairs=pairs,
-            thresholds={name: value for name, value in self.thresholds.items() if name in QUANTILES},
+            thresholds=self.thresholds,
             min_delta_ns=self.min_delta_ns,
             invocations=settings.rule.invocations,
             limit_s=longest if settings.budget_s is None else settings.budget_s / cohorts,
@@ -135,14 +145,14 @@ class Question:
     ) -> list[dict[str, Any]]:
         confidence = 1.0 - _FAMILY_ERROR / (len(self.pairs) * len(self.thresholds))
         q = QUANTILES[metric]
-        level = _level(baseline, q)
+        level = _level(baseline, 0.5 if q is None else q)
         if level is None:
             return []
+        limit = self.thresholds[metric]
         comparison = Comparison(
             effect=_effect(baseline, candidate, q, confidence),
             control=_effect(baseline, control, q, confidence),
-            threshold=max(self.thresholds[metric], self.min_delta_ns / level),
-            baseline_ns=level,
+            threshold=1.0 / (1.0 - limit) - 1.0 if q is None else max(limit, self.min_delta_ns / level),
         )
         labels = {"cohort": pair.cohort_id, "baseline": pair.baseline, "metric": metric, "confidence": confidence}
         return [
@@ -152,7 +162,7 @@ class Question:
                 "case_id": pair.candidate,
                 "role": "effect",
                 "baseline_ns": level,
-                "case_ns": _level(candidate, q),
+                "case_ns": _level(candidate, q or 0.5),
                 "margin": _finite(comparison.margin),
                 "noise_floor": _finite(comparison.floor),
                 "verdict": comparison.verdict,
@@ -164,45 +174,56 @@ class Question:
                 "case_id": pair.control,
                 "role": "control",
                 "baseline_ns": level,
-                "case_ns": _level(control, q),
+                "case_ns": _level(control, q or 0.5),
                 "noise_floor": _finite(comparison.floor),
             },
         ]
 
 
-def _rounds(baseline: Record, other: Record) -> list[list[tuple[NDArray[np.int64], NDArray[np.int64]]]]:
-    """Return the latencies of both in every round in which both were measured, by invocation."""
+def _rounds(baseline: Record, other: Record) -> list[list[tuple[Block, Block]]]:
+    """Return the blocks of both in every round in which both took their turn, by invocation."""
     clusters = []
     for number, member in baseline.members.items():
         theirs = other.members.get(number)
-        blocks = {block.round: block for block in theirs.measured} if theirs else {}
-        clusters.append(
-            [(block.latencies, blocks[block.round].latencies) for block in member.measured if block.round in blocks]
-        )
+        if theirs is None or {member.interleave, theirs.interleave} != {"all"}:
+            continue
+        blocks = {block.round: block for block in theirs.measured}
+        clusters.append([(block, blocks[block.round]) for block in member.measured if block.round in blocks])
     return [cluster for cluster in clusters if cluster]
 
 
-def _effect(baseline: Record, other: Record, q: float, confidence: float) -> Effect:
+def _effect(baseline: Record, other: Record, q: float | None, confidence: float) -> Effect:
+    """Return how much longer the other one takes, by a quantile of its latency, or per inference of its throughput."""
     clusters = _rounds(baseline, other)
     if not clusters:
         return Effect(value=float("nan"), low=0.0, high=float("inf"), n=0, p_value=1.0, confidence=confidence)
-    if q == 0.5:
-        logs = [np.array([np.log(np.median(b) / np.median(a)) for a, b in cluster]) for cluster in clusters]
-        return clustered_effect(logs, confidence)
-    rounds = [pair for cluster in clusters for pair in cluster]
-    effect = tail_effect(
-        [a.astype(np.float64) for a, _ in rounds], [b.astype(np.float64) for _, b in rounds], q, confidence=confidence
-    )
+    if q is None or q == 0.5:
+        time = _per_inference if q is None else _median
+        return clustered_effect(
+            [np.array([np.log(time(b) / time(a)) for a, b in cluster]) for cluster in clusters], confidence
+        )
+    sides = [[[pair[side].latencies.astype(np.float64) for pair in cluster] for cluster in clusters] for side in (0, 1)]
+    ours, theirs = (list(itertools.chain.from_iterable(side)) for side in sides)
+    resamples = max(_RESAMPLES, math.ceil(4.0 / (1.0 - confidence)))
+    effect = tail_effect(ours, theirs, q, confidence=confidence, resamples=resamples)
     if len(clusters) < 2:
         return effect
-    pooled = [tuple(np.concatenate(side) for side in zip(*cluster, strict=True)) for cluster in clusters]
-    return widened(effect, np.array([np.quantile(b, q) / np.quantile(a, q) for a, b in pooled]))
+    tails = [[quantile(np.concatenate(cluster), q) for cluster in side] for side in sides]
+    return widened(effect, np.array(tails[1]) / np.array(tails[0]))
+
+
+def _median(block: Block) -> float:
+    return float(np.median(block.latencies))
+
+
+def _per_inference(block: Block) -> float:
+    return block.duration_ns / (block.n - block.rewarm)
 
 
 def _level(record: Record, q: float) -> float | None:
     """Return a quantile of all latencies of the rounds, in ns."""
     blocks = [block.latencies for member in record.all for block in member.measured]
-    return float(np.quantile(np.concatenate(blocks), q, method="inverted_cdf")) if blocks else None
+    return quantile(np.concatenate(blocks), q) if blocks else None
 
 
 def _columns(effect: Effect) -> dict[str, Any]:

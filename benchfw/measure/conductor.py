@@ -200,7 +200,7 @@ class Conductor:
         total = self._settings.rule.invocations
         after = [case for later in self._plan.cohorts[index + 1 :] for case in later.runnable] * total
         for number in self._numbers(cohort, records):
-            if total > 1:  # each one is a fresh process
+            if total > 1 or self._question is not None:  # each one is a fresh process
                 self._close(cohort)
             left = [
                 case for case in cohort.runnable if case.case_id not in records or not records[case.case_id].failure
@@ -208,6 +208,8 @@ class Conductor:
             if left:
                 self._invoke(left, number, references, records, left * max(0, total - 1 - number) + after, index)
         self._judge_telemetry(records)
+        for record in records.values():
+            record.note_differences()
         asleep = suspended_s() - suspended
         if asleep > _SUSPENDED_S:
             for record in records.values():
@@ -260,6 +262,7 @@ class Conductor:
         """Measure cases in one process each, in groups that are interleaved."""
         waiting = [(group, self._settings.interleave) for group in self._groups(cases)]
         restarts: Counter[str] = Counter()
+        next_round = 0
         while waiting:
             cases, interleave = waiting.pop(0)
             members, deferred = self._open(cases, interleave, number, references, records)
@@ -278,8 +281,10 @@ class Conductor:
                 failures=self._failures,
                 observer=self._observer,
                 rounds=ROUNDS if self._question else None,
+                first_round=next_round,
             )
             group.conduct([case for cases, _ in waiting for case in cases] + later, seed + 1000 * number)
+            next_round = group.next_round + group.next_round % 2  # rounds with and without samplers come in pairs
             self._check(members, references, "after")
             lost = [member for member in members if member.alive and member.lost]
             if deferred:  # there was no memory for them beside this group

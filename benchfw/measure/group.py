@@ -67,6 +67,7 @@ class Group:
         failures: Callable[[Member], AbstractContextManager[None]],
         observer: Observer,
         rounds: int | None = None,
+        first_round: int = 0,
     ) -> None:
         self._members = members
         self._records = records
@@ -80,6 +81,7 @@ class Group:
         self._failures = failures
         self._observer = observer
         self._rounds_wanted = rounds
+        self.next_round = first_round
         self._lanes: dict[str, Lanes] = {}
 
     def conduct(self, later: Sequence[Case], seed: int) -> None:
@@ -130,6 +132,8 @@ class Group:
         info = member.case.session.info
         assert info is not None
         inputs = self._inputs(member)
+        member.read_facts()
+        member.has_lanes = True
         lanes = (
             ThreadLanes(member, inputs)
             if info.capabilities.releases_gil
@@ -144,6 +148,15 @@ class Group:
             lanes.window(record.depth, (-1, -1), phase="warmup")
         member.rewind()
         member.depth = record.depth
+        self._check_lanes(member)
+
+    def _check_lanes(self, member: Member) -> None:
+        """Compare the outputs of all lanes: a throughput of lanes that get in each other's way is worth nothing."""
+        lanes = self._lanes.get(member.case.case_id)
+        for lane in range(1, member.depth if lanes else 1):
+            assert lanes is not None
+            what = f"between inferences at once (lane {lane})"
+            outputs.check_unchanged(lanes.outputs(0), lanes.outputs(lane), member.case.session.precision, what=what)
 
     def _look(self, *, opening: bool) -> None:
         """Look at the canary of every worker: once before its first rounds, and after all of them."""
@@ -159,20 +172,23 @@ class Group:
         self._note_others(members)
         order = orders(len(members), self._settings.seed + seed) if members else iter(())
         number = 0
+        begun = self.next_round
         while self._goes_on(members, number):
             out_of_time = left is not None and time.monotonic() - start >= left
             if out_of_time and number >= MIN_ROUNDS:
                 return
-            self._observer.begin_round(number)
+            self.next_round = begun + number
+            self._observer.begin_round(self.next_round)
             for position, place in enumerate(next(order)):
                 member = members[place]
                 if not member.ready or (member.stopping.exhausted and self._rounds_wanted is None):
                     continue
                 with self._failures(member):
-                    self._turn(member, number, position)
+                    self._turn(member, self.next_round, position)
                 self._stop.check()
             self._note_others(members)
             number += 1
+            self.next_round = begun + number
             self._notify(_round_event(number, members, None if left is None else left - (time.monotonic() - start)))
 
     def _goes_on(self, members: Sequence[Member], number: int) -> bool:
@@ -198,6 +214,7 @@ class Group:
     def _finish(self, member: Member) -> None:
         """Take what belongs to a measured case: final intervals, constant runs, peak memory, warnings."""
         member.stopping.conclude(member.evidence(), member.measured_s)
+        self._check_lanes(member)
         memory.check_growth(member.measured)
         if member.case.sequence is not None:
             for place in range(len(member.sizes)):
@@ -216,7 +233,7 @@ class Group:
         for pair in range(_PAIRS):
             times = {}
             for stamped in (pair % 2 == 0, pair % 2 == 1):
-                block = member.call("warmup", member.slots.of(0), n) if stamped else lanes.plain(n)
+                block = member.call("pilot", member.slots.of(0), n) if stamped else lanes.plain(n)
                 times[stamped] = int(block.ends[-1] - block.starts[0]) / block.n
             ratios.append(np.log(times[True] / times[False]))
         effect = paired_effect(np.array(ratios))

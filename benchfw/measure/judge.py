@@ -17,12 +17,22 @@ _SHOWN_LEVELS = 4
 
 def add_speedup(cases: Sequence[dict[str, Any]], reference: str | None) -> None:
     """Fill in `speedup`: throughput over the reference's; over that of the same profile if it ran under several."""
-    base = {row["profile"]: row.get("throughput_samples_s") for row in cases if _is_base(row, reference)}
-    base = {profile: value for profile, value in base.items() if value}
+    base = {_kind(row): row.get("throughput_samples_s") for row in cases if _is_base(row, reference)}
+    base = {kind: value for kind, value in base.items() if value}
     for row in cases:
-        yardstick = base.get(row["profile"]) or next(iter(base.values()), None)
+        yardstick = base.get(_kind(row)) or (next(iter(base.values()), None) if _any_will_do(row, base) else None)
         if row["status"] == "OK" and yardstick and row.get("throughput_samples_s"):
             row["speedup"] = row["throughput_samples_s"] / yardstick
+
+
+def _kind(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a case and the one that it is compared with have in common: of an arm also the backend."""
+    profile = str(row["profile"])
+    return (profile,) if row["arm"] is None else (profile, str(row["name"]), str(row["precision"]))
+
+
+def _any_will_do(row: Mapping[str, Any], base: Mapping[tuple[str, ...], Any]) -> bool:
+    return row["arm"] is None or len(base) == 1
 
 
 def _is_base(row: Mapping[str, Any], reference: str | None) -> bool:
@@ -34,13 +44,14 @@ def _is_base(row: Mapping[str, Any], reference: str | None) -> bool:
 def add_warnings(member: Member) -> None:
     """Add what there is to say of a measured case: its precision, its latencies, the machine meanwhile."""
     add_steady_state(member)
-    blocks, samples = member.measured, member.samples
+    samples = member.samples
     if not member.stopping.converged and member.steady_kind != "no_steady":
         widest, target = member.stopping.furthest
         member.warn("W01", widest, target, f"not converged: {member.stopping.why_not()}; allow more time or `--effort`")
     facts = member.instance.facts if member.instance else {}
     threads = facts.get("threads_effective") or member.case.session.threads or member.settings.threads
-    for finding in member.observer.findings(blocks, threads):
+    timed = [block for block in member.blocks if block.phase in ("measure", "window")]
+    for finding in member.observer.findings(timed, threads):
         member.warn(*finding)
     for found in _latency_findings(member, samples):
         if found is not None:

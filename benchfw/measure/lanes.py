@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from benchfw.errors import CaseError
+from benchfw.measure.accuracy import Outputs
 from benchfw.measure.blocks import Block, stamps
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.member import Member
@@ -76,7 +78,11 @@ class Lanes(ABC):
 
     def plain(self, n: int) -> Block:
         """Run `n` inferences of the first slot, one at a time and without stamps in between, outside of the rounds."""
-        return self._window([self._member.slots.of(0)] * n, 1, (-1, -1), "warmup")
+        return self._window([self._member.slots.of(0)] * n, 1, (-1, -1), "pilot")
+
+    @abstractmethod
+    def outputs(self, lane: int) -> Outputs:
+        """Return the outputs of the last launch of the first slot of a lane."""
 
     @abstractmethod
     def keep(self, depth: int) -> None:
@@ -119,6 +125,9 @@ class ThreadLanes(Lanes):
             "window", member.deadline(order), instance=member.instance.key, lanes=lanes, order=order
         )
         return [(*stamps(answer, 1), answer)]
+
+    def outputs(self, lane: int) -> Outputs:
+        return self._member.outputs(self._member.slots.of(0, 0, lane))
 
     def keep(self, depth: int) -> None:
         """Do nothing: a slot that is not used costs its memory alone, and goes with the worker."""
@@ -171,6 +180,12 @@ class ProcessLanes(Lanes):
         others = (session.processes for session, _ in self._others[: depth - 1])
         return (*self._member.session.processes, *itertools.chain.from_iterable(others))
 
+    def outputs(self, lane: int) -> Outputs:
+        if lane == 0:
+            return self._member.outputs(0)
+        session, instance = self._others[lane - 1]
+        return session.ask("outputs", self._member.settings.load_s, instance=instance.key, slot=0).arrays
+
     def keep(self, depth: int) -> None:
         for session, _ in self._others[max(0, depth - 1) :]:
             session.close()
@@ -185,14 +200,24 @@ def choose_depth(member: Member, lanes: Lanes, depths: Sequence[int]) -> int:
     """Try each number of lanes and return the one that completes most; of those that are as good, the least."""
     best, best_rate = 1, 0.0
     for depth in sorted(set(depths)):
-        rates = []
-        for _ in range(PILOT_WINDOWS):
-            block = lanes.window(depth, (-1, -1), phase="warmup")
-            rates.append(member.work(block) / block.duration_ns)
-        rate = float(np.median(rates))
+        try:
+            rate = _rate(member, lanes, depth)
+        except CaseError as error:
+            if depth == 1 or not member.ready:
+                raise
+            member.warn("R04", depth, None, f"{depth} inferences at once cannot be tried: {error.message}")
+            return best
         if rate > best_rate * MIN_GAIN:
             best, best_rate = depth, rate
     return best
+
+
+def _rate(member: Member, lanes: Lanes, depth: int) -> float:
+    rates = []
+    for _ in range(PILOT_WINDOWS):
+        block = lanes.window(depth, (-1, -1), phase="pilot")
+        rates.append(member.work(block) / block.duration_ns)
+    return float(np.median(rates))
 
 
 def _summed(counts: Sequence[dict[str, int]]) -> dict[str, int]:

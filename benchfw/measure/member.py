@@ -51,6 +51,7 @@ class Member:
         number: Invocation, from 0.
         depth: Outstanding inferences of its windows; 1 if its blocks are its windows.
         observer: Watches the machine.
+        has_lanes: Slots for several inferences at once have been bound.
     """
 
     case: Case
@@ -74,6 +75,7 @@ class Member:
     peak_rss_bytes: int | None = None
     instrumentation_cost: float | None = None
     canary_shift: float | None = None
+    has_lanes: bool = False
     slots: Slots = field(init=False)
     _expected_ns: dict[int, float] = field(default_factory=dict)
     _cursor: int = 0
@@ -196,7 +198,8 @@ class Member:
         values = self.session.ask("facts", self.settings.load_s, instance=self.instance.key).values
         self.session.check_facts(values["facts"])
         self.instance.facts = values["facts"]
-        self.peak_rss_bytes = values["peak_rss_bytes"]
+        if not self.has_lanes:  # what the slots of other lanes take is not the case's
+            self.peak_rss_bytes = values["peak_rss_bytes"]
         self.session.peak_rss_bytes = max(self.session.peak_rss_bytes, self.peak_rss_bytes or 0)
 
     # --- blocks -------------------------------------------------------------------------------------------------

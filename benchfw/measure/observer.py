@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from benchfw.environments import usable_cpus
-from benchfw.measure.blocks import Block
+from benchfw.measure.blocks import BLOCK_NS, Block
 from benchfw.measure.gates.finding import Finding
 from benchfw.measure.gates.host import HostEvidence, host_findings
 from benchfw.measure.host import HostClock, HostTimes, governors, summed
@@ -67,7 +67,7 @@ class Observer:
 
         return host_findings(
             HostEvidence(
-                blocks=len(blocks),
+                blocks=max(1, round(sum(block.duration_ns for block in blocks) / BLOCK_NS)),
                 cpus=len(self._clock.cpus),
                 usable=usable_cpus(),
                 threads=threads,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,22 @@ class Record:
             for row in member.warnings:
                 found.setdefault((row["code"], row["message"]), row)
         return list(found.values())
+
+    def note_differences(self) -> None:
+        """Say so if the headline is not known as well as the effort asks, because processes differ."""
+        headline = self.latency(0.5) if len(self.members) > 1 and self.failure is None else None
+        width = self.last.settings.rule.median_width
+        if headline is None or headline.relative_half_width <= width or not self.converged:
+            return
+        variance = self.variance
+        differ = f" by {math.sqrt(variance.between):.1%}" if variance else ""
+        self.last.warn(
+            "W22",
+            headline.relative_half_width,
+            width,
+            f"the interval over {len(self.members)} processes is ±{headline.relative_half_width:.1%}, wanted "
+            f"±{width:.2%}: they differ{differ}; more `invocations` make it narrower, more time does not",
+        )
 
     @property
     def accuracy(self) -> list[dict[str, Any]]:

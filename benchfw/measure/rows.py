@@ -25,7 +25,10 @@ _LABELS = (
     *("precision", "environment", "python", "device", "sweep", "profile", "profile_point", "batch", "shape", "depth"),
     *("sequence_sha256", "interleave", "invocation", "log", "seed", "effort", "forced", "schema_version"),
 )
-_STATISTICS = ("latency_", "throughput_", "speedup", "effective_n")
+_STATISTICS = (
+    *("latency_", "throughput_", "speedup", "effective_n", "variation_", "robust_cv", "outlier_share"),
+    *("autocorrelation_time", "steady_state", "instrumentation_cost", "telemetry_cost"),
+)
 
 
 def case_hash(case: Case, context: Mapping[str, Any]) -> str:

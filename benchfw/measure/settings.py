@@ -106,6 +106,7 @@ class Settings:
         build_s, load_s, block_s: Deadlines, in seconds.
         cache: `rotate` or `warm`.
         cpus: CPUs that the run may use.
+        may_repeat: Outputs may be constant, or the same for different inputs.
         limits: Limits of the effort that the scenario replaces, by their names.
     """
 
@@ -119,6 +120,7 @@ class Settings:
     block_s: float = 30.0
     cache: str = "rotate"
     cpus: int = 1
+    may_repeat: bool = False
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -38,7 +38,7 @@ def statistics(record: Record) -> dict[str, Any]:
         "telemetry_cost": record.telemetry_cost,
         "canary_shift": max(shifts, key=abs, default=None),
     }
-    return columns if verdict == "NO_STEADY_STATE" else columns | _latency(record) | _throughput(record)
+    return columns if record.steady_kind == "no_steady" else columns | _latency(record) | _throughput(record)
 
 
 def _verdict(record: Record) -> tuple[str, str | None]:

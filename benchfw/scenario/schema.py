@@ -200,6 +200,11 @@ class Accuracy(Strict):
     """What outputs are compared with."""
 
     reference: str | None = Field(None, description="Name of a backend of this file; default: its first fp32 one.")
+    may_repeat: bool = Field(
+        False,
+        description="The model may give constant outputs, or the same ones for different inputs: V01 does not ask for "
+        "others.",
+    )
 
 
 class BackendEntry(Strict):

@@ -7,6 +7,7 @@ A worker makes one `Backend` per artifact and profile and calls, in this order:
     bind(slot, inputs)           allocate and copy in for one slot; may repeat, also for a slot in use
     bound.launch()               one inference: the only call that is ever timed
     bound.outputs()              arrays, valid until the next launch of that slot
+    enter_thread()               in each other thread that launches, before it does
     counters(), facts()          between blocks, never during one
     explain(error)               after any of the above has raised something that is no error of benchfw's
     close()                      idempotent, safe after a failure of any of the above
@@ -149,6 +150,12 @@ class Backend(ABC):
 
         Raises:
             Invalid: A name, dtype or shape does not fit the loaded artifact.
+        """
+
+    def enter_thread(self) -> None:  # noqa: B027  (an empty default is right: most frameworks keep nothing per thread)
+        """Prepare a thread, other than the one that binds, in which slots are going to be launched.
+
+        Called once in each such thread, and only if `Capabilities.releases_gil`.
         """
 
     def counters(self) -> Mapping[str, int]:

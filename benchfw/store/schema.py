@@ -226,8 +226,8 @@ BLOCKS = _schema(
         (
             "phase",
             _WORD,
-            "`first`, `warmup`, `measure`, `window` (throughput at a depth) or `steady` (constant size, beside a "
-            "random sequence).",
+            "`first`, `warmup`, `pilot` (to choose a depth, or to see what stamps cost), `measure`, `window` "
+            "(throughput at a depth) or `steady` (constant size, beside a random sequence).",
         ),
         ("steady", _SMALL, "1 if it belongs to the steady part, which alone is in the statistics, else 0."),
         ("depth", _SMALL, "Outstanding inferences."),
@@ -264,7 +264,11 @@ ITERATIONS = _schema(
         _RUN,
         _CASE,
         ("block", _SMALL, "Number of the block within the case."),
-        ("phase", _WORD, "`first`, `warmup`, `rewarm`, `measure` or `steady`; only `measure` is in the statistics."),
+        (
+            "phase",
+            _WORD,
+            "`first`, `warmup`, `pilot`, `rewarm`, `measure` or `steady`; only `measure` is in the statistics.",
+        ),
         ("batch", _SMALL, "Size of the varying or batch axis."),
         ("start_ns", _INT, "Stamp before the first API call."),
         ("host_latency_ns", _INT, "From that stamp until the outputs were known complete."),

@@ -209,17 +209,18 @@ class Server:
         instance = self._instances[values["instance"]]
         before, counts = counters.read(), returned.counts(instance.backend)
         lanes = [[instance.bound[slot].launch for slot in lane] for lane in values["lanes"]]
+        order, enter = values["order"], instance.backend.enter_thread
         spans: list[tuple[int, int]] = []
-        collections = _quiet(lambda: spans.append(windows.run(lanes, values["order"], values.get("start_ns"))))
+        collections = _quiet(lambda: spans.append(windows.run(lanes, order, values.get("start_ns"), enter)))
         after = counters.read()
         changes = {name: value - counts.get(name, 0) for name, value in returned.counts(instance.backend).items()}
         return _block_answer(before, after, changes, collections, [spans[0][0]], [spans[0][1]])
 
     def on_fence(self, values: Mapping[str, Any]) -> Message:
-        """Say how long the outputs of a slot take right after a launch and after a rest; see `windows.look_behind`."""
+        """Say how long the outputs of a slot take right after a launch and once more; see `windows.look_behind`."""
         bound = self._instances[values["instance"]].bound[values["slot"]]
-        at_once, rested = windows.look_behind(bound.launch, bound.outputs, int(values["n"]), float(values["rest_s"]))
-        return ok(at_once_ns=at_once, rested_ns=rested)
+        first, again = windows.look_behind(bound.launch, bound.outputs, int(values["n"]))
+        return ok(first_ns=first, again_ns=again)
 
     def on_outputs(self, values: Mapping[str, Any]) -> Message:
         """Return the outputs of the last launch of a slot."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,17 +9,22 @@ from typing import Any
 from benchfw.worker import clocks, loops
 
 Launch = Callable[[], object]
-_REST_S = 0.01
-"""What a launch that returns early may still have to do is done after that, or shows up in the difference."""
 
 
-def run(lanes: Sequence[Sequence[Launch]], order: Sequence[int], start_ns: int | None = None) -> tuple[int, int]:
+def run(
+    lanes: Sequence[Sequence[Launch]],
+    order: Sequence[int],
+    start_ns: int | None = None,
+    enter_thread: Callable[[], None] = lambda: None,
+) -> tuple[int, int]:
     """Keep one inference outstanding per lane until all of `order` is done.
 
     Args:
         lanes: The launches of each lane's own slots; the first lane runs on this thread.
         order: Places in a lane, one per inference.
         start_ns: Stamp to begin at, for windows over several processes.
+        enter_thread: Called in each thread but this one. It then launches once before the window begins: frameworks
+            make pools of threads for a thread that is new to them.
 
     Returns:
         The stamps before the first launch and after the last, over all lanes.
@@ -32,6 +36,9 @@ def run(lanes: Sequence[Sequence[Launch]], order: Sequence[int], start_ns: int |
 
     def work(place: int) -> None:
         try:
+            if place:
+                enter_thread()
+                lanes[place][0]()
             loops.lane(lanes[place], tickets, window, spans[place])
         except BaseException as error:  # it shall not end with its thread
             errors.append(error)
@@ -49,17 +56,19 @@ def run(lanes: Sequence[Sequence[Launch]], order: Sequence[int], start_ns: int |
     return min(span[0] for span in spans), max(span[1] for span in spans)
 
 
-def look_behind(launch: Launch, outputs: Callable[[], Mapping[str, Any]], n: int, rest_s: float) -> tuple[int, int]:
-    """Return how long the outputs take right after a launch, and after a rest: the shortest of `n` each, in ns.
+def look_behind(launch: Launch, outputs: Callable[[], Mapping[str, Any]], n: int) -> tuple[int, int]:
+    """Return how long the outputs take right after a launch, and once more after that: the shortest of `n`, in ns.
 
-    A launch that returns before its outputs are complete makes the first one longer, by what was left to do.
+    A launch that returns before its outputs are complete, or that leaves its work to whoever asks for them, makes the
+    first one longer by what was left to do.
     """
-    times: tuple[list[int], list[int]] = ([], [])
-    for place, _ in itertools.product((0, 1), range(n)):
+    first, again = [], []
+    for _ in range(n):
         launch()
-        if place:
-            clocks.sleep(max(_REST_S, rest_s))
         start = clocks.now()
         outputs()
-        times[place].append(clocks.now() - start)
-    return min(times[0]), min(times[1])
+        middle = clocks.now()
+        outputs()
+        first.append(middle - start)
+        again.append(clocks.now() - middle)
+    return min(first), min(again)

@@ -221,7 +221,7 @@ def test_models_are_asked_for_their_inputs(project: Any) -> None:
 def test_samples_from_a_folder_are_used(project: Any, models: Path) -> None:
     (models / "samples").mkdir()
     for place in range(3):
-        np.save(models / f"samples/{place}.npy", np.full(64, place, np.float32))
+        np.save(models / f"samples/{place}.npy", np.full(64, place + 1, np.float32))
     outcome, results = project.run(
         (SCENARIOS / "custom_onnx.toml").read_text(), 'model.data="samples"', "measure.budget=1s"
     )

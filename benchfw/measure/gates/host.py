@@ -32,7 +32,7 @@ class HostEvidence:
     """Sums over the measured blocks of a case.
 
     Attributes:
-        blocks: How many there are.
+        blocks: How many blocks of 100 ms they come to.
         cpus: Usable CPUs, by affinity.
         usable: CPUs that may be used at a time: the affinity, bounded by the quota.
         threads: Threads that the backend uses.

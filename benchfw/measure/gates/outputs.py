@@ -16,19 +16,21 @@ Outputs = Mapping[str, NDArray[Any]]
 FENCE_NS = 20_000
 FENCE_SHARE = 0.02
 _LOOKS = 5
+_ATTEMPTS = 4
 _LOOKS_NS = 100_000_000
 """Looks behind the fence take about so long for slow models, which get fewer."""
 
 
-def check_alive(outputs: Outputs) -> None:
+def check_alive(outputs: Outputs, *, may_repeat: bool = False) -> None:
     """Look at the outputs of a case that others are compared with: nothing else would notice that they are wrong.
 
+    One constant output among others is left alone: a mask, a padding, a state.
+
     Raises:
-        GateFailed: They are not finite, or all are zero or the same.
+        GateFailed: One is not finite, or all of them are constant: zero, or the same everywhere.
     """
-    for name, output in outputs.items():
-        if output.dtype.kind != "f" or not output.size:
-            continue
+    floats = {name: output for name, output in outputs.items() if output.dtype.kind == "f" and output.size}
+    for name, output in floats.items():
         bad = int(np.count_nonzero(~np.isfinite(output)))
         if bad:
             raise GateFailed(
@@ -38,15 +40,17 @@ def check_alive(outputs: Outputs) -> None:
                 threshold=0,
                 hint="look at the weights and at the range of the inputs",
             )
-        if output.size > 1 and np.ptp(output) == 0:
-            what = "zero" if not output.any() else "the same"
-            raise GateFailed(
-                "V01",
-                f"output {name!r}: all {output.size} elements are {what}",
-                value=0,
-                threshold=0,
-                hint="look at the conversion of the model, and at what its inputs are",
-            )
+    if may_repeat or not floats or not all(output.size > 1 and np.ptp(output) == 0 for output in floats.values()):
+        return
+    for name, output in floats.items():
+        what = "zero" if not output.any() else "the same"
+        raise GateFailed(
+            "V01",
+            f"output {name!r}: all {output.size} elements are {what}",
+            value=0,
+            threshold=0,
+            hint="look at the conversion of the model, and at its inputs; or [accuracy] may_repeat = true",
+        )
 
 
 def check_following(inputs: Sequence[str], outputs: Sequence[Outputs]) -> None:
@@ -72,7 +76,8 @@ def check_following(inputs: Sequence[str], outputs: Sequence[Outputs]) -> None:
             f"{len(outputs)} different sets of inputs gave the same outputs",
             value=1,
             threshold=len(outputs),
-            hint="it does not read its inputs at each launch (a stale graph or buffer), or the model ignores them",
+            hint="it does not read its inputs at each launch (a stale graph or buffer); or the model ignores them: "
+            "set [accuracy] may_repeat = true",
         )
 
 
@@ -80,8 +85,8 @@ def _is_dead(output: NDArray[Any]) -> bool:
     return output.size > 0 and bool(not np.isfinite(output).all() or (output.size > 1 and np.ptp(output) == 0))
 
 
-def check_unchanged(before: Outputs, now: Outputs, precision: str) -> None:
-    """Compare outputs of a case that has no reference with those that it gave itself.
+def check_unchanged(before: Outputs, now: Outputs, precision: str, *, what: str = "since the first time") -> None:
+    """Compare outputs of a case with others that it gave itself: before, or in another lane.
 
     Raises:
         GateFailed: They are further off than two runs of this precision may be.
@@ -92,7 +97,7 @@ def check_unchanged(before: Outputs, now: Outputs, precision: str) -> None:
         if metrics["verdict"] == "fail":
             raise GateFailed(
                 "V01",
-                f"output {name!r} has changed since the first time: {metrics['reason']}",
+                f"output {name!r} has changed {what}: {metrics['reason']}",
                 value=metrics["rel_l2"],
                 threshold=TOLERANCES[precision].fail,
                 hint="something of an inference stays behind and changes the next one",
@@ -103,25 +108,23 @@ def check_fence(member: Member) -> None:
     """Look whether a launch that has returned was complete: then its outputs are there at once.
 
     Raises:
-        GateFailed: Right after a launch they take longer than after a rest, by more than 20 µs and 2 % of the latency.
+        GateFailed: Asked for right after a launch they take longer than once more, by more than 20 µs and 2 % of the
+            latency.
     """
     assert member.instance is not None
-    latency_ns = member.expected(0)
+    key, slot, latency_ns = member.instance.key, member.slots.of(0), member.expected(0)
     looks = max(1, min(_LOOKS, round(_LOOKS_NS / latency_ns)))
-    answer = member.session.ask(
-        "fence",
-        member.settings.build_s,
-        instance=member.instance.key,
-        slot=member.slots.of(0),
-        n=looks,
-        rest_s=min(1.0, 1.2 * latency_ns / 1e9),
-    ).values
-    late_ns = answer["at_once_ns"] - answer["rested_ns"]
     threshold_ns = max(FENCE_NS, FENCE_SHARE * latency_ns)
+    late_ns = float("inf")
+    for _ in range(_ATTEMPTS):  # the machine may be late once, or a few times in a row; a liar always is
+        answer = member.session.ask("fence", member.settings.build_s, instance=key, slot=slot, n=looks).values
+        late_ns = min(late_ns, answer["first_ns"] - answer["again_ns"])
+        if late_ns <= threshold_ns:
+            break
     if late_ns > threshold_ns:
         raise GateFailed(
             "V02",
-            f"launch returned before its outputs were complete: these took {late_ns / 1e3:.0f} µs more at once",
+            f"launch returned before its outputs were complete: the first look took {late_ns / 1e3:.0f} µs more",
             value=late_ns,
             threshold=threshold_ns,
             hint="launch must return completed outputs, or the backend must give its stream",

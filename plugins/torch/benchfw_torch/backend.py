@@ -55,6 +55,9 @@ class TorchEager(Backend):
         torch.set_float32_matmul_precision("highest")  # no bf16 or TF32 behind the name fp32
         _enter_inference_mode()
 
+    def enter_thread(self) -> None:
+        torch.inference_mode().__enter__()  # of this thread alone, which ends with it
+
     def load(self, artifact: Artifact) -> IoSpec:
         self._model = self._build(artifact)
         return IoSpec(inputs=self.context.inputs, outputs=())

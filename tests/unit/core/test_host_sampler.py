@@ -115,7 +115,10 @@ def test_the_memory_of_workers_is_read_while_they_live() -> None:
     """On this machine."""
     sampler = HostSampler()
     assert sampler.open().keys() == sampler.sample().keys()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None and child.stdout.readline()
         watched = {"me": os.getpid(), "child": child.pid, "nobody": 2**22 + 1}
         assert sampler.watch(watched) == {"rss:me": "bytes", "rss:child": "bytes"}
         figures = sampler.sample()
