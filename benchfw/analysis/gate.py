@@ -183,7 +183,14 @@ def _question(pair: Pair, metric: Metric, limit: float, least: float, *, force: 
     found = obstacle or evidence(pair, metric)
     lacking = obstacle is None and isinstance(found, str)  # there are numbers, but too few for this one
     return _Question(
-        pair=pair, metric=metric, found=found, margin=margins[where], margin_from=where, allowed=allowed, floor=floor
+        pair=pair,
+        metric=metric,
+        found=found,
+        margin=margins[where],
+        margin_from=where,
+        allowed=allowed,
+        floor=floor,
+        lacking=lacking,
     )
 
 

@@ -38,6 +38,10 @@ class Window:
     def __enter__(self) -> None:
         self._barrier.wait()
 
+    def abort(self) -> None:
+        """Let the others fail with `threading.BrokenBarrierError` instead of waiting for one that will not come."""
+        self._barrier.abort()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

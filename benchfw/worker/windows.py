@@ -40,8 +40,11 @@ def run(
                 enter_thread()
                 lanes[place][0]()
             loops.lane(lanes[place], tickets, window, spans[place])
+        except threading.BrokenBarrierError:
+            pass  # another one has failed
         except BaseException as error:  # it shall not end with its thread
             errors.append(error)
+            window.abort()
 
     threads = [threading.Thread(target=work, args=(place,)) for place in range(1, len(lanes))]
     for thread in threads:

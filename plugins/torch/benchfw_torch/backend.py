@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,7 +57,7 @@ class TorchEager(Backend):
         _enter_inference_mode()
 
     def enter_thread(self) -> None:
-        torch.inference_mode().__enter__()  # of this thread alone, which ends with it
+        _enter_inference_mode()
 
     def load(self, artifact: Artifact) -> IoSpec:
         self._model = self._build(artifact)
@@ -205,17 +206,18 @@ class TorchCompile(TorchEager):
 
 
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int8: "int8"}
-_GUARDS: list[Any] = []
+_GUARDS = threading.local()
 
 
 def _enter_inference_mode() -> None:
-    """Turn gradients off for the whole process and for good, so that `launch` has nothing to enter.
+    """Turn gradients off for this thread and for good, so that `launch` has nothing to enter.
 
-    Not per instance: a worker holds several, and the first to be closed would turn them on again for the others.
+    Not per instance: a worker holds several, and the first to be closed would turn them on again for the others. The
+    guard is kept: when it goes, so does the mode.
     """
     if not torch.is_inference_mode_enabled():
-        _GUARDS.append(torch.inference_mode())
-        _GUARDS[-1].__enter__()
+        _GUARDS.mode = torch.inference_mode()
+        _GUARDS.mode.__enter__()
 
 
 def _precision(model: nn.Module | None) -> str:
