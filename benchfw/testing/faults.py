@@ -231,7 +231,7 @@ LIES: dict[str, Callable[[Any, int], object]] = {
     "nan": lambda outputs, count: {"output": outputs["output"] * np.float32("nan")},
     "zeros": lambda outputs, count: {"output": outputs["output"] * 0},
     "constant": lambda outputs, count: {"output": np.ones_like(outputs["output"])},
-    "drifting": lambda outputs, count: {"output": outputs["output"] * max(1, count - 2)},  # two sets are honest
+    "drifting": lambda outputs, count: {"output": outputs["output"] * max(1, count - 4)},  # four sets are honest
     "many": lambda outputs, count: {f"output{number}": outputs["output"] for number in range(100_000)},
     # what facts returns
     "unprintable": lambda facts, count: {**facts, "graph": object()},

@@ -111,9 +111,10 @@ def models(project: Any) -> Path:
 @pytest.mark.parametrize("name", ["custom_onnx", "custom_python"])
 def test_the_scenarios_with_own_models_run(project: Any, models: Path, name: str) -> None:
     text = (SCENARIOS / f"{name}.toml").read_text()
-    outcome, _ = project.run(text, "measure.budget=2s")
+    outcome, _ = project.run(text, "measure.budget=2s", "measure.depths=[2]")
     assert {row["status"] for row in outcome.rows} == {"OK"}
     assert {row["accuracy"] for row in outcome.rows} <= {"pass", "warn"}
+    assert {row.get("throughput_depth") for row in outcome.rows} <= {2, None}  # None: no steady state on this machine
 
 
 def test_onnx_models_need_no_torch(project: Any, models: Path) -> None:
