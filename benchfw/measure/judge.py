@@ -71,7 +71,7 @@ def _latency_findings(member: Member, samples: NDArray[np.int64]) -> Iterator[Fi
     if member.case.sequence is None:
         yield latency.spread(summary.robust_cv)
         yield latency.outliers(summary.outlier_share)
-        yield latency.bimodal(modes(samples))
+        yield latency.bimodal(modes(samples if member.steady_kind != "no_steady" else member.all_samples))
         yield latency.dependent(summary.tau)
 
 

@@ -357,6 +357,12 @@ class Member:
         blocks = self.steady_blocks
         return np.concatenate([block.latencies for block in blocks]) if blocks else np.empty(0, np.int64)
 
+    @property
+    def all_samples(self) -> NDArray[np.int64]:
+        """Latencies of all measured blocks, steady or not."""
+        blocks = self.measured
+        return np.concatenate([block.latencies for block in blocks]) if blocks else np.empty(0, np.int64)
+
     def evidence(self) -> Evidence:
         """Return what the stopping rule looks at."""
         blocks = self.steady_blocks
