@@ -45,11 +45,12 @@ def widened(effect: Effect, invocations: NDArray[np.float64], *, margin: float =
     """
     across = across_invocations(invocations, effect.confidence)
     low = across.low if math.isfinite(across.low) else 0.0
+    contradictory = (effect.value - 1.0) * (across.value - 1.0) < 0.0  # each is sure of another direction
     return replace(
         effect,
         low=min(effect.low, low),
         high=max(effect.high, across.high),
-        p_value=max(effect.p_value, _p_value(np.log(invocations), margin)),
+        p_value=1.0 if contradictory else max(effect.p_value, _p_value(np.log(invocations), margin)),
     )
 
 
