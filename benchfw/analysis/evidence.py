@@ -88,6 +88,8 @@ def evidence(pair: Pair, metric: Metric) -> Evidence | str:
         found = _paired(pair.run, *ids, metric)
         if found is not None:
             return found
+    if pair.of_arms:  # what the machine did between them would be taken for their difference
+        return "the arms did not take turns: there was no memory for all of them at once, or a worker was lost"
     for row, where in ((pair.baseline, "baseline"), (pair.case, "case")):
         if value_of(row, metric) is None:
             return f"the {where} has no {metric.name}" + (": too few samples" if metric.name == "p99" else "")

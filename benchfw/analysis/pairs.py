@@ -54,6 +54,11 @@ class Pair:
             return False
         return turns == "all" or (turns == "session" and case.get("session_id") == baseline.get("session_id"))
 
+    @property
+    def of_arms(self) -> bool:
+        """Whether they are arms of one comparison."""
+        return self.run is self.baseline_run and (self.case or {}).get("arm") == "b"
+
     def obstacle(self, *, force: bool) -> str | None:
         """Return why the two cannot be compared, if they cannot; `force` passes over labels and disturbances."""
         for row, where, run in ((self.baseline, "baseline", self.baseline_run), (self.case, "case", self.run)):

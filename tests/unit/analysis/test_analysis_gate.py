@@ -124,6 +124,16 @@ def test_arms_of_one_run_are_gated_by_their_rounds_against_their_noise() -> None
     assert noisy["limit"][0] > 0.09
 
 
+def test_arms_that_did_not_take_turns_are_undecided() -> None:
+    """However many invocations there are: whatever the machine did between the arms is in them."""
+    made = arms(1.08, invocations=6)
+    for row in made.tables["cases"]:
+        row |= {"interleave": "session", "session_id": f"{row['arm']}-ort-fp32"}
+    frame = benchfw.gate(made.frames(), fail_on=LIMITS)
+    assert list(frame["verdict"]) == ["INCONCLUSIVE"]
+    assert frame["reason"].str.startswith("the arms did not take turns: ").all()
+
+
 def test_an_arm_that_failed_is_in_the_family() -> None:
     made = arms(1.0)
     made.tables["cases"][1] |= {"status": "CRASH", "status_reason": "signal 11"}
@@ -132,8 +142,8 @@ def test_an_arm_that_failed_is_in_the_family() -> None:
     assert list(frame["reason"]) == ["the case is CRASH: signal 11"]
 
 
-def arms(slower: float, control: float = 1.0) -> Synthetic:
-    made = Synthetic(5, invocations=1, rounds=40, between=0.0)
+def arms(slower: float, control: float = 1.0, *, invocations: int = 1) -> Synthetic:
+    made = Synthetic(5, invocations=invocations, rounds=40, between=0.0)
     a, b, again = (
         made.case("ort", factor, arm=arm, iterations=60)
         for arm, factor in (("a", 1.0), ("b", slower), ("control", control))
