@@ -98,6 +98,8 @@ class Group:
         share = self._budget.share(cases, later)
         try:
             for member in self._ready:
+                if member.lost:  # with the worker that another case of its session took down just now
+                    continue
                 with self._failures(member):
                     self._notify(Stage(f"{member.name}: warming up"))
                     warmup.warm_up(member, None if share is None else share / len(self._members))
@@ -109,6 +111,8 @@ class Group:
             self._observer.end_rounds()
             self._look(opening=False)
             for member in self._ready:
+                if member.lost:
+                    continue
                 with self._failures(member):
                     self._finish(member)
         finally:
