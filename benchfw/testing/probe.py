@@ -53,6 +53,9 @@ class ProbedBackend(Backend):
         self._bound = self._inner.bind(slot, inputs)
         return self._bound
 
+    def enter_thread(self) -> None:
+        self._inner.enter_thread()
+
     def counters(self) -> Mapping[str, int]:
         return self._inner.counters()
 
