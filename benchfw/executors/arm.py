@@ -78,7 +78,7 @@ class Resolved:
     def plan(self, registry: Registry, only_backends: frozenset[str], only_sweeps: frozenset[str]) -> Plan:
         """Return the plan of the arm."""
         return make_plan(
-            self.scenario,
+            self.scenario.model_copy(update={"threads": self.arm.threads}),  # the run's may be those of the other arm
             backends=registry.backends,
             options=backend_options(registry, {entry.use for entry in self.scenario.backend}),
             only_backends=only_backends,

@@ -21,10 +21,13 @@ from onnx import TensorProto, helper
 import benchfw
 from benchfw.analysis.gate import VERDICTS
 from benchfw.cli import main, session
+from benchfw.executors import arm
 from benchfw.measure.comparisons import ROUNDS
+from benchfw.measure.session import LiveSession
 from benchfw.spec.events import Event, RoundDone
 from benchfw.testing.project import FAKES, virtual_backend
 from benchfw.testing.warm import WarmWorkers
+from benchfw.worker.protocol import Message
 from tests.brief import measure_little
 
 pytestmark = pytest.mark.quiet
@@ -333,6 +336,27 @@ def adding(value: float) -> onnx.ModelProto:
     constant = helper.make_tensor("c", TensorProto.FLOAT, [1], [value])
     graph = helper.make_graph([helper.make_node("Add", ["x", "c"], ["y"])], "net", [ends[0]], [ends[1]], [constant])
     return helper.make_model(graph)
+
+
+def test_an_arm_without_a_number_of_threads_does_not_get_that_of_the_other(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, int] = {}
+    ask = LiveSession.ask
+
+    def listening(self: LiveSession, kind: str, timeout: float, /, **values: Any) -> Message:
+        if kind == "open":
+            given[str(self.session.arm)] = values["context"]["threads"]
+        return ask(self, kind, timeout, **values)
+
+    monkeypatch.setattr(LiveSession, "ask", listening)
+    monkeypatch.setattr(arm, "usable_cpus", lambda: 3)
+    file = write(folder, "threads.toml", backend("x"))
+    ended = cli(
+        "ab", file, "--a", "threads=1", "--b", "backend.x.options.fault=raise", "--b", "backend.x.options.at=bind"
+    )
+    assert ended.code == 3
+    assert given == {"a": 1, "control": 1, "b": 3}
 
 
 # --- failures ---------------------------------------------------------------------------------------------------
