@@ -176,8 +176,8 @@ def _question(pair: Pair, metric: Metric, limit: float, least: float, *, force: 
     obstacle = pair.obstacle(force=force)
     if obstacle is None:
         control = control_effect(pair, metric, 1.0 - ALPHA)
-        floor = noise_floor(control) if control else None
-        if floor is not None and math.isfinite(floor):
+        floor = noise_floor(control) if control else math.inf if pair.of_arms else None
+        if floor is not None:  # infinite where the control failed or says nothing: then nothing is certain
             margins["noise floor"] = floor
     where = max(margins, key=lambda name: margins[name])
     found = obstacle or evidence(pair, metric)
@@ -203,9 +203,9 @@ def _row(question: _Question, p_value: float, adjusted: float, confidence: float
     pair, metric, found = question.pair, question.metric, question.found
     row = _labels(pair, metric) | {
         "in_family": True,
-        "limit": _change(1.0 + question.margin, metric),
+        "limit": _change(1.0 + (question.margin if math.isfinite(question.margin) else question.allowed), metric),
         "limit_from": question.margin_from,
-        "noise_floor": question.floor,
+        "noise_floor": question.floor if question.floor is not None and math.isfinite(question.floor) else None,
         "confidence": confidence,
         "p_value": p_value,
         "p_adjusted": adjusted,
@@ -240,6 +240,8 @@ def _verdict(effect: Effect, question: _Question) -> str:
 
 
 def _reason(verdict: str, found: Evidence, effect: Effect, question: _Question, family: int) -> str:
+    if math.isinf(question.margin) and verdict == "INCONCLUSIVE":
+        return "how much the baseline differs from itself is not known: its control failed, or has too few rounds"
     limit = f"{100 * _change(1.0 + question.margin, question.metric):+.3g} % ({question.margin_from})"
     if verdict != "INCONCLUSIVE":
         side = {"REGRESSION": "beyond", "PASS": "within", "IMPROVED": "better than the opposite of"}[verdict]

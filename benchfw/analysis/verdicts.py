@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LONGEST = 500
+_EDGE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+"""An underscore that begins or ends a word; within one it means nothing."""
+
 _ORDER = {verdict: place for place, verdict in enumerate(VERDICTS)}
 HEAD = ("verdict", "metric", "batch", "backend", "artifact", "baseline", "now", "change", "interval", "limit")
 
@@ -219,6 +222,7 @@ def _cell(value: str) -> str:
     shown = printable(value, _LONGEST).replace("&", "&amp;").replace("<", "&lt;")
     for before, after in (("\\", "\\\\"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*"), ("~~", "\\~\\~"), ("](", "]\\(")):
         shown = shown.replace(before, after)
+    shown = _EDGE.sub(r"\_", shown)
     return shown.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "@<!-- -->")
 
 

@@ -45,7 +45,8 @@ def add_warnings(member: Member) -> None:
     """Add what there is to say of a measured case: its precision, its latencies, the machine meanwhile."""
     add_steady_state(member)
     samples = member.samples
-    if not member.stopping.converged and member.steady_kind != "no_steady":
+    loose = not member.stopping.converged and member.case.session.arm is None
+    if loose and member.steady_kind != "no_steady":
         widest, target = member.stopping.furthest
         member.warn("W01", widest, target, f"not converged: {member.stopping.why_not()}; allow more time or `--effort`")
     facts = member.instance.facts if member.instance else {}

@@ -48,7 +48,7 @@ def _verdict(record: Record) -> tuple[str, str | None]:
     for member in record.all:
         if member.steady_kind == "no_steady" and member.steady is not None:
             return "NO_STEADY_STATE", f"V07: {judge.steady_text(member.steady)}"
-    if record.converged:
+    if record.converged or record.case.session.arm is not None:  # of an arm it is the comparison that must be precise
         return "VALID", None
     reasons = [member.stopping.why_not() for member in record.all if not member.stopping.converged]
     return "NOT_CONVERGED", reasons[0]

@@ -25,7 +25,7 @@ from benchfw.worker.protocol import Message
 
 COUNTERS = {
     "cpu_time_ns": 1000,
-    "nivcsw": 1,
+    "nivcsw": 0,
     "minflt": 2,
     "majflt": 0,
     "nr_throttled": 0,

@@ -85,7 +85,7 @@ def test_warnings_follow_from_the_counters(members: Any) -> None:
     assert _codes(member) == ["W01", "W10", "W10", "W15"]
     _, throttled, switches, overhead = member.warnings
     assert (throttled["value"], throttled["threshold"]) == (40, 0)
-    assert (switches["value"], switches["threshold"]) == (11, 10)
+    assert (switches["value"], switches["threshold"]) == (220, 10), "over 100 ms"
     assert overhead["value"] == pytest.approx(500 / member.samples.mean())
     assert all(warning["case_id"] == member.case.case_id for warning in member.warnings)
     assert to_arrow("warnings", member.warnings, "r").num_rows == 4
@@ -102,8 +102,8 @@ def test_warnings_follow_from_the_counters(members: Any) -> None:
 def test_levels_are_told(levels: list[float], code: str, words: str, members: Any) -> None:
     member = members.measured(levels)
     member.stopping.conclude(member.evidence(), 1.0)
-    assert _codes(member) == [code]
-    (row,) = member.warnings
+    assert [found for found in _codes(member) if found != "W17"] == [code]  # two levels are two modes too
+    row = member.warnings[0]
     assert words in row["message"]
     assert row["value"] == pytest.approx((len(levels) - member.steady.start) / len(levels))
     assert row["value"] < row["threshold"]

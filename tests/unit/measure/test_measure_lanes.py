@@ -114,7 +114,7 @@ def test_inferences_without_stamps_are_no_samples(members: Any, tmp_path: Any) -
     member = members.member(sets=4)
     block = ThreadLanes(member, _maker(tmp_path)).plain(50)
     assert member.session.asked[-1][1]["order"] == [0] * 50
-    assert (block.phase, block.depth, block.n, block.is_stamped) == ("warmup", 1, 50, False)
+    assert (block.phase, block.depth, block.n, block.is_stamped) == ("pilot", 1, 50, False)
     assert member.count == 0
 
 

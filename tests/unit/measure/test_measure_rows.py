@@ -26,7 +26,7 @@ def test_the_row_of_a_measured_case(tmp_path: Path, members: Any) -> None:
     assert row["latency_p99_ns"] == samples[1880]
     assert (row["first_call_ns"], row["artifact_steps"]) == (5000, "A+B")
     assert row["warmup_s"] == 10_000e-9
-    assert row["nivcsw"] == 20
+    assert row["nivcsw"] == 0
     assert (row["batch"], row["profile"], row["shape"]) == (4, "static", '{"batch": 4}')
     assert (row["cache"], row["input_sets"]) == ("warm", 1)
     assert to_arrow("cases", [row], "r").num_rows == 1
