@@ -209,7 +209,12 @@ class Server:
         instance = self._instances[values["instance"]]
         before, counts = counters.read(), returned.counts(instance.backend)
         lanes = [[instance.bound[slot].launch for slot in lane] for lane in values["lanes"]]
-        order, enter = values["order"], instance.backend.enter_thread
+        order = values["order"]
+
+        def enter(place: int) -> None:
+            instance.backend.enter_thread()
+            lanes[place][0]()  # frameworks make pools for a thread that is new to them
+
         spans: list[tuple[int, int]] = []
         collections = _quiet(lambda: spans.append(windows.run(lanes, order, values.get("start_ns"), enter)))
         after = counters.read()

@@ -15,7 +15,7 @@ def run(
     lanes: Sequence[Sequence[Launch]],
     order: Sequence[int],
     start_ns: int | None = None,
-    enter_thread: Callable[[], None] = lambda: None,
+    enter: Callable[[int], None] = lambda place: None,
 ) -> tuple[int, int]:
     """Keep one inference outstanding per lane until all of `order` is done.
 
@@ -23,8 +23,7 @@ def run(
         lanes: The launches of each lane's own slots; the first lane runs on this thread.
         order: Places in a lane, one per inference.
         start_ns: Stamp to begin at, for windows over several processes.
-        enter_thread: Called in each thread but this one. It then launches once before the window begins: frameworks
-            make pools of threads for a thread that is new to them.
+        enter: Called with the place of the lane in each thread but this one, before the window begins.
 
     Returns:
         The stamps before the first launch and after the last, over all lanes.
@@ -37,8 +36,7 @@ def run(
     def work(place: int) -> None:
         try:
             if place:
-                enter_thread()
-                lanes[place][0]()
+                enter(place)
             loops.lane(lanes[place], tickets, window, spans[place])
         except threading.BrokenBarrierError:
             pass  # another one has failed

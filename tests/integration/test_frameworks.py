@@ -17,7 +17,7 @@ from benchfw.plugins import Registry
 from benchfw.scenario import load, make_plan
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.usefixtures("brief")]
 
 RESNET = """
 name = "small"

