@@ -85,13 +85,12 @@ class Resolved:
             only_sweeps=only_sweeps,
         )
 
-    def subject(self, folder: Path, settings: Settings, forced: str | None) -> Subject:
+    def subject(self, folder: Path, settings: Settings) -> Subject:
         """Return what the sessions of the arm run.
 
         Args:
             folder: Where inputs are written.
             settings: Of the run.
-            forced: What had changed when the run was gone on with.
         """
         folder.mkdir()
         spec, scenario, loaded = self.scenario.model, self.arm.scenario, self.arm.loaded
@@ -113,7 +112,6 @@ class Resolved:
                 "scenario": scenario.name,
                 "model": scenario.model_name,
                 "effort": settings.effort,
-                "forced": forced,
             },
             context={
                 **shared,

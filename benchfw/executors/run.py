@@ -138,12 +138,7 @@ class Run:
             resolved.append(resolve(arm, builders[arm.name]))
         first = resolved[0]
         self.manifest.state({"model_hash": first.model.model_hash})
-        subjects = {
-            item.arm.name: item.subject(
-                folder / f"inputs{item.arm.name}", self.settings, "; ".join(self.manifest.changes) or None
-            )
-            for item in resolved
-        }
+        subjects = {item.arm.name: item.subject(folder / f"inputs{item.arm.name}", self.settings) for item in resolved}
         inputs = subjects[first.arm.name].inputs
         self.manifest.state({"samples_sha256": inputs.samples_sha256})
         plan, question = self._plan(resolved, only_backends, only_sweeps)
@@ -152,6 +147,8 @@ class Run:
         left, before = self._left(plan, hashes)
         if self.resume:
             workers.compare(left)
+        forced = "; ".join(self.manifest.changes) or None  # workers have told by now what they run on
+        by_session = {key: replace(item, common={**item.common, "forced": forced}) for key, item in by_session.items()}
         telemetry = Telemetry(
             workers.samplers if left.cohorts else {}, workers.sampler, stop=self.stop, notify=self.notify
         )

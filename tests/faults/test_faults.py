@@ -24,7 +24,7 @@ from benchfw.worker import cgroups
 
 from .table import FAULTS, INTERPRETERS, Fault
 
-pytestmark = pytest.mark.quiet
+pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("brief")]
 
 PAGE = Path(__file__).parents[2] / "docs/reference/faults.md"
 WRITE = "BENCHFW_WRITE_PAGES"
@@ -49,7 +49,7 @@ SECTIONS = {
     **{name: f"`{name}`" for name in ("prepare", "load", "bind", "launch", "explain", "outputs")},
     **{name: f"`{name}`" for name in ("facts", "counters", "close")},
 }
-VARYING = (r"0x[0-9a-f]+", r"\b\d+(?= was due)", r"\b\d+(?= bytes)", r"Python \d\S*")
+VARYING = (r"[0-9]+(?= µs more)", r"0x[0-9a-f]+", r"\b\d+(?= was due)", r"\b\d+(?= bytes)", r"Python \d\S*")
 TABLE = (
     "| fault | what happens | status | asked for | signal | reason | other case |\n"
     "| --- | --- | --- | --- | --- | --- | --- |\n"
