@@ -222,10 +222,11 @@ class Server:
         return _block_answer(before, after, changes, collections, [spans[0][0]], [spans[0][1]])
 
     def on_fence(self, values: Mapping[str, Any]) -> Message:
-        """Say how long the outputs of a slot take right after a launch and once more; see `windows.look_behind`."""
+        """Say how long the outputs of a slot take after a launch, once more, and rested; see `windows.look_behind`."""
         bound = self._instances[values["instance"]].bound[values["slot"]]
-        first, again = windows.look_behind(bound.launch, bound.outputs, int(values["n"]))
-        return ok(first_ns=first, again_ns=again)
+        n, rest_s = int(values["n"]), float(values["rest_s"])
+        first, again, rested = windows.look_behind(bound.launch, bound.outputs, n, rest_s)
+        return ok(first_ns=first, again_ns=again, rested_ns=rested)
 
     def on_outputs(self, values: Mapping[str, Any]) -> Message:
         """Return the outputs of the last launch of a slot."""

@@ -9,6 +9,7 @@ from typing import Any
 from benchfw.worker import clocks, loops
 
 Launch = Callable[[], object]
+_REST_S = 0.01
 
 
 def run(
@@ -57,13 +58,15 @@ def run(
     return min(span[0] for span in spans), max(span[1] for span in spans)
 
 
-def look_behind(launch: Launch, outputs: Callable[[], Mapping[str, Any]], n: int) -> tuple[int, int]:
-    """Return how long the outputs take right after a launch, and once more after that: the shortest of `n`, in ns.
+def look_behind(
+    launch: Launch, outputs: Callable[[], Mapping[str, Any]], n: int, rest_s: float
+) -> tuple[int, int, int]:
+    """Return how long the outputs take right after a launch, once more, and after a rest: the shortest of `n`, in ns.
 
-    A launch that returns before its outputs are complete, or that leaves its work to whoever asks for them, makes the
-    first one longer by what was left to do.
+    A launch that returns before its outputs are complete makes the first look longer than that after a rest. One that
+    leaves its work to whoever asks makes both longer than the second look, as does a cold cache, by much less.
     """
-    first, again = [], []
+    first, again, rested = [], [], []
     for _ in range(n):
         launch()
         start = clocks.now()
@@ -72,4 +75,10 @@ def look_behind(launch: Launch, outputs: Callable[[], Mapping[str, Any]], n: int
         outputs()
         first.append(middle - start)
         again.append(clocks.now() - middle)
-    return min(first), min(again)
+    for _ in range(n):
+        launch()
+        clocks.sleep(max(_REST_S, rest_s))
+        start = clocks.now()
+        outputs()
+        rested.append(clocks.now() - start)
+    return min(first), min(again), min(rested)

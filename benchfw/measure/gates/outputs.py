@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,10 @@ from benchfw.measure.member import Member
 Outputs = Mapping[str, NDArray[Any]]
 FENCE_NS = 20_000
 FENCE_SHARE = 0.02
+LAZY_NS = 500_000
+LAZY_SHARE = 0.1
+"""A second look finds warm caches: up to 60 µs were seen on honest backends, so that more is allowed."""
+
 _LOOKS = 5
 _ATTEMPTS = 4
 _LOOKS_NS = 100_000_000
@@ -108,24 +112,31 @@ def check_fence(member: Member) -> None:
     """Look whether a launch that has returned was complete: then its outputs are there at once.
 
     Raises:
-        GateFailed: Asked for right after a launch they take longer than once more, by more than 20 µs and 2 % of the
-            latency.
+        GateFailed: Asked for right after a launch they take longer than after a rest, by more than 20 µs and 2 % of the
+            latency; or than once more, by more than 0.5 ms and 10 % of it.
     """
     assert member.instance is not None
     key, slot, latency_ns = member.instance.key, member.slots.of(0), member.expected(0)
     looks = max(1, min(_LOOKS, round(_LOOKS_NS / latency_ns)))
-    threshold_ns = max(FENCE_NS, FENCE_SHARE * latency_ns)
-    late_ns = float("inf")
+    rest_s = min(1.0, 1.2 * latency_ns / 1e9)
+    excess = (float("inf"), 0.0)
     for _ in range(_ATTEMPTS):  # the machine may be late once, or a few times in a row; a liar always is
-        answer = member.session.ask("fence", member.settings.build_s, instance=key, slot=slot, n=looks).values
-        late_ns = min(late_ns, answer["first_ns"] - answer["again_ns"])
-        if late_ns <= threshold_ns:
-            break
-    if late_ns > threshold_ns:
-        raise GateFailed(
-            "V02",
-            f"launch returned before its outputs were complete: the first look took {late_ns / 1e3:.0f} µs more",
-            value=late_ns,
-            threshold=threshold_ns,
-            hint="launch must return completed outputs, or the backend must give its stream",
-        )
+        answer = member.session.ask("fence", member.settings.build_s, instance=key, slot=slot, n=looks, rest_s=rest_s)
+        excess = min(excess, max(_excesses(answer.values, latency_ns)))
+        if excess[0] <= 0.0:
+            return
+    late_ns = excess[1]
+    raise GateFailed(
+        "V02",
+        f"launch returned before its outputs were complete: the first look took {late_ns / 1e3:.0f} µs more",
+        value=late_ns,
+        threshold=late_ns - excess[0],
+        hint="launch must return completed outputs, or the backend must give its stream",
+    )
+
+
+def _excesses(answer: Mapping[str, float], latency_ns: float) -> Iterator[tuple[float, float]]:
+    """Yield by how much the first look was later than it may be, and how late it was, in ns."""
+    for other, least_ns, share in (("rested_ns", FENCE_NS, FENCE_SHARE), ("again_ns", LAZY_NS, LAZY_SHARE)):
+        late_ns = answer["first_ns"] - answer[other]
+        yield late_ns - max(least_ns, share * latency_ns), late_ns

@@ -96,7 +96,7 @@ def test_outputs_must_be_there_once_a_launch_returns(
 
     def ask(self: Any, kind: str, timeout: float, /, **values: Any) -> Message:
         asked.update(values, kind=kind)
-        return Message("ok", {"first_ns": 60_000 + late_us * 1000, "again_ns": 60_000}, {})
+        return Message("ok", {"first_ns": 60_000 + late_us * 1000, "again_ns": 30_000, "rested_ns": 60_000}, {})
 
     monkeypatch.setattr(type(member.session), "ask", ask)
     if fails:
@@ -116,7 +116,7 @@ def test_slow_models_are_looked_at_less_often(members: Any, monkeypatch: pytest.
 
     def ask(self: Any, kind: str, timeout: float, /, **values: Any) -> Message:
         looks.append(values["n"])
-        return Message("ok", {"first_ns": 0, "again_ns": 0}, {})
+        return Message("ok", {"first_ns": 0, "again_ns": 0, "rested_ns": 0}, {})
 
     monkeypatch.setattr(type(member.session), "ask", ask)
     check_fence(member)
