@@ -184,7 +184,9 @@ def distributions(tmp_path_factory: pytest.TempPathFactory, registry: Registry) 
 )
 def test_statistics_are_those_of_the_last_level(distributions: Seen, name: str, kind: str, level: float) -> None:
     row = distributions.rows[name]
-    assert (row["status"], row["verdict"], row["steady_state"]) == ("OK", "VALID", kind), row["verdict_reason"]
+    assert (row["status"], row["verdict"]) == ("OK", "VALID"), row["verdict_reason"]
+    # a busy machine lengthens warm-up, until its canary is quiet: then the change of level may lie within that
+    assert row["steady_state"] in (kind, "flat")
     assert row["latency_p50_ns"] == pytest.approx(level * TRUE_NS, rel=0.01)
     assert row["throughput_samples_s"] == pytest.approx(2e9 / (level * TRUE_NS), rel=0.01)
     blocks = distributions.of("blocks", name)
