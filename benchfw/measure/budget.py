@@ -25,7 +25,7 @@ class Budget:
         """Note how long a backend takes for one element of the product of its axes, at best."""
         for slot in range(len(member.sizes)):
             elements = math.prod(member.sizes_at(slot).values())
-            rate = member.expected(slot) / elements
+            rate = member.order.expected_ns(slot) / elements
             key = member.case.session.session_id
             self._ns_per_element[key] = min(rate, self._ns_per_element.get(key, rate))
 

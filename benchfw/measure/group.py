@@ -150,7 +150,7 @@ class Group:
             lanes.keep(record.depth)
         else:  # the lanes of this process are as cold as those of the first one were
             lanes.window(record.depth, (-1, -1), phase="warmup")
-        member.rewind()
+        member.order.rewind()
         member.depth = record.depth
         self._check_lanes(member)
 
@@ -222,9 +222,9 @@ class Group:
         memory.check_growth(member.measured)
         if member.case.sequence is not None:
             for place in range(len(member.sizes)):
-                n = max(4, min(100, round(_STEADY_NS / member.expected(place))))
+                n = max(4, min(100, round(_STEADY_NS / member.order.expected_ns(place))))
                 member.call("steady", member.slots.of(place), n).rewarm = 1
-        elif member.number == 0 and member.expected(0) <= _SHORT_NS:
+        elif member.number == 0 and member.order.expected_ns(0) <= _SHORT_NS:
             member.instrumentation_cost = self._instrumentation_cost(member)
         member.read_facts()
         judge.add_warnings(member)
@@ -232,7 +232,7 @@ class Group:
     def _instrumentation_cost(self, member: Member) -> float:
         """Compare launches with stamps, as in blocks, and without, as in windows, in pairs whose order alternates."""
         lanes = ThreadLanes(member, self._inputs(member))
-        n = max(4, min(1024, round(_PAIR_NS / member.expected(0))))
+        n = max(4, min(1024, round(_PAIR_NS / member.order.expected_ns(0))))
         ratios = []
         for pair in range(_PAIRS):
             times = {}

@@ -51,7 +51,7 @@ class Lanes(ABC):
         while self._bound < depth:
             self._bind(self._bound)
             self._bound += 1
-        return self._window(self._member.next_order(depth), depth, place, phase)
+        return self._window(self._member.order.window(depth), depth, place, phase)
 
     def _window(self, order: list[int], depth: int, place: tuple[int, int], phase: str) -> Block:
         member = self._member
@@ -61,7 +61,7 @@ class Lanes(ABC):
             phase=phase,
             round=place[0],
             position=place[1],
-            sizes=member.sizes_of(order),
+            sizes=member.order.sizes_of(order),
             n=len(order),
             rewarm=0,
             starts=np.array([min(begun)], np.int64),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from benchfw import supervisor
 from benchfw.errors import CaseError, Invalid, Unsupported
 from benchfw.measure.accuracy import Outputs
-from benchfw.measure.blocks import BLOCK_NS, KEEP_MIN, REWARM_MAX, REWARM_NS, Block, rewarm_count, stamps
+from benchfw.measure.blocks import Block, rewarm_count, stamps
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.observer import Observer
+from benchfw.measure.order import Order
 from benchfw.measure.session import Host, Instance, LiveSession
 from benchfw.measure.settings import Effort, Settings
 from benchfw.measure.slots import Slots, last_level_cache_bytes, sets_to_rotate
@@ -25,7 +25,6 @@ from benchfw.scenario import Case
 from benchfw.scenario.plan import BATCH_AXIS
 from benchfw.spec.tensors import TensorSpec
 from benchfw.stats import Steady, steady_state
-from benchfw.worker.loops import MAX_BLOCK
 
 MIN_SHARE = 0.5
 """Of the blocks, so many must belong to the last level for it to be a steady state."""
@@ -76,16 +75,13 @@ class Member:
     instrumentation_cost: float | None = None
     canary_shift: float | None = None
     has_lanes: bool = False
-    slots: Slots = field(init=False)
-    _expected_ns: dict[int, float] = field(default_factory=dict)
-    _cursor: int = 0
-    _next_set: int = 0
+    order: Order = field(init=False)
     _steady: tuple[int, Steady | None] = (0, None)
 
     def __post_init__(self) -> None:
         self.rule = self.settings.rule.of_one_invocation()
         self.stopping = Stopping(self.rule, targets(self.rule, mixture=self.case.sequence is not None))
-        self.slots = Slots(self.sizes, 1)
+        self.order = Order(self.case.sequence, Slots(self.sizes, 1))
 
     # --- labels -------------------------------------------------------------------------------------------------
 
@@ -131,6 +127,10 @@ class Member:
     # --- slots --------------------------------------------------------------------------------------------------
 
     @property
+    def slots(self) -> Slots:
+        return self.order.slots
+
+    @property
     def sizes(self) -> Sequence[int]:
         """Sizes of the varying axis, one per slot; `[0]` for a case of one shape."""
         return self.case.sequence.sizes if self.case.sequence else (0,)
@@ -155,7 +155,7 @@ class Member:
         largest = max(inputs.bytes_of(self.sizes_at(place)) for place in range(len(self.sizes)))
         if self.settings.cache == "rotate" and inputs.specs:
             sets = sets_to_rotate(largest, len(self.sizes), last_level_cache_bytes())
-            self.slots = Slots(self.sizes, sets)
+            self.order = Order(self.case.sequence, Slots(self.sizes, sets))
         for place in range(len(self.sizes)):
             sizes = self.sizes_at(place)
             for spec in inputs.specs:
@@ -175,11 +175,6 @@ class Member:
                     files=inputs.files(self.sizes_at(place), set_),
                 )
                 self.bind_s += float(answer.values["bind_s"])
-
-    def rewind(self) -> None:
-        """Begin the random sequence anew: what is measured is the same for all, however long each one warmed up."""
-        self._cursor = 0
-        self._next_set = 0
 
     def outputs(self, slot: int) -> Outputs:
         """Return what the last launch of a slot gave.
@@ -210,84 +205,30 @@ class Member:
 
     def measure(self, round_: int, position: int, phase: str = "measure") -> Block:
         """Run one block of the length that is aimed at."""
-        if self.case.sequence is None:
-            n = min(MAX_BLOCK, max(KEEP_MIN + 1, round(BLOCK_NS / self.expected(0))))
-            return self._run(phase, self._next_slots(n), rewarm=None, timeout=None, place=(round_, position))
-        order = self.next_order(1)
-        rewarm = self._rewarm_count(order)
-        return self._run(phase, order[-rewarm:] + order, rewarm=rewarm, timeout=None, place=(round_, position))
+        slots, rewarm = self.order.block()
+        return self._run(phase, slots, rewarm=rewarm, timeout=None, place=(round_, position))
 
-    def next_order(self, depth: int) -> list[int]:
-        """Return the slots of the first lane that fill one window, or block: every set in turn, or whole chunks."""
-        sequence = self.case.sequence
-        if sequence is None:
-            return self._next_slots(min(MAX_BLOCK, max(2 * depth, round(depth * BLOCK_NS / self.expected(0)))))
-        mean = float(np.mean([self.expected(place) for place in range(len(self.sizes))]))
-        room = (MAX_BLOCK - REWARM_MAX) // sequence.chunk_length
-        chunks = max(1, min(room, round(depth * BLOCK_NS / (mean * sequence.chunk_length))))
-        place_of = {size: place for place, size in enumerate(self.sizes)}
-        sizes = [size for index in range(chunks) for size in sequence.chunk(self._cursor + index)]
-        self._cursor += chunks
-        sets = islice(cycle(range(self.slots.sets)), self._next_set, None)
-        order = [self.slots.of(place_of[size], set_) for size, set_ in zip(sizes, sets)]
-        self._next_set = (self._next_set + len(order)) % self.slots.sets
-        return order
-
-    def _next_slots(self, n: int) -> list[int]:
-        """Return `n` slots of a case of one shape, going round its sets of inputs."""
-        order = list(islice(cycle(range(self.slots.sets)), self._next_set, self._next_set + n))
-        self._next_set = (self._next_set + n) % self.slots.sets
-        return order
-
-    def expect(self, place: int, latency_ns: float) -> None:
-        """Note how long an inference of a size takes, from the last warm-up."""
-        self._expected_ns[place] = max(1.0, latency_ns)
-
-    def expected(self, place: int) -> float:
-        """Return how long an inference of a size probably takes, in ns."""
-        return self._expected_ns.get(place, 1e9)
-
-    def expected_s(self, order: Sequence[int]) -> float:
-        """Return how long some slots take, one after the other, in seconds."""
-        per_size = self.slots.sets
-        return sum(self.expected(slot % self.slots.per_lane // per_size) for slot in order) / 1e9
-
-    def deadline(self, order: Sequence[int]) -> float:
+    def deadline(self, slots: Sequence[int]) -> float:
         """Return the seconds to wait for a block of these slots."""
-        return max(self.settings.block_s, 20 * self.expected_s(order))
-
-    def sizes_of(self, order: Sequence[int]) -> NDArray[np.int32] | None:
-        """Return the size of the varying axis of each slot; None for a case of one shape."""
-        if self.case.sequence is None:
-            return None
-        return np.array([self.slots.size_of(slot) for slot in order], np.int32)
-
-    def _rewarm_count(self, order: Sequence[int]) -> int:
-        """Return how many iterations go before whole chunks, so that none of these is spent on warming up."""
-        total = 0.0
-        for count, slot in enumerate(reversed(order[-REWARM_MAX:]), start=1):
-            total += self.expected_s([slot]) * 1e9
-            if total >= REWARM_NS:
-                return count
-        return min(REWARM_MAX, len(order))
+        return max(self.settings.block_s, 20 * self.order.expected_s(slots))
 
     def _run(
-        self, phase: str, order: list[int], *, rewarm: int | None, timeout: float | None, place: tuple[int, int]
+        self, phase: str, slots: list[int], *, rewarm: int | None, timeout: float | None, place: tuple[int, int]
     ) -> Block:
         assert self.instance is not None
-        same = len(set(order)) == 1
-        what: dict[str, Any] = {"slot": order[0], "n": len(order)} if same else {"slots": order}
-        key, deadline = self.instance.key, timeout or self.deadline(order)
+        same = len(set(slots)) == 1
+        what: dict[str, Any] = {"slot": slots[0], "n": len(slots)} if same else {"slots": slots}
+        key, deadline = self.instance.key, timeout or self.deadline(slots)
         answer, host = self.observer.around(
             self.session.processes, lambda: self.session.ask("block", deadline, instance=key, **what)
         )
-        starts, ends = stamps(answer, len(order))
+        starts, ends = stamps(answer, len(slots))
         block = Block(
             phase=phase,
             round=place[0],
             position=place[1],
-            sizes=self.sizes_of(order),
-            n=len(order),
+            sizes=self.order.sizes_of(slots),
+            n=len(slots),
             rewarm=rewarm_count(starts) if rewarm is None else rewarm,
             starts=starts,
             ends=ends,

@@ -37,7 +37,11 @@ class Slots:
 
     def size_of(self, slot: int) -> int:
         """Return the size that a slot is bound to."""
-        return self.sizes[slot % self.per_lane // self.sets]
+        return self.sizes[self.place_of(slot)]
+
+    def place_of(self, slot: int) -> int:
+        """Return the place of that size."""
+        return slot % self.per_lane // self.sets
 
     def set_of(self, slot: int) -> int:
         """Return the set of inputs that a slot is bound to."""

@@ -25,7 +25,7 @@ def first_calls(member: Member) -> None:
     slots = member.slots
     for place in range(len(slots.sizes)):
         block = member.call("first", slots.of(place), 1, timeout=member.settings.build_s)
-        member.expect(place, float(block.latencies[0]))
+        member.order.expect(place, float(block.latencies[0]))
         for set_ in range(1, slots.sets):  # the same shape: nothing is left to compile
             member.call("warmup", slots.of(place, set_), 1, timeout=member.settings.build_s)
 
@@ -49,7 +49,7 @@ def warm_up(member: Member, share_s: float | None) -> None:
 def _structural(member: Member, place: int) -> None:
     for _ in range(MAX_G1_BLOCKS):
         block = member.call("warmup", member.slots.of(place), QUIET_CALLS)
-        member.expect(place, float(np.median(block.latencies)))
+        member.order.expect(place, float(np.median(block.latencies)))
         if not any(block.changes.values()):
             return
     raise Invalid(
@@ -75,9 +75,9 @@ def _settle(member: Member, limit_s: float) -> None:
         if time.monotonic() >= deadline:
             _warn_unsettled(member, looks, spread, limit_s)
             break
-    member.rewind()
+    member.order.rewind()
     if member.case.sequence is None:
-        member.expect(0, float(np.median(block.latencies)))
+        member.order.expect(0, float(np.median(block.latencies)))
 
 
 def _warn_unsettled(member: Member, looks: list[int], spread: float, limit_s: float) -> None:

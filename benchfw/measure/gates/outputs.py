@@ -116,7 +116,7 @@ def check_fence(member: Member) -> None:
             latency; or than once more, by more than 0.5 ms and 10 % of it.
     """
     assert member.instance is not None
-    key, slot, latency_ns = member.instance.key, member.slots.of(0), member.expected(0)
+    key, slot, latency_ns = member.instance.key, member.slots.of(0), member.order.expected_ns(0)
     looks = max(1, min(_LOOKS, round(_LOOKS_NS / latency_ns)))
     rest_s = min(1.0, 1.2 * latency_ns / 1e9)
     excess = (float("inf"), 0.0)

@@ -13,6 +13,7 @@ from benchfw.artifacts import Made
 from benchfw.measure.blocks import Block
 from benchfw.measure.member import Member
 from benchfw.measure.observer import Observer
+from benchfw.measure.order import Order
 from benchfw.measure.record import Record
 from benchfw.measure.session import Instance, LiveSession
 from benchfw.measure.settings import Settings
@@ -107,9 +108,9 @@ class Members:
         made = Made(artifact=Artifact(format="null", path="x", sha256="0"), steps=("A", "B"), seconds=0.5)
         instance = Instance("i", made, 0.1, 0.2, IoSpec(inputs=(), outputs=()), {"provider_effective": "p"})
         member = Member(case, session, settings, Observer(None, 0), number=number, instance=instance, depth=depth)
-        member.slots = Slots(member.sizes, sets)
+        member.order = Order(case.sequence, Slots(member.sizes, sets))
         for place in range(len(member.sizes)):
-            member.expect(place, float(session.latency_ns))
+            member.order.expect(place, float(session.latency_ns))
         return member
 
     def block(

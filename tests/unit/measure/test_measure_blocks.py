@@ -92,7 +92,7 @@ def test_stamps_are_as_many_as_were_asked_for_and_in_order(
 )
 def test_a_block_of_one_shape_lasts_a_tenth_of_a_second(latency_ns: int, n: int, members: Any) -> None:
     member = members.member()
-    member.expect(0, latency_ns)
+    member.order.expect(0, latency_ns)
     block = member.measure(3, 1)
     assert len(block.starts) == block.n == n
     assert (block.round, block.position, block.phase, block.sizes) == (3, 1, "measure", None)
@@ -107,7 +107,7 @@ def test_blocks_go_round_the_sets_without_a_gap(members: Any, sets: int, lengths
     member = members.member(sets=sets)
     order: list[int] = []
     for n in lengths:
-        member.expect(0, 100_000_000 / n)
+        member.order.expect(0, 100_000_000 / n)
         member.measure(0, 0)
         asked = member.session.asked[-1][1]
         order += asked.get("slots", [asked.get("slot")] * asked.get("n", 0))
@@ -127,7 +127,7 @@ def test_a_block_of_a_sequence_is_whole_chunks_after_its_rewarm(
 ) -> None:
     member = members.member({**members.RANDOM, "range": [low, high], "draw": draw}, high, sets=sets)
     for place in range(len(member.sizes)):
-        member.expect(place, latency_ns)
+        member.order.expect(place, latency_ns)
     sequence = member.case.sequence
     following = 0
     launched: list[int] = []
@@ -152,7 +152,7 @@ def test_a_block_of_a_sequence_is_whole_chunks_after_its_rewarm(
 def test_the_sequence_begins_anew_when_the_measurement_does(members: Any) -> None:
     member = members.member(members.RANDOM)
     first = member.measure(-1, -1, "warmup")
-    member.rewind()
+    member.order.rewind()
     second = member.measure(0, 0)
     assert first.sizes.tolist() == second.sizes.tolist()
 
@@ -160,24 +160,24 @@ def test_the_sequence_begins_anew_when_the_measurement_does(members: Any) -> Non
 def test_slow_sequences_warm_up_for_one_iteration(members: Any) -> None:
     member = members.member(members.RANDOM)
     for place in range(4):
-        member.expect(place, 20e6)
+        member.order.expect(place, 20e6)
     assert member.measure(0, 0).rewarm == 1
 
 
 @pytest.mark.parametrize("depth", [1, 2, 8])
 def test_a_window_lasts_as_long_as_a_block_however_deep_it_is(depth: int, members: Any) -> None:
     member = members.member(sets=4)
-    order = member.next_order(depth)
+    order = member.order.window(depth)
     assert len(order) == 100 * depth
     assert set(order) == set(range(4))
-    member.expect(0, 10e9)
-    assert len(member.next_order(depth)) == 2 * depth, "each lane has two at least"
-    member.expect(0, 1.0)
-    assert len(member.next_order(depth)) == MAX_BLOCK
+    member.order.expect(0, 10e9)
+    assert len(member.order.window(depth)) == 2 * depth, "each lane has two at least"
+    member.order.expect(0, 1.0)
+    assert len(member.order.window(depth)) == MAX_BLOCK
 
 
 def test_the_deadline_of_a_block_grows_with_what_it_should_take(members: Any) -> None:
     member = members.member(sets=2)
     assert member.deadline([0, 1]) == member.settings.block_s
-    member.expect(0, 10e9)
+    member.order.expect(0, 10e9)
     assert member.deadline([0, 1, 0]) == pytest.approx(20 * 30)

@@ -42,7 +42,7 @@ def never(*_: object) -> Any:
 def learnt(budget: Budget, case: Case, latency_ms: float) -> None:
     session = LiveSession(case.session, SETTINGS, never, Path(), Path(), ())
     member = Member(case, session, SETTINGS, Observer(None, 0))
-    member.expect(0, latency_ms * 1e6)
+    member.order.expect(0, latency_ms * 1e6)
     budget.learn(member)
 
 

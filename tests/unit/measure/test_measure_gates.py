@@ -91,7 +91,7 @@ def test_outputs_must_be_there_once_a_launch_returns(
     latency_ms: float, late_us: float, fails: bool, members: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     member = members.member()
-    member.expect(0, latency_ms * 1e6)
+    member.order.expect(0, latency_ms * 1e6)
     asked: dict[str, Any] = {}
 
     def ask(self: Any, kind: str, timeout: float, /, **values: Any) -> Message:
@@ -111,7 +111,7 @@ def test_outputs_must_be_there_once_a_launch_returns(
 
 def test_slow_models_are_looked_at_less_often(members: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     member = members.member()
-    member.expect(0, 5e9)
+    member.order.expect(0, 5e9)
     looks: list[int] = []
 
     def ask(self: Any, kind: str, timeout: float, /, **values: Any) -> Message:
