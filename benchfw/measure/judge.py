@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from benchfw.measure.gates import Finding, latency
 from benchfw.measure.member import MIN_SHARE, Member
-from benchfw.stats import Steady, modes, summarize
+from benchfw.stats import Steady, modes
 
 _SHOWN_LEVELS = 4
 
@@ -44,7 +41,6 @@ def _is_base(row: Mapping[str, Any], reference: str | None) -> bool:
 def add_warnings(member: Member) -> None:
     """Add what there is to say of a measured case: its precision, its latencies, the machine meanwhile."""
     add_steady_state(member)
-    samples = member.samples
     loose = not member.stopping.converged and member.case.session.arm is None
     if loose and member.steady_kind != "no_steady":
         widest, target = member.stopping.furthest
@@ -54,7 +50,7 @@ def add_warnings(member: Member) -> None:
     timed = [block for block in member.blocks if block.phase in ("measure", "window")]
     for finding in member.observer.findings(timed, threads):
         member.warn(*finding)
-    for found in _latency_findings(member, samples):
+    for found in _latency_findings(member):
         if found is not None:
             member.warn(*found)
     member.canary_shift = member.session.canaries.shift
@@ -63,16 +59,16 @@ def add_warnings(member: Member) -> None:
         member.warn(*shift)
 
 
-def _latency_findings(member: Member, samples: NDArray[np.int64]) -> Iterator[Finding | None]:
+def _latency_findings(member: Member) -> Iterator[Finding | None]:
     """Yield what is to be said of latencies; those of a mixture of sizes spread by what it is."""
-    summary = summarize(samples)
+    summary = member.summary
     if summary is None:
         return
     yield latency.overhead(member.session.overhead.get("harness_overhead_ns", 0.0), summary.mean)
     if member.case.sequence is None:
         yield latency.spread(summary.robust_cv)
         yield latency.outliers(summary.outlier_share)
-        yield latency.bimodal(modes(samples if member.steady_kind != "no_steady" else member.all_samples))
+        yield latency.bimodal(modes(member.samples if member.steady_kind != "no_steady" else member.all_samples))
         yield latency.dependent(summary.tau)
 
 

@@ -24,7 +24,7 @@ from benchfw.measure.stopping import Evidence, Stopping, targets
 from benchfw.scenario import Case
 from benchfw.scenario.plan import BATCH_AXIS
 from benchfw.spec.tensors import TensorSpec
-from benchfw.stats import Steady, steady_state
+from benchfw.stats import Steady, Summary, steady_state, summarize
 
 MIN_SHARE = 0.5
 """Of the blocks, so many must belong to the last level for it to be a steady state."""
@@ -77,6 +77,7 @@ class Member:
     has_lanes: bool = False
     order: Order = field(init=False)
     _steady: tuple[int, Steady | None] = (0, None)
+    _summary: tuple[int, Summary | None] = (0, None)
 
     def __post_init__(self) -> None:
         self.rule = self.settings.rule.of_one_invocation()
@@ -283,6 +284,17 @@ class Member:
         return [block for block in self.blocks if block.is_window and block.round >= first]
 
     @property
+    def first_call_ns(self) -> int | None:
+        """Latency of the first launch of all."""
+        return next((int(block.latencies[0]) for block in self.blocks if block.phase == "first"), None)
+
+    @property
+    def warmup_s(self) -> float | None:
+        """How long it warmed up, in seconds."""
+        blocks = [block for block in self.blocks if block.phase in ("first", "warmup")]
+        return sum(int(block.ends[-1] - block.starts[0]) for block in blocks) / 1e9 or None
+
+    @property
     def measured_s(self) -> float:
         """Time in measured blocks and windows, in seconds."""
         return sum(block.duration_ns for block in self.blocks if block.phase in ("measure", "window")) / 1e9
@@ -299,6 +311,14 @@ class Member:
         return np.concatenate([block.latencies for block in blocks]) if blocks else np.empty(0, np.int64)
 
     @property
+    def summary(self) -> Summary | None:
+        """Statistics of the steady part; None if nothing was measured. Intervals cost, so it is kept."""
+        blocks = len(self.measured)
+        if self._summary[0] != blocks:
+            self._summary = (blocks, summarize(self.samples))
+        return self._summary[1]
+
+    @property
     def all_samples(self) -> NDArray[np.int64]:
         """Latencies of all measured blocks, steady or not."""
         blocks = self.measured
@@ -309,7 +329,7 @@ class Member:
         blocks = self.steady_blocks
         return Evidence(
             latencies=np.concatenate([self._chunks(block) for block in blocks]) if blocks else np.empty(0, np.int64),
-            windows=np.array([block.duration_ns / self.work(block) for block in self.windows]),
+            windows=self.window_times,
             blocks=len(blocks),
             steady=self.steady,
         )
@@ -323,6 +343,11 @@ class Member:
 
     def _level(self, block: Block) -> float:
         return float(np.median(self._chunks(block)))
+
+    @property
+    def window_times(self) -> NDArray[np.float64]:
+        """Time per sample of each window, in ns."""
+        return np.array([block.duration_ns / self.work(block) for block in self.windows])
 
     def work(self, block: Block) -> int:
         """Return the samples that the counted inferences of a block completed."""

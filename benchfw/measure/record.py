@@ -11,7 +11,7 @@ import numpy as np
 
 from benchfw.measure.member import Failure, Member
 from benchfw.scenario import Case
-from benchfw.stats import Interval, Variance, across_invocations, mean_interval, quantile_interval, variance_components
+from benchfw.stats import Interval, Summary, Variance, across_invocations, mean_interval, variance_components
 
 _WORST = ("flat", "warmup", "slowdown", "no_steady")
 
@@ -58,7 +58,7 @@ class Record:
 
     def note_differences(self) -> None:
         """Say so if the headline is not known as well as the effort asks, because processes differ."""
-        headline = self.latency(0.5) if len(self.members) > 1 and self.failure is None else None
+        headline = self.p50 if len(self.members) > 1 and self.failure is None else None
         width = self.last.settings.rule.median_width
         if headline is None or headline.relative_half_width <= width or not self.converged:
             return
@@ -93,19 +93,26 @@ class Record:
     def converged(self) -> bool:
         return all(member.stopping.converged for member in self.all)
 
-    def latency(self, q: float) -> Interval | None:
-        """Return a quantile of the latency with the interval that is fit to be quoted.
+    @property
+    def summaries(self) -> list[Summary]:
+        """Those of every invocation that measured something."""
+        return [summary for member in self.all if (summary := member.summary) is not None]
+
+    @property
+    def p50(self) -> Interval | None:
+        """The median latency with the interval that is fit to be quoted.
 
         Over several invocations it speaks of the next process too; of a single one it comes from its samples.
-        None if an invocation does not have a finite interval for it.
         """
-        within = [quantile_interval(member.samples, q) for member in self.all if len(member.samples)]
-        if not within or (q > 0.5 and not all(interval.finite for interval in within)):
-            return None
-        return within[0] if len(within) == 1 else _across(within)
+        return _across([summary.p50 for summary in self.summaries])
+
+    @property
+    def p99(self) -> Interval | None:
+        """The 99th percentile of the latency likewise; None if an invocation has no finite interval for it."""
+        return _across([summary.p99 for summary in self.summaries])
 
     def throughput(self) -> Interval | None:
-        """Return the throughput in samples per second with its interval, as for `latency`."""
+        """Return the throughput in samples per second with its interval, as for `p50`."""
         rates = [member.throughput for member in self.all]
         known = [rate for rate in rates if rate]
         if not known or len(known) < len(rates):
@@ -125,10 +132,10 @@ class Record:
 
 def throughput_interval(member: Member) -> Interval | None:
     """Return the throughput of one process, in samples per second; its interval is that of the time per sample."""
-    rate, windows = member.throughput, member.evidence().windows
+    rate = member.throughput
     if rate is None:
         return None
-    interval = mean_interval(windows)
+    interval = mean_interval(member.window_times)
     finite = interval.finite and interval.low > 0
     return Interval(
         value=rate,
@@ -138,7 +145,10 @@ def throughput_interval(member: Member) -> Interval | None:
     )
 
 
-def _across(within: Sequence[Interval]) -> Interval:
-    interval = across_invocations(np.array([of_one.value for of_one in within]))
-    total = sum(of_one.effective_n for of_one in within)
+def _across(within: Sequence[Interval | None]) -> Interval | None:
+    known = [interval for interval in within if interval is not None]
+    if len(known) < 2 or len(known) < len(within):
+        return known[0] if len(known) == len(within) == 1 else None
+    interval = across_invocations(np.array([of_one.value for of_one in known]))
+    total = sum(of_one.effective_n for of_one in known)
     return Interval(value=interval.value, low=interval.low, high=interval.high, effective_n=total)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from benchfw.measure.accuracy import worst
-from benchfw.measure.member import Member
 from benchfw.measure.record import Record
 from benchfw.measure.slots import last_level_cache_bytes
 from benchfw.measure.statistics import statistics
@@ -122,8 +121,6 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
 def _host_columns(record: Record, run_folder: Path) -> dict[str, Any]:
     """Return what is known of the last process, and of the first call in the first one."""
     member, host = record.last, record.last.host
-    blocks = record.all[0].blocks
-    first = next((block for block in blocks if block.phase == "first"), None)
     peaks = [member.peak_rss_bytes for member in record.all if member.peak_rss_bytes]
     return {
         "status": "OK",
@@ -135,16 +132,10 @@ def _host_columns(record: Record, run_folder: Path) -> dict[str, Any]:
         "harness_overhead_ns": host.overhead.get("harness_overhead_ns"),
         "bare_loop_ns": host.overhead.get("bare_loop_ns"),
         "bind_s": member.bind_s or None,
-        "first_call_ns": int(first.latencies[0]) if first else None,
-        "warmup_s": warmup_s(record.all[0]),
+        "first_call_ns": record.all[0].first_call_ns,
+        "warmup_s": record.all[0].warmup_s,
         "peak_rss_bytes": max(peaks, default=None),
     }
-
-
-def warmup_s(member: Member) -> float | None:
-    """Return how long a process warmed up, in seconds."""
-    blocks = [block for block in member.blocks if block.phase in ("first", "warmup")]
-    return sum(int(block.ends[-1] - block.starts[0]) for block in blocks) / 1e9 or None
 
 
 def interrupted_row(row: Mapping[str, Any], reason: str) -> dict[str, Any]:

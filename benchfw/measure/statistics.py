@@ -11,7 +11,7 @@ import numpy as np
 from benchfw.measure import judge
 from benchfw.measure.member import Member
 from benchfw.measure.record import Record, throughput_interval
-from benchfw.stats import Interval, quantile_interval, summarize
+from benchfw.stats import Interval, summarize
 
 
 def statistics(record: Record) -> dict[str, Any]:
@@ -55,15 +55,16 @@ def _verdict(record: Record) -> tuple[str, str | None]:
 
 
 def _latency(record: Record) -> dict[str, Any]:
-    samples = np.concatenate([member.samples for member in record.all])
-    summary = summarize(samples)
-    if summary is None:
+    each = record.summaries
+    if not each:
         return {}
-    p50, variance = record.latency(0.5), record.variance
+    summary = each[0] if len(each) == 1 else summarize(np.concatenate([member.samples for member in record.all]))
+    assert summary is not None
+    p50, variance = record.p50, record.variance
     return {
         "n": summary.n,
         "effective_n": p50.effective_n if p50 else None,
-        "autocorrelation_time": max(autocorrelation_time(member) for member in record.all if len(member.samples)),
+        "autocorrelation_time": max(of_one.tau for of_one in each),
         "latency_min_ns": summary.min,
         "latency_mean_ns": summary.mean,
         "latency_max_ns": summary.max,
@@ -75,16 +76,11 @@ def _latency(record: Record) -> dict[str, Any]:
         **_columns("latency_p50", "ns", p50),
         "latency_p90_ns": summary.p90,
         "latency_p95_ns": summary.p95,
-        **_columns("latency_p99", "ns", record.latency(0.99)),
+        **_columns("latency_p99", "ns", record.p99),
         "latency_p999_ns": summary.p999.value if summary.p999 else None,
         "variation_within": math.sqrt(variance.within) if variance else None,
         "variation_between": math.sqrt(variance.between) if variance else None,
     }
-
-
-def autocorrelation_time(member: Member) -> float:
-    """Return how many iterations of one process tell as much of the median as an independent one."""
-    return len(member.samples) / quantile_interval(member.samples, 0.5).effective_n
 
 
 def _throughput(record: Record) -> dict[str, Any]:
@@ -112,10 +108,8 @@ def invocation_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _invocation_row(member: Member) -> dict[str, Any]:
-    samples, steady = member.samples, member.steady
-    first = next((block for block in member.blocks if block.phase == "first"), None)
-    p50, p99 = quantile_interval(samples, 0.5), quantile_interval(samples, 0.99)
-    rate = throughput_interval(member)
+    summary, steady = member.summary, member.steady
+    assert summary is not None
     return {
         "case_id": member.case.case_id,
         "cohort": member.case.cohort_id,
@@ -125,14 +119,14 @@ def _invocation_row(member: Member) -> dict[str, Any]:
         "steady_state": member.steady_kind,
         "steady_from": steady.start if steady else None,
         "blocks": len(member.measured),
-        "n": len(samples),
-        "effective_n": p50.effective_n,
-        "latency_mean_ns": float(samples.mean()),
-        **_columns("latency_p50", "ns", p50),
-        **(_columns("latency_p99", "ns", p99) if p99.finite else {}),
-        **_columns("throughput", "samples_s", rate),
-        "first_call_ns": int(first.latencies[0]) if first else None,
-        "warmup_s": sum(int(b.ends[-1] - b.starts[0]) for b in member.blocks if b.phase in ("first", "warmup")) / 1e9,
+        "n": summary.n,
+        "effective_n": summary.p50.effective_n,
+        "latency_mean_ns": summary.mean,
+        **_columns("latency_p50", "ns", summary.p50),
+        **_columns("latency_p99", "ns", summary.p99),
+        **_columns("throughput", "samples_s", throughput_interval(member)),
+        "first_call_ns": member.first_call_ns,
+        "warmup_s": member.warmup_s,
         "load_s": member.instance.load_s if member.instance else None,
         "build_s": member.instance.build_s if member.instance else None,
         "peak_rss_bytes": member.peak_rss_bytes,

@@ -23,8 +23,8 @@ LEVELS = (1000.0, 1050.0, 980.0)
 def test_one_process_speaks_for_itself(members: Any) -> None:
     member = members.measured()
     record = members.record(member)
-    assert record.latency(0.5) == quantile_interval(member.samples, 0.5)
-    assert record.latency(0.99) == quantile_interval(member.samples, 0.99)
+    assert record.p50 == quantile_interval(member.samples, 0.5)
+    assert record.p99 == quantile_interval(member.samples, 0.99)
     assert record.variance is None
 
 
@@ -33,7 +33,7 @@ def test_several_processes_speak_of_the_next_one(members: Any) -> None:
     every = [members.measured([level] * 20, number=number) for number, level in enumerate(LEVELS)]
     record = members.record(*every)
     within = [quantile_interval(member.samples, 0.5) for member in every]
-    interval, expected = record.latency(0.5), across_invocations(np.array([one.value for one in within]))
+    interval, expected = record.p50, across_invocations(np.array([one.value for one in within]))
     assert (interval.value, interval.low, interval.high) == (expected.value, expected.low, expected.high)
     assert interval.effective_n == sum(one.effective_n for one in within)
     assert interval.relative_half_width > 3 * max(one.relative_half_width for one in within)
@@ -79,7 +79,7 @@ def test_a_quantile_is_quoted_only_if_every_process_knows_it(members: Any) -> No
     every = [members.measured(number=0), members.measured([1000.0] * 20, number=1, n=15)]  # 10 samples a block
     record = members.record(*every)
     assert [member.samples.size for member in every] == [1900, 200]
-    assert record.latency(0.99) is None
+    assert record.p99 is None
     row = statistics(record)
     assert "latency_p99_ns" not in row
     assert row["latency_p50_ns"] is not None
