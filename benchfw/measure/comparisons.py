@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +14,7 @@ from benchfw.measure.record import Record
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Plan
 from benchfw.scenario.arms import Pair
-from benchfw.stats import Effect, clustered_effect, decide, noise_floor, quantile, tail_effect, widened
+from benchfw.stats import Effect, clustered_effect, clustered_tail, decide, noise_floor, quantile
 
 ROUNDS = 12
 """Of each invocation: the three arms of one pair stand in every place four times."""
@@ -27,7 +25,6 @@ MIN_INVOCATIONS = 2
 QUANTILES = {"p50": 0.5, "p99": 0.99, "throughput": None}
 """Of the latency; None for the throughput."""
 _FAMILY_ERROR = 0.05
-_RESAMPLES = 2000
 _GROWTH = 1.3
 """Invocations must have grown by this factor between looks."""
 
@@ -202,14 +199,10 @@ def _effect(baseline: Record, other: Record, q: float | None, confidence: float)
         return clustered_effect(
             [np.array([np.log(time(b) / time(a)) for a, b in cluster]) for cluster in clusters], confidence
         )
-    sides = [[[pair[side].latencies.astype(np.float64) for pair in cluster] for cluster in clusters] for side in (0, 1)]
-    ours, theirs = (list(itertools.chain.from_iterable(side)) for side in sides)
-    resamples = max(_RESAMPLES, math.ceil(4.0 / (1.0 - confidence)))
-    effect = tail_effect(ours, theirs, q, confidence=confidence, resamples=resamples)
-    if len(clusters) < 2:
-        return effect
-    tails = [[quantile(np.concatenate(cluster), q) for cluster in side] for side in sides]
-    return widened(effect, np.array(tails[1]) / np.array(tails[0]))
+    ours, theirs = (
+        [[pair[side].latencies.astype(np.float64) for pair in cluster] for cluster in clusters] for side in (0, 1)
+    )
+    return clustered_tail(ours, theirs, q, confidence)
 
 
 def _median(block: Block) -> float:

@@ -1,6 +1,6 @@
 """Statistics of dependent samples: pure functions over arrays, no files, no clocks."""
 
-from benchfw.stats.clusters import clustered_effect, widened
+from benchfw.stats.clusters import clustered_effect, clustered_tail, widened
 from benchfw.stats.comparison import (
     Effect,
     Verdict,
@@ -31,6 +31,7 @@ __all__ = [
     "across_invocations",
     "autocorrelation_time",
     "clustered_effect",
+    "clustered_tail",
     "decide",
     "geometric_mean",
     "holm",

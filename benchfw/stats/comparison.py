@@ -18,6 +18,7 @@ Verdict = Literal["regression", "improvement", "equivalent", "inconclusive"]
 
 MIN_ROUNDS = 20
 MIN_TAIL = 20
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def tail_effect(
     *,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     margin: float = 0.0,
 ) -> Effect:
     """Return the ratio of the q-quantiles of interleaved arms, by a bootstrap over rounds (percentile interval).
