@@ -14,7 +14,7 @@ from benchfw.measure.record import Record
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Plan
 from benchfw.scenario.arms import Pair
-from benchfw.stats import Effect, clustered_effect, clustered_tail, decide, noise_floor, quantile
+from benchfw.stats import Effect, clustered_effect, clustered_tail, decide, noise_floor, quantile, time_margin
 
 ROUNDS = 12
 """Of each invocation: the three arms of one pair stand in every place four times."""
@@ -149,7 +149,7 @@ class Question:
         comparison = Comparison(
             effect=_effect(baseline, candidate, q, confidence),
             control=_effect(baseline, control, q, confidence),
-            threshold=1.0 / (1.0 - limit) - 1.0 if q is None else max(limit, self.min_delta_ns / level),
+            threshold=time_margin(limit) if q is None else max(limit, self.min_delta_ns / level),
         )
         labels = {"cohort": pair.cohort_id, "baseline": pair.baseline, "metric": metric, "confidence": confidence}
         return [

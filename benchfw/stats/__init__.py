@@ -10,6 +10,7 @@ from benchfw.stats.comparison import (
     paired_effect,
     shift_effect,
     tail_effect,
+    time_margin,
 )
 from benchfw.stats.families import holm, holm_confidences
 from benchfw.stats.invocations import Variance, across_invocations, variance_components, wanted_length
@@ -47,6 +48,7 @@ __all__ = [
     "steady_state",
     "summarize",
     "tail_effect",
+    "time_margin",
     "variance_components",
     "wanted_length",
     "widened",
