@@ -13,13 +13,10 @@ from benchfw.analysis.pairs import NOT_MEASURED, Pair, across, arms
 from benchfw.analysis.runs import Row, one_run
 from benchfw.analysis.thresholds import check_duration_ns, check_fail_on
 from benchfw.errors import UsageError
-from benchfw.stats import Effect, decide, holm, holm_confidences, noise_floor, time_margin
+from benchfw.stats import ALPHA, Effect, decide, holm, holm_confidences, noise_floor, time_margin
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ALPHA = 0.05
-"""Probability of one or more false verdicts in the family."""
 
 VERDICTS = ("REGRESSION", "INCONCLUSIVE", "NOT_COMPARABLE", "IMPROVED", "PASS")
 """All verdicts, those that matter most first."""

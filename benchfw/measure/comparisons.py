@@ -14,7 +14,7 @@ from benchfw.measure.record import Record
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Plan
 from benchfw.scenario.arms import Pair
-from benchfw.stats import Effect, clustered_effect, clustered_tail, decide, noise_floor, quantile, time_margin
+from benchfw.stats import ALPHA, Effect, clustered_effect, clustered_tail, decide, noise_floor, quantile, time_margin
 
 ROUNDS = 12
 """Of each invocation: the three arms of one pair stand in every place four times."""
@@ -24,7 +24,6 @@ MIN_INVOCATIONS = 2
 
 QUANTILES = {"p50": 0.5, "p99": 0.99, "throughput": None}
 """Of the latency; None for the throughput."""
-_FAMILY_ERROR = 0.05
 _GROWTH = 1.3
 """Invocations must have grown by this factor between looks."""
 
@@ -140,7 +139,7 @@ class Question:
     def _rows(
         self, pair: Pair, metric: str, baseline: Record, control: Record, candidate: Record
     ) -> list[dict[str, Any]]:
-        confidence = 1.0 - _FAMILY_ERROR / (len(self.pairs) * len(self.thresholds))
+        confidence = 1.0 - ALPHA / (len(self.pairs) * len(self.thresholds))
         q = QUANTILES[metric]
         level = _level(baseline, 0.5 if q is None else q)
         if level is None:

@@ -12,7 +12,7 @@ from benchfw.stats.comparison import (
     tail_effect,
     time_margin,
 )
-from benchfw.stats.families import holm, holm_confidences
+from benchfw.stats.families import ALPHA, holm, holm_confidences
 from benchfw.stats.invocations import Variance, across_invocations, variance_components, wanted_length
 from benchfw.stats.means import mean_interval
 from benchfw.stats.modes import Modes, modes
@@ -21,6 +21,7 @@ from benchfw.stats.steady import Segment, Steady, steady_state
 from benchfw.stats.summary import Summary, summarize
 
 __all__ = [
+    "ALPHA",
     "Effect",
     "Interval",
     "Modes",
