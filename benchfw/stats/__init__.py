@@ -13,7 +13,7 @@ from benchfw.stats.comparison import (
     time_margin,
 )
 from benchfw.stats.families import ALPHA, holm, holm_confidences
-from benchfw.stats.invocations import Variance, across_invocations, variance_components, wanted_length
+from benchfw.stats.invocations import Variance, across_invocations, variance_components
 from benchfw.stats.means import mean_interval
 from benchfw.stats.modes import Modes, modes
 from benchfw.stats.quantiles import Interval, autocorrelation_time, min_samples, quantile, quantile_interval
@@ -51,6 +51,5 @@ __all__ = [
     "tail_effect",
     "time_margin",
     "variance_components",
-    "wanted_length",
     "widened",
 ]
