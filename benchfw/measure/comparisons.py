@@ -176,21 +176,26 @@ class Question:
         ]
 
 
-def _rounds(baseline: Record, other: Record) -> list[list[tuple[Block, Block]]]:
-    """Return the blocks of both in every round in which both took their turn, by invocation."""
+def _rounds(baseline: Record, other: Record, *, windows: bool) -> list[list[tuple[Block, Block]]]:
+    """Return the blocks of both in every round in which both took their turn, by invocation.
+
+    With `windows` it is what the throughput of each is made of: its windows, which every other round has, or the
+    blocks of one whose depth is 1.
+    """
     clusters = []
     for number, member in baseline.members.items():
         theirs = other.members.get(number)
         if theirs is None or {member.interleave, theirs.interleave} != {"all"}:
             continue
-        blocks = {block.round: block for block in theirs.measured}
-        clusters.append([(block, blocks[block.round]) for block in member.measured if block.round in blocks])
+        ours, others = ((side.windows if windows else side.measured) for side in (member, theirs))
+        by_round = {block.round: block for block in others}
+        clusters.append([(block, by_round[block.round]) for block in ours if block.round in by_round])
     return [cluster for cluster in clusters if cluster]
 
 
 def _effect(baseline: Record, other: Record, q: float | None, confidence: float) -> Effect:
     """Return how much longer the other one takes, by a quantile of its latency, or per inference of its throughput."""
-    clusters = _rounds(baseline, other)
+    clusters = _rounds(baseline, other, windows=q is None)
     if not clusters:
         return Effect(value=float("nan"), low=0.0, high=float("inf"), n=0, p_value=1.0, confidence=confidence)
     if q is None or q == 0.5:
