@@ -14,10 +14,9 @@ from benchfw.stats import (
     Effect,
     across_invocations,
     clustered_effect,
+    clustered_tail,
     quantile,
     shift_effect,
-    tail_effect,
-    widened,
 )
 
 MIN_INVOCATIONS = 5
@@ -142,20 +141,13 @@ def _paired_tails(run: Run, baseline: str, case: str) -> Evidence | None:
     common = sorted(a.keys() & b.keys())
     if not common:
         return None
-    arms = [a[place] for place in common], [b[place] for place in common]
-    pooled = [
-        (np.concatenate([a[place] for place in places]), np.concatenate([b[place] for place in places]))
-        for places in _clusters(common)
-    ]
-    ratios = np.array([quantile(theirs, 0.99) / quantile(ours, 0.99) for ours, theirs in pooled])
+    ours, theirs = ([[arm[place] for place in places] for places in _clusters(common)] for arm in (a, b))
 
     def estimate(confidence: float, margin: float) -> Effect:
-        # two resamples beyond each end at least, or a family's level cannot be reached
-        resamples = max(2000, math.ceil(4.0 / (1.0 - confidence)))
-        effect = tail_effect(*arms, 0.99, confidence=confidence, margin=margin, resamples=resamples)
-        return widened(effect, ratios, margin=margin) if len(ratios) > 1 else effect
+        return clustered_tail(ours, theirs, 0.99, confidence, margin=margin)
 
-    value = quantile(np.concatenate(arms[1]), 0.99) / quantile(np.concatenate(arms[0]), 0.99)
+    tails = [quantile(np.concatenate([arm[place] for place in common]), 0.99) for arm in (a, b)]
+    value = tails[1] / tails[0]
     return _of(value, "round", len(common), len(common), estimate)
 
 

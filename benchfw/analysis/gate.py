@@ -13,13 +13,10 @@ from benchfw.analysis.pairs import NOT_MEASURED, Pair, across, arms
 from benchfw.analysis.runs import Row, one_run
 from benchfw.analysis.thresholds import check_duration_ns, check_fail_on
 from benchfw.errors import UsageError
-from benchfw.stats import Effect, decide, holm, holm_confidences, noise_floor
+from benchfw.stats import ALPHA, Effect, decide, holm, holm_confidences, noise_floor, time_margin
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ALPHA = 0.05
-"""Probability of one or more false verdicts in the family."""
 
 VERDICTS = ("REGRESSION", "INCONCLUSIVE", "NOT_COMPARABLE", "IMPROVED", "PASS")
 """All verdicts, those that matter most first."""
@@ -168,7 +165,7 @@ def _counts(pair: Pair) -> bool:
 
 def _question(pair: Pair, metric: Metric, limit: float, least: float, *, force: bool) -> _Question:
     """Settle the limit, without a look at how the case compares."""
-    margins = {"fail-on": 1.0 / (1.0 - limit) - 1.0 if metric.more_is_better else limit}
+    margins = {"fail-on": time_margin(limit) if metric.more_is_better else limit}
     value = value_of(pair.baseline, metric)
     if value is not None and not metric.more_is_better:
         margins["min-delta"] = least / value

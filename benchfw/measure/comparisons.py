@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +14,7 @@ from benchfw.measure.record import Record
 from benchfw.measure.settings import Settings
 from benchfw.scenario import Plan
 from benchfw.scenario.arms import Pair
-from benchfw.stats import Effect, clustered_effect, decide, noise_floor, quantile, tail_effect, widened
+from benchfw.stats import ALPHA, Effect, clustered_effect, clustered_tail, decide, noise_floor, quantile, time_margin
 
 ROUNDS = 12
 """Of each invocation: the three arms of one pair stand in every place four times."""
@@ -26,8 +24,6 @@ MIN_INVOCATIONS = 2
 
 QUANTILES = {"p50": 0.5, "p99": 0.99, "throughput": None}
 """Of the latency; None for the throughput."""
-_FAMILY_ERROR = 0.05
-_RESAMPLES = 2000
 _GROWTH = 1.3
 """Invocations must have grown by this factor between looks."""
 
@@ -143,7 +139,7 @@ class Question:
     def _rows(
         self, pair: Pair, metric: str, baseline: Record, control: Record, candidate: Record
     ) -> list[dict[str, Any]]:
-        confidence = 1.0 - _FAMILY_ERROR / (len(self.pairs) * len(self.thresholds))
+        confidence = 1.0 - ALPHA / (len(self.pairs) * len(self.thresholds))
         q = QUANTILES[metric]
         level = _level(baseline, 0.5 if q is None else q)
         if level is None:
@@ -152,7 +148,7 @@ class Question:
         comparison = Comparison(
             effect=_effect(baseline, candidate, q, confidence),
             control=_effect(baseline, control, q, confidence),
-            threshold=1.0 / (1.0 - limit) - 1.0 if q is None else max(limit, self.min_delta_ns / level),
+            threshold=time_margin(limit) if q is None else max(limit, self.min_delta_ns / level),
         )
         labels = {"cohort": pair.cohort_id, "baseline": pair.baseline, "metric": metric, "confidence": confidence}
         return [
@@ -180,21 +176,26 @@ class Question:
         ]
 
 
-def _rounds(baseline: Record, other: Record) -> list[list[tuple[Block, Block]]]:
-    """Return the blocks of both in every round in which both took their turn, by invocation."""
+def _rounds(baseline: Record, other: Record, *, windows: bool) -> list[list[tuple[Block, Block]]]:
+    """Return the blocks of both in every round in which both took their turn, by invocation.
+
+    With `windows` it is what the throughput of each is made of: its windows, which every other round has, or the
+    blocks of one whose depth is 1.
+    """
     clusters = []
     for number, member in baseline.members.items():
         theirs = other.members.get(number)
         if theirs is None or {member.interleave, theirs.interleave} != {"all"}:
             continue
-        blocks = {block.round: block for block in theirs.measured}
-        clusters.append([(block, blocks[block.round]) for block in member.measured if block.round in blocks])
+        ours, others = ((side.windows if windows else side.measured) for side in (member, theirs))
+        by_round = {block.round: block for block in others}
+        clusters.append([(block, by_round[block.round]) for block in ours if block.round in by_round])
     return [cluster for cluster in clusters if cluster]
 
 
 def _effect(baseline: Record, other: Record, q: float | None, confidence: float) -> Effect:
     """Return how much longer the other one takes, by a quantile of its latency, or per inference of its throughput."""
-    clusters = _rounds(baseline, other)
+    clusters = _rounds(baseline, other, windows=q is None)
     if not clusters:
         return Effect(value=float("nan"), low=0.0, high=float("inf"), n=0, p_value=1.0, confidence=confidence)
     if q is None or q == 0.5:
@@ -202,14 +203,10 @@ def _effect(baseline: Record, other: Record, q: float | None, confidence: float)
         return clustered_effect(
             [np.array([np.log(time(b) / time(a)) for a, b in cluster]) for cluster in clusters], confidence
         )
-    sides = [[[pair[side].latencies.astype(np.float64) for pair in cluster] for cluster in clusters] for side in (0, 1)]
-    ours, theirs = (list(itertools.chain.from_iterable(side)) for side in sides)
-    resamples = max(_RESAMPLES, math.ceil(4.0 / (1.0 - confidence)))
-    effect = tail_effect(ours, theirs, q, confidence=confidence, resamples=resamples)
-    if len(clusters) < 2:
-        return effect
-    tails = [[quantile(np.concatenate(cluster), q) for cluster in side] for side in sides]
-    return widened(effect, np.array(tails[1]) / np.array(tails[0]))
+    ours, theirs = (
+        [[pair[side].latencies.astype(np.float64) for pair in cluster] for cluster in clusters] for side in (0, 1)
+    )
+    return clustered_tail(ours, theirs, q, confidence)
 
 
 def _median(block: Block) -> float:

@@ -1,6 +1,6 @@
 """Statistics of dependent samples: pure functions over arrays, no files, no clocks."""
 
-from benchfw.stats.clusters import clustered_effect, widened
+from benchfw.stats.clusters import clustered_effect, clustered_tail, widened
 from benchfw.stats.comparison import (
     Effect,
     Verdict,
@@ -10,9 +10,10 @@ from benchfw.stats.comparison import (
     paired_effect,
     shift_effect,
     tail_effect,
+    time_margin,
 )
-from benchfw.stats.families import holm, holm_confidences
-from benchfw.stats.invocations import Variance, across_invocations, variance_components, wanted_length
+from benchfw.stats.families import ALPHA, holm, holm_confidences
+from benchfw.stats.invocations import Variance, across_invocations, variance_components
 from benchfw.stats.means import mean_interval
 from benchfw.stats.modes import Modes, modes
 from benchfw.stats.quantiles import Interval, autocorrelation_time, min_samples, quantile, quantile_interval
@@ -20,6 +21,7 @@ from benchfw.stats.steady import Segment, Steady, steady_state
 from benchfw.stats.summary import Summary, summarize
 
 __all__ = [
+    "ALPHA",
     "Effect",
     "Interval",
     "Modes",
@@ -31,6 +33,7 @@ __all__ = [
     "across_invocations",
     "autocorrelation_time",
     "clustered_effect",
+    "clustered_tail",
     "decide",
     "geometric_mean",
     "holm",
@@ -46,7 +49,7 @@ __all__ = [
     "steady_state",
     "summarize",
     "tail_effect",
+    "time_margin",
     "variance_components",
-    "wanted_length",
     "widened",
 ]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchfw.stats.comparison import Effect, paired_effect
+from benchfw.stats.comparison import RESAMPLES, Effect, paired_effect, tail_effect
 from benchfw.stats.invocations import across_invocations
-from benchfw.stats.quantiles import CONFIDENCE
+from benchfw.stats.quantiles import CONFIDENCE, quantile
+
+Floats = NDArray[np.float64]
 
 
-def clustered_effect(
-    clusters: Sequence[NDArray[np.float64]], confidence: float = CONFIDENCE, *, margin: float = 0.0
-) -> Effect:
+def clustered_effect(clusters: Sequence[Floats], confidence: float = CONFIDENCE, *, margin: float = 0.0) -> Effect:
     """Return the effect over the rounds of several invocations.
 
     Hodges-Lehmann over all rounds, with the hull of two intervals: that over rounds, and Student's t over the effects
@@ -35,7 +36,40 @@ def clustered_effect(
     return widened(effect, np.array([paired_effect(cluster).value for cluster in filled]), margin=margin)
 
 
-def widened(effect: Effect, invocations: NDArray[np.float64], *, margin: float = 0.0) -> Effect:
+def clustered_tail(
+    ours: Sequence[Sequence[Floats]],
+    theirs: Sequence[Sequence[Floats]],
+    q: float,
+    confidence: float = CONFIDENCE,
+    *,
+    margin: float = 0.0,
+) -> Effect:
+    """Return the ratio of the q-quantiles, theirs over ours, over the rounds of several invocations.
+
+    The quantiles of all samples, with the hull of two intervals, as of `clustered_effect`: the percentile bootstrap
+    over rounds (Efron and Tibshirani, An Introduction to the Bootstrap, 13; `tail_effect`), and Student's t over the
+    ratios of the quantiles of the invocations (`across_invocations`). There are max(2000, 4 / (1 - confidence))
+    resamples: each end is at least the second from the outside, or the level of a large family could not be reached.
+
+    Args:
+        ours, theirs: Latencies in any one unit, by invocation and round: the same invocations and rounds in both, at
+            least one round of each invocation, at least one sample of each round, shape (samples,).
+        q: Between 0 and 1, exclusive.
+        confidence: Of the interval.
+        margin: Of the p-value's hypothesis, as of `decide`.
+
+    Raises:
+        ValueError: The arms have different numbers of rounds, or of invocations.
+    """
+    a, b = (list(chain.from_iterable(arm)) for arm in (ours, theirs))
+    resamples = max(RESAMPLES, math.ceil(4.0 / (1.0 - confidence)))
+    effect = tail_effect(a, b, q, confidence=confidence, margin=margin, resamples=resamples)
+    tails = [[quantile(np.concatenate(rounds), q) for rounds in arm] for arm in (ours, theirs)]
+    ratios = np.array([after / before for before, after in zip(*tails, strict=True)])
+    return widened(effect, ratios, margin=margin) if len(ratios) > 1 else effect
+
+
+def widened(effect: Effect, invocations: Floats, *, margin: float = 0.0) -> Effect:
     """Return an effect whose interval also holds that over invocations, and whose p-value is the larger one.
 
     Args:
@@ -54,7 +88,7 @@ def widened(effect: Effect, invocations: NDArray[np.float64], *, margin: float =
     )
 
 
-def _p_value(logs: NDArray[np.float64], margin: float) -> float:
+def _p_value(logs: Floats, margin: float) -> float:
     """Return the two-sided p-value of the t-test that the mean lies within the margin, as its interval has it."""
     from scipy.special import stdtr
 

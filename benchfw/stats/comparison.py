@@ -18,6 +18,7 @@ Verdict = Literal["regression", "improvement", "equivalent", "inconclusive"]
 
 MIN_ROUNDS = 20
 MIN_TAIL = 20
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def tail_effect(
     *,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     margin: float = 0.0,
 ) -> Effect:
     """Return the ratio of the q-quantiles of interleaved arms, by a bootstrap over rounds (percentile interval).
@@ -200,6 +201,18 @@ def decide(effect: Effect, margin: float) -> Verdict:
     if effect.low > 1.0 / upper and effect.high < upper:
         return "equivalent"
     return "inconclusive"
+
+
+def time_margin(loss: float) -> float:
+    """Return the relative increase of the time per inference that a relative loss of throughput is.
+
+    The throughput is the inverse of that time, so 1 / (1 - loss) - 1: what completes 5 % less takes 5.26 % longer. It
+    is the margin, as of `decide`, for a limit on the throughput.
+
+    Args:
+        loss: From 0 to below 1; 0.05 is 5 % less throughput.
+    """
+    return 1.0 / (1.0 - loss) - 1.0
 
 
 def geometric_mean(ratios: Iterable[Effect | float]) -> float:

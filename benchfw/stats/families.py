@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+ALPHA = 0.05
+"""Probability of one or more false verdicts in a family: its family-wise error rate."""
+
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for the family: rejecting those up to alpha errs in at most alpha of families.
@@ -24,7 +27,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def holm_confidences(p_values: Sequence[float], alpha: float = 0.05) -> list[float]:
+def holm_confidences(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
     """Return the confidence for the interval of each member, such that intervals and Holm's procedure agree.
 
     Holm tests the i-th smallest of m p-values at alpha / (m - i + 1) until one is not rejected; that member and all

@@ -1,4 +1,4 @@
-"""Several processes per case: what differs between them, and how long each should measure."""
+"""Several processes per case, and what differs between them."""
 
 from __future__ import annotations
 
@@ -76,20 +76,3 @@ def variance_components(samples: Sequence[Floats]) -> Variance:
     means = np.array([values.mean() for values in logs])
     noise_of_means = within * float(np.mean([1.0 / len(values) for values in logs]))
     return Variance(within=within, between=max(0.0, float(means.var(ddof=1)) - noise_of_means))
-
-
-def wanted_length(cost_ratio: float, within: float, between: float, *, most: int = 1_000_000) -> int:
-    """Return how many samples each process should take, so that a given total time tells most.
-
-    Kalibera and Jones: r = ceil(sqrt(c_2/c_1 · T_1²/T_2²)).
-
-    Args:
-        cost_ratio: c_2/c_1, the time to start and warm up a process over the time of one sample.
-        within, between: Variances as from `variance_components`.
-        most: Upper bound; it is returned if processes do not differ.
-    """
-    if within <= 0.0:
-        return 1
-    if between <= 0.0:
-        return most
-    return int(min(most, max(1, math.ceil(math.sqrt(cost_ratio * within / between)))))

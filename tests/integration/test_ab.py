@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -19,10 +19,12 @@ import pytest
 from onnx import TensorProto, helper
 
 import benchfw
+from benchfw import plugins
 from benchfw.analysis.gate import VERDICTS
 from benchfw.cli import main, session
 from benchfw.executors import arm
 from benchfw.measure.comparisons import ROUNDS
+from benchfw.measure.group import WINDOW_EVERY
 from benchfw.measure.session import LiveSession
 from benchfw.spec.events import Event, RoundDone
 from benchfw.testing.project import FAKES, virtual_backend
@@ -308,6 +310,34 @@ def test_backends_of_one_file(folder: Path, cli: Cli) -> None:
     assert (row["verdict"], row["name"], row["level"], row["in_family"]) == ("REGRESSION", "slow", "round", True)
     assert row["baseline_case_id"].startswith("a/model/fast/") and row["case_id"].startswith("b/model/slow/")
     assert row["change_low"] < 0.05 < row["change_high"] or row["change"] == pytest.approx(0.05, abs=0.005)
+
+
+@pytest.mark.parametrize(("depths", "taken"), [("[2]", [2, 2, 2]), ("[1, 2]", [2, 2, 1])])
+def test_throughput_is_compared_at_the_depth_of_each_arm(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, depths: str, taken: list[int]
+) -> None:
+    """Arm b takes as long for one inference, but two at once get in each other's way."""
+    known = plugins.registry()
+    fake = known.backends["fake"]
+    threads = replace(fake, name="fake-threads", capabilities=replace(fake.capabilities, releases_gil=True))
+    registry = replace(known, backends={**known.backends, threads.name: threads})
+    monkeypatch.setattr(plugins, "registry", lambda: registry)
+    scenario = SCENARIO.replace("invocations = 2", f"invocations = 2\ndepths = {depths}")
+    file = write(folder, "deep.toml", backend("x", use="fake-threads", releases_gil=True), scenario=scenario)
+    ended = cli("ab", file, "--b", "backend.x.options.releases_gil=false", "--fail-on", "p50:5%,throughput:5%")
+    assert ended.code == 1, ended.out + ended.err
+    assert ended.verdicts == {("x", "p50"): "PASS", ("x", "throughput"): "REGRESSION"}
+    run = ended.run
+    assert list(run.cases["throughput_depth"]) == taken
+    found = run.comparisons.set_index(["metric", "role"])
+    assert found.loc[("p50", "effect"), "verdict"] == "equivalent"
+    assert found.loc[("throughput", "effect"), "verdict"] == "regression"
+    ratios = {role: found.loc[("throughput", role), "ratio"] for role in ("effect", "control")}
+    assert ratios == pytest.approx({"effect": 2.0, "control": 1.0}, rel=0.02)
+    assert found.loc[("p50", "effect"), "ratio"] == pytest.approx(1.0, rel=0.02)
+    per_process = found["n"] / run.invocations["invocation"].nunique()
+    assert (per_process["p50"] == ROUNDS).all()
+    assert (per_process["throughput"] == ROUNDS / WINDOW_EVERY).all(), "the rounds with a window"
 
 
 def test_each_arm_has_a_root_of_its_own(folder: Path, cli: Cli) -> None:

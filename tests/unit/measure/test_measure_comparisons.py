@@ -181,6 +181,51 @@ def test_throughput_is_decided_by_the_time_per_inference(arms: Arms) -> None:
     assert verdict(asked, arms.of(1.0540, noise=1e-5)) == "regression"
 
 
+def windowed(made: Record, members: Any, per_inference_ns: float, *, rounds: range = range(0, ROUNDS, 2)) -> Record:
+    """Give a record windows of two inferences at once in some of its rounds; longer ones hold more inferences."""
+    for member in made.all:
+        member.depth = 2
+        for round_ in rounds:
+            n = 10 + round_
+            member.blocks.append(members.window(round(n * per_inference_ns), n, round_=round_))
+    return made
+
+
+def test_throughput_at_a_depth_is_decided_by_the_windows(arms: Arms, members: Any) -> None:
+    """By the blocks, the candidate is 10 % slower; by what the throughput is made of, it is 10 % faster."""
+    records = arms.of(1.10)
+    for name, factor in (("a", 1.0), ("control", 1.0), ("b", 1 / 1.10)):
+        windowed(records[name], members, 0.5 * LEVEL_NS * factor)
+    asked = question(p50=0.01, throughput=0.05)
+    rows = {(row["metric"], row["role"]): row for row in rows_of(asked, records)}
+    assert [rows[metric, "effect"]["verdict"] for metric in asked.thresholds] == ["regression", "improvement"]
+    assert [rows["throughput", role]["n"] for role in ("effect", "control")] == [ROUNDS, ROUNDS], "6 of each process"
+    assert rows["throughput", "effect"]["ratio"] == pytest.approx(1 / 1.10)
+    assert rows["throughput", "control"]["ratio"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("deep", "ratio"), [(("a", "control"), 2.0), (("b",), 0.5)])
+def test_arms_of_different_depths_are_compared_by_the_throughput_of_each(
+    arms: Arms, members: Any, deep: tuple[str, ...], ratio: float
+) -> None:
+    records = arms.of(1.0)
+    for name in deep:
+        windowed(records[name], members, 0.5 * LEVEL_NS)
+    effect, _ = rows_of(question(throughput=0.05), records)
+    assert effect["n"] == ROUNDS, "of each process the 6 rounds in which both have one"
+    assert effect["ratio"] == pytest.approx(ratio, rel=0.1)
+    assert effect["verdict"] == ("regression" if ratio > 1 else "improvement")
+
+
+def test_windows_of_different_rounds_are_not_compared(arms: Arms, members: Any) -> None:
+    records = arms.of(1.0)
+    for name in ("a", "control"):
+        windowed(records[name], members, LEVEL_NS)
+    windowed(records["b"], members, LEVEL_NS, rounds=range(1, ROUNDS, 2))
+    effect, _ = rows_of(question(throughput=0.05), records)
+    assert (effect["n"], effect["verdict"]) == (0, "inconclusive")
+
+
 def test_arms_that_did_not_take_turns_are_not_compared(arms: Arms) -> None:
     """Where there was no memory for all of them at once, what the machine did meanwhile is in the ratio."""
     records = arms.of(1.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchfw.stats import across_invocations, clustered_effect, decide, paired_effect, widened
+from benchfw.stats import (
+    across_invocations,
+    clustered_effect,
+    clustered_tail,
+    decide,
+    paired_effect,
+    quantile,
+    tail_effect,
+    widened,
+)
 
 Clusters = list[NDArray[np.float64]]
 
@@ -118,6 +128,64 @@ def test_an_interval_that_is_open_stays_open() -> None:
 def test_what_is_wider_stays() -> None:
     wide = replace(paired_effect(np.linspace(0.0, 0.01, 20)), low=0.5, high=2.0, p_value=0.7)
     assert widened(wide, np.array([1.1, 1.11, 1.12])) == wide
+
+
+# --- tails ------------------------------------------------------------------------------------------------------
+
+Q = 0.9
+
+
+def latencies(seed: int, factors: list[float], rounds: int = 20) -> list[Clusters]:
+    """Draw the rounds of processes, each of which has a level of its own."""
+    random = np.random.default_rng(seed)
+    return [[factor * random.lognormal(0.0, 0.01, 30) for _ in range(rounds)] for factor in factors]
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.02])
+def test_the_tail_of_a_single_process_is_known_by_its_rounds_alone(margin: float) -> None:
+    ours, theirs = latencies(1, [1.0]), latencies(2, [1.03])
+    assert clustered_tail(ours, theirs, Q, 0.9, margin=margin) == tail_effect(
+        ours[0], theirs[0], Q, confidence=0.9, margin=margin
+    )
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.02])
+@pytest.mark.parametrize("factors", [[1.03, 1.03, 1.03], [1.0, 1.05, 1.1]])
+def test_the_interval_of_a_tail_holds_that_over_processes(factors: list[float], margin: float) -> None:
+    ours, theirs = latencies(3, [1.0, 1.2, 0.9]), latencies(4, factors)
+    pooled = [[quantile(np.concatenate(rounds), Q) for rounds in arm] for arm in (ours, theirs)]
+    ratios = np.array(pooled[1]) / np.array(pooled[0])
+    rounds = tail_effect(list(chain(*ours)), list(chain(*theirs)), Q, confidence=0.8, margin=margin)
+    across = across_invocations(ratios, 0.8)
+    effect = clustered_tail(ours, theirs, Q, 0.8, margin=margin)
+    assert (effect.value, effect.n, effect.confidence) == (rounds.value, 60, 0.8)
+    assert (effect.low, effect.high) == (min(rounds.low, across.low), max(rounds.high, across.high))
+    assert effect == widened(rounds, ratios, margin=margin)
+
+
+def test_a_tail_is_the_ratio_of_the_second_arm_to_the_first() -> None:
+    ours = latencies(5, [1.0, 1.0, 1.0])
+    theirs = [[1.1 * samples for samples in rounds] for rounds in ours]
+    effect = clustered_tail(ours, theirs, Q, margin=0.01)
+    assert (effect.low, effect.value, effect.high) == pytest.approx((1.1, 1.1, 1.1))
+    assert decide(effect, 0.01) == "regression" and effect.p_value <= 0.05
+
+
+@pytest.mark.parametrize("confidence", [0.95, 0.999, 1 - 0.05 / 500])
+def test_a_tail_has_an_interval_at_the_level_of_a_large_family(confidence: float) -> None:
+    ours, theirs = latencies(6, [1.0, 1.0, 1.0]), latencies(7, [1.5, 1.5, 1.5])
+    effect = clustered_tail(ours, theirs, Q, confidence, margin=0.01)
+    assert effect.finite
+    one = clustered_tail(ours[:1], theirs[:1], Q, confidence, margin=0.01)
+    assert one.p_value <= 1 - confidence, "all resamples are beyond the margin"
+
+
+def test_tails_of_other_processes_are_refused() -> None:
+    ours = latencies(8, [1.0, 1.0])
+    with pytest.raises(ValueError, match="40 and 20 rounds"):
+        clustered_tail(ours, ours[:1], Q)
+    with pytest.raises(ValueError, match="zip"):
+        clustered_tail(ours, [list(chain(*ours))], Q)
 
 
 # --- simulation -------------------------------------------------------------------------------------------------

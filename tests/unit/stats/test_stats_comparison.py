@@ -22,6 +22,7 @@ from benchfw.stats import (
     quantile,
     shift_effect,
     tail_effect,
+    time_margin,
 )
 from benchfw.stats.comparison import resampled_quantiles
 from benchfw.stats.ranks import mann_whitney, signed_rank, walsh_ranked
@@ -183,6 +184,11 @@ def test_tails_need_resamples_for_their_confidence() -> None:
 def test_tails_of_unequal_rounds_are_refused() -> None:
     with pytest.raises(ValueError, match="2 and 1 rounds"):
         tail_effect([np.ones(3), np.ones(3)], [np.ones(3)], 0.99)
+
+
+@pytest.mark.parametrize(("loss", "margin"), [(0.0, 0.0), (0.05, 1 / 19), (0.2, 0.25), (0.5, 1.0)])
+def test_a_loss_of_throughput_is_an_increase_of_time(loss: float, margin: float) -> None:
+    assert time_margin(loss) == pytest.approx(margin)
 
 
 def test_tails_of_many_samples_are_quick() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from benchfw.stats import across_invocations, variance_components, wanted_length
+from benchfw.stats import across_invocations, variance_components
 
 
 def test_the_value_is_the_geometric_mean_and_the_ends_are_symmetric_in_ratio() -> None:
@@ -48,22 +48,3 @@ def test_means_alone_would_overstate_what_differs_between_processes() -> None:
 def test_variance_components_of_too_little(pilots: list[np.ndarray]) -> None:
     with pytest.raises(ValueError, match="two processes"):
         variance_components(pilots)
-
-
-def test_wanted_length_tells_most_for_a_given_time() -> None:
-    within, between, start, sample = 4e-4, 1e-4, 10.0, 0.1
-    best = wanted_length(start / sample, within, between)
-    assert best == 20
-
-    def variance(length: int) -> float:
-        processes = 1000.0 / (start + length * sample)
-        return (between + within / length) / processes
-
-    assert variance(best) == pytest.approx(min(variance(length) for length in range(1, 500)))
-
-
-def test_wanted_length_at_the_ends() -> None:
-    assert wanted_length(100.0, 0.0, 1e-4) == 1
-    assert wanted_length(100.0, 1e-4, 0.0, most=500) == 500
-    assert wanted_length(1e9, 1.0, 1e-9, most=500) == 500
-    assert wanted_length(0.01, 1e-9, 1.0) == 1
