@@ -9,21 +9,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from benchfw.artifacts import Made
 from benchfw.errors import CaseError, Interrupted, WorkerCrashed
 from benchfw.measure import tables, warmup
 from benchfw.measure.budget import Budget
 from benchfw.measure.comparisons import ROUNDS, Question
-from benchfw.measure.exhausted import Exhausted
+from benchfw.measure.exhausted import Exhausted, memory_is_short
 from benchfw.measure.failures import failures, told_later
 from benchfw.measure.gates import providers
 from benchfw.measure.group import Group
 from benchfw.measure.lanes import Load
 from benchfw.measure.member import Member
 from benchfw.measure.observer import Observer
-from benchfw.measure.pauses import RoundMedian
 from benchfw.measure.record import Record
 from benchfw.measure.references import References
 from benchfw.measure.session import LiveSession, StartWorker
@@ -34,9 +30,8 @@ from benchfw.scenario import Case, Cohort, Plan
 from benchfw.spec.events import CaseDone, CohortStarted, Event, Stage
 from benchfw.spec.stop import Stop
 from benchfw.store.journal import State
-from benchfw.store.provenance import memory_available, suspended_s
+from benchfw.store.provenance import suspended_s
 
-MEMORY_RESERVE = 1.5
 MAX_RESTARTS = 1
 """How often a cohort's cases that lost their worker to another case of it are tried again, per session."""
 
@@ -167,7 +162,7 @@ class Conductor:
                 try:
                     with told_later(but="SKIPPED"):
                         self._exhausted.spare(case)
-                        session.instance(case, lambda case=case: self._make(case))  # type: ignore[misc]
+                        session.instance(case, lambda case=case: self._subject(case).make(case))  # type: ignore[misc]
                 except CaseError:
                     continue
                 return True
@@ -178,7 +173,7 @@ class Conductor:
         for case in self._plan.cases:
             if case.status is None:
                 with told_later():
-                    self._make(case)
+                    self._subject(case).make(case)
         for subject in self._subjects.values():
             subject.builder.close()
 
@@ -221,15 +216,7 @@ class Conductor:
         """Find out what the samplers cost, from the rounds of all cases and invocations."""
         if self._observer.pauses is None:
             return
-        medians = [
-            RoundMedian(
-                record.case.case_id, member.number, block.round, block.telemetry, float(np.median(block.latencies))
-            )
-            for record in records.values()
-            for member in record.all
-            if member.alive
-            for block in member.measured
-        ]
+        medians = itertools.chain.from_iterable(record.round_medians for record in records.values())
         effect, finding = self._observer.pauses.judge(medians)
         for record in records.values():
             record.telemetry_cost = effect.value - 1.0 if effect else None
@@ -322,7 +309,7 @@ class Conductor:
         group: list[Member] = []
         for place, case in enumerate(cases):
             session = self._sessions[case.session.session_id]
-            if group and not session.is_open and self._memory_is_short():
+            if group and not session.is_open and memory_is_short(self._sessions.values()):
                 for member in group:
                     member.interleave = "session"
                 return group, list(cases[place:])
@@ -340,7 +327,7 @@ class Conductor:
         with self._failures(member):
             self._exhausted.spare(case)
             self._notify(Stage(f"{member.name}: loading"))
-            instance = member.session.instance(case, lambda: self._make(case))
+            instance = member.session.instance(case, lambda: subject.make(case))
             for note in instance.made.notes:
                 member.warn("A01", None, None, f"made again: {note}")
             member.bind(instance, subject.inputs, subject.model.io.inputs if subject.model.io else ())
@@ -350,23 +337,7 @@ class Conductor:
             providers.check_nodes(member, info.provider if info else "")
 
     def _load(self, member: Member) -> Load:
-        return lambda session: session.instance(member.case, lambda: self._make(member.case))
-
-    def _make(self, case: Case) -> Made:
-        info, subject = case.session.info, self._subject(case)
-        assert info is not None
-        model, inputs = subject.model, subject.inputs
-        own = model.io.inputs if model.io else ()
-        dynamic = any(isinstance(dim, str) for spec in (*inputs.specs, *own) for dim in spec.shape)
-        specialize = dynamic and case.profile.static and info.capabilities.specializes
-        return subject.builder.make(
-            model.artifact, info.accepts, inputs=inputs.specs, profile=case.profile, specialize=specialize
-        )
-
-    def _memory_is_short(self) -> bool:
-        largest = max((session.peak_rss_bytes for session in self._sessions.values()), default=0)
-        available = memory_available()
-        return available is not None and available < MEMORY_RESERVE * largest
+        return lambda session: session.instance(member.case, lambda: self._subject(member.case).make(member.case))
 
     def _failures(self, member: Member) -> AbstractContextManager[None]:
         return failures(member, self._exhausted)

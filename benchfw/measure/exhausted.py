@@ -1,11 +1,16 @@
-"""Shapes that ran out of memory, so that larger ones are spared."""
+"""Memory: shapes that ran out of it, so that larger ones are spared, and whether there is enough for one more."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from benchfw.errors import BackendError
+from benchfw.measure.session import LiveSession
 from benchfw.scenario import Case
+from benchfw.store.provenance import memory_available
+
+RESERVE = 1.5
+"""Peak memories of the largest worker that must be available for another one to be started beside it."""
 
 
 class SparedMemory(BackendError):
@@ -37,6 +42,13 @@ class Exhausted:
             if larger and all(sizes.get(axis, 0) >= size for axis, size in exhausted.items()):
                 shape = ", ".join(f"{axis} {size}" for axis, size in exhausted.items())
                 raise SparedMemory(f"{shape} ran out of memory, and this is larger")
+
+
+def memory_is_short(sessions: Iterable[LiveSession]) -> bool:
+    """Say whether there may be too little memory for one more worker, judged by the largest so far."""
+    largest = max((session.peak_rss_bytes for session in sessions), default=0)
+    available = memory_available()
+    return available is not None and available < RESERVE * largest
 
 
 def _largest(case: Case) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchfw.measure.member import Failure, Member
+from benchfw.measure.pauses import RoundMedian
 from benchfw.scenario import Case
 from benchfw.stats import Interval, Summary, Variance, across_invocations, mean_interval, variance_components
 
@@ -120,6 +121,18 @@ class Record:
         if len(known) > 1:
             return across_invocations(np.array(known))
         return throughput_interval(self.all[0])
+
+    @property
+    def round_medians(self) -> list[RoundMedian]:
+        """The median latency of every measured block of the processes that did not fail."""
+        return [
+            RoundMedian(
+                self.case.case_id, member.number, block.round, block.telemetry, float(np.median(block.latencies))
+            )
+            for member in self.all
+            if member.alive
+            for block in member.measured
+        ]
 
     @property
     def variance(self) -> Variance | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchfw.artifacts import Builder, ResolvedModel
+from benchfw.artifacts import Builder, Made, ResolvedModel
 from benchfw.measure.inputs import InputMaker
+from benchfw.scenario import Case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +31,21 @@ class Subject:
     root: Path
     common: Mapping[str, Any]
     context: Mapping[str, Any]
+
+    def make(self, case: Case) -> Made:
+        """Make the artifact that a case needs, or take it from the cache.
+
+        Raises:
+            CaseError: It cannot be made.
+        """
+        info = case.session.info
+        assert info is not None
+        own = self.model.io.inputs if self.model.io else ()
+        dynamic = any(isinstance(dim, str) for spec in (*self.inputs.specs, *own) for dim in spec.shape)
+        return self.builder.make(
+            self.model.artifact,
+            info.accepts,
+            inputs=self.inputs.specs,
+            profile=case.profile,
+            specialize=dynamic and case.profile.static and info.capabilities.specializes,
+        )

@@ -145,7 +145,7 @@ def test_measured_random_sequences_are_shared(project: Any) -> None:
 def test_sessions_that_memory_cannot_hold_together_are_measured_one_after_the_other(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchfw.measure.conductor.memory_available", lambda: 1 << 20)
+    monkeypatch.setattr("benchfw.measure.exhausted.memory_available", lambda: 1 << 20)
     outcome, results = project.run(REAL, "measure.budget=1s")
     assert [case["status"] for case in outcome.rows] == ["OK", "OK"]
     assert {case["interleave"] for case in outcome.rows} == {"session"}
