@@ -141,7 +141,7 @@ class Question:
     ) -> list[dict[str, Any]]:
         confidence = 1.0 - ALPHA / (len(self.pairs) * len(self.thresholds))
         q = QUANTILES[metric]
-        level = _level(baseline, 0.5 if q is None else q)
+        level = _level(baseline, q)
         if level is None:
             return []
         limit = self.thresholds[metric]
@@ -158,7 +158,7 @@ class Question:
                 "case_id": pair.candidate,
                 "role": "effect",
                 "baseline_ns": level,
-                "case_ns": _level(candidate, q or 0.5),
+                "case_ns": _level(candidate, q),
                 "margin": _finite(comparison.margin),
                 "noise_floor": _finite(comparison.floor),
                 "verdict": comparison.verdict,
@@ -170,7 +170,7 @@ class Question:
                 "case_id": pair.control,
                 "role": "control",
                 "baseline_ns": level,
-                "case_ns": _level(control, q or 0.5),
+                "case_ns": _level(control, q),
                 "noise_floor": _finite(comparison.floor),
             },
         ]
@@ -217,8 +217,11 @@ def _per_inference(block: Block) -> float:
     return block.duration_ns / (block.n - block.rewarm)
 
 
-def _level(record: Record, q: float) -> float | None:
-    """Return a quantile of all latencies of the rounds, in ns."""
+def _level(record: Record, q: float | None) -> float | None:
+    """Return a quantile of all latencies of the rounds, or the median time per inference of all windows, in ns."""
+    if q is None:
+        times = [_per_inference(window) for member in record.all for window in member.windows]
+        return float(np.median(times)) if times else None
     blocks = [block.latencies for member in record.all for block in member.measured]
     return quantile(np.concatenate(blocks), q) if blocks else None
 

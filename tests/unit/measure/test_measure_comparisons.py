@@ -201,6 +201,8 @@ def test_throughput_at_a_depth_is_decided_by_the_windows(arms: Arms, members: An
     assert [rows[metric, "effect"]["verdict"] for metric in asked.thresholds] == ["regression", "improvement"]
     assert [rows["throughput", role]["n"] for role in ("effect", "control")] == [ROUNDS, ROUNDS], "6 of each process"
     assert rows["throughput", "effect"]["ratio"] == pytest.approx(1 / 1.10)
+    levels = [rows["throughput", "effect"][side] for side in ("case_ns", "baseline_ns")]
+    assert levels[0] / levels[1] == pytest.approx(1 / 1.10), "the time per inference, not the latency"
     assert rows["throughput", "control"]["ratio"] == pytest.approx(1.0)
 
 
