@@ -77,6 +77,10 @@ def _is_yes_or_no(value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _is_table_of_tables(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(options, Mapping) for options in value.values())
+
+
 def _each(test: Test, *, least: int = 1) -> Test:
     return lambda value: isinstance(value, tuple) and len(value) >= least and all(map(test, value))
 
@@ -102,6 +106,10 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "format": _FORMAT,
     "source": _FORMAT,
     "target": _FORMAT,
+    "makes": (_each(_one_of(PRECISIONS), least=0), f"a tuple of {', '.join(PRECISIONS)}"),
+    "on_request": (_is_yes_or_no, "True or False"),
+    "typed": (_is_yes_or_no, "True or False"),
+    "step_options": (_is_table_of_tables, "a mapping from names of steps to mappings of options"),
     "profiles": (_each(_one_of(PROFILES)), f"a tuple of one or more of {', '.join(PROFILES)}"),
 }
 _CAPABILITIES: dict[str, tuple[Test, str]] = {

@@ -11,7 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ LOG_LIMIT_BYTES = 16 << 20
 _LOG_KEPT_BYTES = 256 << 10
 _CORE = ("__init__.py", "errors.py", "spec", "worker")
 _PARENT_ONLY = ("hooks.py",)
+_MAX_PROGRESS = 200
 _NO_NUMPY = 121
 _MAIN = f"""\
 import sys
@@ -130,6 +132,8 @@ class Worker:
         self._python = python
         self._stop = stop or Stop()
         self._held = False
+        self._listener: Callable[[str], None] | None = None
+        self._progress = ""
         self._stage: str | None = "hello"
         self._death: CaseError | None = None
         self._mark = f"{mark}/{secrets.token_hex(8)}"
@@ -223,10 +227,25 @@ class Worker:
             raise
         return answer
 
+    def ask_long(self, kind: str, timeout: float, listener: Callable[[str], None], /, **values: Any) -> Message:
+        """Ask as `ask` does, for something that takes long.
+
+        Args:
+            kind: Type of the message.
+            timeout: Seconds to wait.
+            listener: Told a few times per second what the worker said last of how far it is. What it raises ends the
+                worker, and the wait.
+        """
+        self._listener, self._progress = listener, ""
+        try:
+            return self.ask(kind, timeout, **values)
+        finally:
+            self._listener = None
+
     def _exchange(self, kind: str, timeout: float, values: Mapping[str, Any]) -> Message:
         try:
             self._channel.send(Message(kind, values), timeout=timeout)
-            answer = self._channel.receive(timeout)
+            answer = self._receive(time.monotonic() + timeout)
         except WorkerTimeout:
             stopped = ", it is stopped" if state_of(self.pid) == "T" else ""
             self.kill()
@@ -239,6 +258,14 @@ class Worker:
             raise
         if answer is None:
             raise self.death()
+        return answer
+
+    def _receive(self, deadline: float) -> Message | None:
+        """Wait for the answer; None once the worker has closed its pipe."""
+        while (answer := self._channel.receive(max(0.0, deadline - time.monotonic()))) is not None:
+            if answer.type != "progress":
+                break
+            self._progress = str(answer.values.get("text", ""))[:_MAX_PROGRESS]
         return answer
 
     def hold(self) -> None:
@@ -298,6 +325,8 @@ class Worker:
         if not self.alive:
             raise WorkerCrashed("the worker has ended")
         self._stop.check()
+        if self._listener is not None:
+            self._listener(self._progress)
 
     def _bound_log(self) -> None:
         """Drop the middle of a log that is too long. The worker appends, so that it goes on at the new end."""

@@ -2,6 +2,6 @@
 
 from benchfw.artifacts.builder import Builder, Made, ResolvedModel
 from benchfw.artifacts.cache import Cache
-from benchfw.artifacts.routes import find_route
+from benchfw.artifacts.routes import Wanted, find_route
 
-__all__ = ["Builder", "Cache", "Made", "ResolvedModel", "find_route"]
+__all__ = ["Builder", "Cache", "Made", "ResolvedModel", "Wanted", "find_route"]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchfw.artifacts.cache import Cache, sha256_of
-from benchfw.artifacts.routes import find_route
+from benchfw.artifacts.cache import Cache
+from benchfw.artifacts.routes import Wanted, find_route, precision_after
 from benchfw.errors import BenchfwError, BuildFailed, CaseError
 from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import Artifact, ModelSourceInfo, StepInfo
+from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker
+
+_HEARTBEAT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +50,29 @@ class Made:
         steps: Names of the steps, in order.
         seconds: Time in steps that had to run; 0 if all came from the cache.
         notes: Why cached artifacts could not be used.
+        warnings: What the steps had to say of it.
     """
 
     artifact: Artifact
     steps: tuple[str, ...]
     seconds: float
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class _Heartbeat:
+    """Says every few seconds that something still runs, for how long, and how far it is."""
+
+    def __init__(self, what: str, notify: Callable[[str], None]) -> None:
+        self._what = what
+        self._notify = notify
+        self._begun = self._last = time.monotonic()
+
+    def __call__(self, progress: str = "") -> None:
+        now = time.monotonic()
+        if now - self._last >= _HEARTBEAT_S:
+            self._last = now
+            self._notify(f"{self._what}: {now - self._begun:.0f} s" + (f", {progress}" if progress else ""))
 
 
 class Builder:
@@ -61,9 +82,12 @@ class Builder:
         start: Starts a worker that serves the given factories and tells versions of the given distributions.
         cache: Where artifacts are kept.
         steps: Every step that plugins provide.
-        step_options: Options by the name of the step, validated, defaults filled in.
+        options: Returns the options of a step, validated, defaults filled in; given its name and what the backend
+            wants other than by default.
         timeout: Deadline of a resolution or step, in seconds.
-        notify: Told when a step begins that the cache cannot spare.
+        rebuild: Make every artifact anew, once.
+        stop: Ends the wait for another run that makes the same artifact.
+        notify: Told when a step begins that the cache cannot spare, and every few seconds how far it is.
     """
 
     def __init__(
@@ -72,15 +96,19 @@ class Builder:
         start: Callable[[], Worker],
         cache: Cache,
         steps: Mapping[str, StepInfo],
-        step_options: Mapping[str, Mapping[str, Any]],
+        options: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
         timeout: float,
+        rebuild: bool = False,
+        stop: Stop | None = None,
         notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._notify = notify
         self._start = start
         self._cache = cache
         self._steps = steps
-        self._step_options = step_options
+        self._options = options
+        self._rebuild = rebuild
+        self._stop = stop or Stop()
         self._timeout = timeout
         self._worker: Worker | None = None
         self._made: dict[tuple[Any, ...], Made | BenchfwError] = {}
@@ -117,29 +145,43 @@ class Builder:
         artifact = Artifact.from_json(answer["artifact"])
         return ResolvedModel(artifact=artifact, io=io, seconds=time.monotonic() - start)
 
-    def make(
-        self,
-        artifact: Artifact,
-        accepts: Sequence[str],
-        *,
-        inputs: Sequence[TensorSpec],
-        profile: Profile,
-        specialize: bool,
-    ) -> Made:
-        """Return the artifact that a backend accepts, from the cache or made now.
+    def make(self, artifact: Artifact, wanted: Wanted, *, inputs: Sequence[TensorSpec], profile: Profile) -> Made:
+        """Return the artifact that a case needs, from the cache or made now.
 
         Raises:
             CaseError: A step failed or there is no route.
         """
-        route = find_route(artifact.format, accepts, self._steps.values(), specialize=specialize)
-        key = (artifact.sha256, tuple(step.name for step in route), profile.slug)
+        route = find_route(artifact.format, wanted, self._steps.values(), precision=artifact.precision)
+        goal = wanted.precision or artifact.precision
+        made = Made(artifact=artifact, steps=(), seconds=0.0)
+        for step in route:
+            precision = precision_after(step, made.artifact.precision, goal)
+            made = self._once(step, made, inputs, profile, precision, wanted.options.get(step.name, {}))
+        return made
+
+    def _once(
+        self,
+        step: StepInfo,
+        made: Made,
+        inputs: Sequence[TensorSpec],
+        profile: Profile,
+        precision: str,
+        preset: Mapping[str, Any],
+    ) -> Made:
+        """Run a step unless it has run: every case that needs what failed fails alike."""
+        options = self._options(step.name, preset)
+        key = (
+            made.artifact.sha256,
+            made.steps,
+            step.name,
+            profile.slug,
+            precision,
+            json.dumps(options, sort_keys=True),
+        )
         if key not in self._made:
-            made = Made(artifact=artifact, steps=(), seconds=0.0)
             try:
-                for step in route:
-                    made = self._run(step, made, inputs, profile)
-                self._made[key] = made
-            except CaseError as error:  # every case that needs it fails alike, the step runs once
+                self._made[key] = self._run(step, made, options, inputs, profile, precision)
+            except CaseError as error:
                 self._made[key] = error
         result = self._made[key]
         if isinstance(result, BenchfwError):
@@ -152,57 +194,100 @@ class Builder:
             self._worker.close()
         self._worker = None
 
-    def _run(self, step: StepInfo, made: Made, inputs: Sequence[TensorSpec], profile: Profile) -> Made:
+    def _run(
+        self,
+        step: StepInfo,
+        made: Made,
+        options: Mapping[str, Any],
+        inputs: Sequence[TensorSpec],
+        profile: Profile,
+        precision: str,
+    ) -> Made:
         self._check(f"the step {step.name}", step.requires, step.install)
-        source = made.artifact
         packages = self.worker.hello["packages"]
         recipe = {
             "step": step.name,
-            "source_sha256": source.sha256,
-            "options": dict(self._step_options.get(step.name, {})),
+            "source_sha256": made.artifact.sha256,
+            "options": dict(options),
+            "precision": precision,
             "profile": {name: [axis.min, axis.opt, axis.max] for name, axis in profile.axes.items()},
             "inputs": [[spec.name, spec.dtype, list(spec.shape)] for spec in inputs],
             "versions": {name: packages.get(name) for name in distributions(step.requires)},
         }
-        path = self._cache.path_for(recipe, f"{step.name}-{profile.slug}", step.target)
-        found, why_not = self._cache.find(path, recipe)
-        steps = (*made.steps, step.name)
-        if found is not None:
-            return replace(made, artifact=found, steps=steps)
-        self._notify(f"{step.name} for {profile.slug}")
-        start = time.monotonic()
-        temporary = self._cache.temporary(path)
+        folder = self._cache.folder_for(recipe, f"{step.name}-{profile.slug}")
+        what = f"{step.name} for {profile.slug}" + (f" in {precision}" if precision != "fp32" else "")
         try:
-            answer = self.worker.ask(
+            with self._cache.lock(folder, self._waiting(_Heartbeat(f"{what}: another run makes it", self._notify))):
+                found, why_not = (None, "") if self._rebuild else self._cache.find(folder, recipe)
+                seconds = 0.0
+                if found is None:
+                    self._notify(what)
+                    start = time.monotonic()
+                    found = self._fill(step, made.artifact, recipe, folder, inputs, profile, what)
+                    seconds = time.monotonic() - start
+        except OSError as error:
+            raise BuildFailed(
+                f"the cache cannot be written: {error}", hint="BENCHFW_CACHE names another folder"
+            ) from error
+        return replace(
+            made,
+            artifact=found,
+            steps=(*made.steps, step.name),
+            seconds=made.seconds + seconds,
+            notes=(*made.notes, why_not) if why_not else made.notes,
+            warnings=(*made.warnings, *(f"{step.name}: {text}" for text in found.meta.get("warnings", ()))),
+        )
+
+    def _fill(
+        self,
+        step: StepInfo,
+        source: Artifact,
+        recipe: Mapping[str, Any],
+        folder: Path,
+        inputs: Sequence[TensorSpec],
+        profile: Profile,
+        what: str,
+    ) -> Artifact:
+        """Let the worker make an artifact in a draft, and move it to its place."""
+        draft = self._cache.draft(folder)
+        file = draft / f"model.{step.target}"
+        start = time.monotonic()
+        beat = _Heartbeat(what, self._notify)
+        try:
+            answer = self.worker.ask_long(
                 "step",
                 self._timeout,
+                beat,
                 factory=step.factory,
                 options=recipe["options"],
                 artifact=asdict(source),
                 inputs=[asdict(spec) for spec in inputs],
                 profile=asdict(profile),
-                destination=str(temporary),
+                precision=recipe["precision"],
+                destination=str(file),
             )
-            if not temporary.is_file():
+            if not file.is_file():
                 raise BuildFailed(f"the step {step.name} wrote no file")
-            artifact = Artifact(
+            return self._cache.add(
+                draft,
+                folder,
+                file.name,
                 format=step.target,
-                path=str(path),
-                sha256=sha256_of(temporary),
-                precision=source.precision,
+                precision=recipe["precision"],
                 meta=answer.values["meta"],
+                recipe=dict(recipe),
+                seconds=round(time.monotonic() - start, 3),
+                python=self.worker.hello["python"],
             )
-            seconds = time.monotonic() - start
-            self._cache.add(temporary, path, artifact, recipe, seconds=seconds)
-        except OSError as error:
-            raise BuildFailed(
-                f"the cache cannot be written: {error}", hint="BENCHFW_CACHE names another folder"
-            ) from error
         finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-        notes = (*made.notes, why_not) if why_not else made.notes
-        return replace(made, artifact=artifact, steps=steps, seconds=made.seconds + seconds, notes=notes)
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _waiting(self, beat: _Heartbeat) -> Callable[[], None]:
+        def wait() -> None:
+            self._stop.check()
+            beat()
+
+        return wait
 
     def _check(self, what: str, requires: Sequence[str], install: str) -> None:
         check_requirements(what, requires, self.worker.hello["packages"], install)

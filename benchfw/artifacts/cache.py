@@ -1,8 +1,9 @@
-"""The cache: files named after what they were made from, each with a side-car that tells what that was."""
+"""The cache: folders named after what their files were made from, each with a side-car that tells what that was."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import hashlib
 import json
@@ -10,17 +11,21 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from benchfw.errors import BuildFailed
 from benchfw.spec.artifact import Artifact
 
-SIDECAR_VERSION = 1
+SIDECAR_VERSION = 2
+SIDECAR = "sidecar.json"
+_LOCK_POLL_S = 0.2
 _HINT = "BENCHFW_CACHE names another folder"
 
 
@@ -35,7 +40,8 @@ class Cache:
     """Folder of artifacts, weights and what frameworks keep; `BENCHFW_CACHE`, or the user's cache folder.
 
     Attributes:
-        root: `artifacts/` holds files and side-cars, `models/` weights, `frameworks/` belongs to the backends.
+        root: `artifacts/` holds a folder per artifact, with its files and side-car, `models/` weights, `locks/` what
+            keeps runs apart; `frameworks/` belongs to the backends.
         notice: What the user should know about it: that it goes with this process. Empty if there is nothing.
     """
 
@@ -66,55 +72,140 @@ class Cache:
     def frameworks(self) -> Path:
         return _folder(self.root / "frameworks")
 
-    def path_for(self, recipe: Mapping[str, Any], stem: str, suffix: str) -> Path:
+    def folder_for(self, recipe: Mapping[str, Any], stem: str) -> Path:
         """Return where the artifact of a recipe lies. The recipe holds all that decides its content, by names."""
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-        return _folder(self.root / "artifacts") / f"{stem}-{digest[:16]}.{suffix}"
+        return _folder(self.root / "artifacts") / f"{stem}-{digest[:16]}"
 
-    def find(self, path: Path, recipe: Mapping[str, Any]) -> tuple[Artifact | None, str]:
-        """Return the artifact at `path`, or None and why it cannot be used (empty if there is none).
+    @contextlib.contextmanager
+    def lock(self, folder: Path, waits: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock of an artifact, so that of two runs one makes it and the other one finds it.
 
-        The file is hashed and compared with the side-car before anything reads it.
+        Args:
+            folder: Of the artifact.
+            waits: Called a few times per second while somebody else has it; what it raises ends the wait.
         """
-        sidecar = _sidecar(path)
-        if not path.exists() and not sidecar.exists():
+        lock = FileLock(_folder(self.root / "locks") / f"{folder.name}.lock")
+        while True:
+            try:
+                lock.acquire(timeout=_LOCK_POLL_S)
+                break
+            except Timeout:
+                waits()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def find(self, folder: Path, recipe: Mapping[str, Any]) -> tuple[Artifact | None, str]:
+        """Return the artifact in `folder`, or None and why it cannot be used (empty if there is none).
+
+        Its files are hashed and compared with the side-car before anything reads them.
+        """
+        if not folder.exists():
             return None, ""
         try:
-            data = json.loads(sidecar.read_text(encoding="utf-8"))
-            if data["sidecar_version"] != SIDECAR_VERSION:
-                return None, f"{path.name}: its side-car has version {data['sidecar_version']}, not {SIDECAR_VERSION}"
+            data = read_sidecar(folder)
             for key, value in recipe.items():
                 if data["recipe"].get(key) != value:
-                    return None, f"{path.name}: {key} was {data['recipe'].get(key)!r}, is now {value!r}"
-            if sha256_of(path) != data["file_sha256"]:
-                return None, f"{path.name}: the file's hash is not the one in its side-car"
-            return Artifact.from_json({**data["artifact"], "path": str(path)}), ""
+                    return None, f"{folder.name}: {key} was {data['recipe'].get(key)!r}, is now {value!r}"
+            why_not = damage(folder, data)
+            if why_not:
+                return None, f"{folder.name}: {why_not}"
+            artifact = Artifact.from_json({**data["artifact"], "path": str(folder / data["artifact"]["path"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return None, f"{path.name}: its side-car cannot be read ({type(error).__name__}: {error})"
+            return None, f"{folder.name}: its side-car cannot be read ({type(error).__name__}: {error})"
+        with contextlib.suppress(OSError):
+            os.utime(folder / SIDECAR)  # when it was last used
+        return artifact, ""
 
-    def temporary(self, path: Path) -> Path:
-        """Return a name beside `path` to write to, with the same suffix."""
-        return path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    def draft(self, folder: Path) -> Path:
+        """Return an empty folder beside `folder` to write to. Its name begins with a dot: nobody takes it for whole."""
+        draft = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
+        draft.mkdir()
+        return draft
 
-    def add(self, temporary: Path, path: Path, artifact: Artifact, recipe: Mapping[str, Any], **notes: Any) -> None:
-        """Move a finished file to its place, side-car first, so that a file without one is never trusted."""
+    def add(
+        self,
+        draft: Path,
+        folder: Path,
+        file: str,
+        *,
+        format: str,
+        precision: str,
+        meta: Mapping[str, Any],
+        **notes: Any,
+    ) -> Artifact:
+        """Move a finished draft to its place, side-car and all, in one step, and return the artifact in it.
+
+        Args:
+            draft: Holds the files.
+            folder: Its place; what is there is replaced.
+            file: Name of the file that readers open.
+            format: Of the artifact.
+            precision: Of the artifact.
+            meta: Of the artifact.
+            notes: What else the side-car shall tell: the `recipe`, and what making it took.
+        """
+        files = {
+            str(path.relative_to(draft)): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+            for path in sorted(draft.rglob("*"))
+            if path.is_file()
+        }
+        artifact = Artifact(format=format, path=file, sha256=_identity(files), precision=precision, meta=meta)
         data = {
             "sidecar_version": SIDECAR_VERSION,
             "artifact": asdict(artifact),
-            "file_sha256": sha256_of(temporary),
-            "recipe": dict(recipe),
+            "files": files,
+            "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             **notes,
         }
-        sidecar = _sidecar(path)
-        draft = self.temporary(sidecar)
-        draft.write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
-        path.unlink(missing_ok=True)
-        os.replace(draft, sidecar)
-        os.replace(temporary, path)
+        (draft / SIDECAR).write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
+        if folder.exists():  # out of the way first: a folder cannot replace one that holds something
+            shutil.rmtree(folder.rename(self.draft(folder) / "old").parent)
+        os.replace(draft, folder)
+        return replace(artifact, path=str(folder / file))
 
 
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name + ".json")
+def read_sidecar(folder: Path) -> dict[str, Any]:
+    """Return what the side-car of an artifact says.
+
+    Raises:
+        OSError, ValueError: It is not there, or is none.
+    """
+    data = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or not {"recipe", "files", "artifact"} <= data.keys():
+        raise ValueError("it is no side-car of an artifact")
+    if data.get("sidecar_version") != SIDECAR_VERSION:
+        raise ValueError(f"it has version {data.get('sidecar_version')}, not {SIDECAR_VERSION}")
+    return data
+
+
+def damage(folder: Path, sidecar: Mapping[str, Any]) -> str:
+    """Say in what way the files of an artifact are not those that were made; empty if they are.
+
+    Raises:
+        OSError, KeyError, TypeError, AttributeError: A file cannot be read, or the side-car is none.
+    """
+    if sidecar["artifact"]["path"] not in sidecar["files"]:
+        return "its side-car does not vouch for the file that it names"
+    for name, noted in sidecar["files"].items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return f"{name} lies outside of it"
+        if not path.is_file():
+            return f"{name} is not there"
+        if sha256_of(path) != noted["sha256"]:
+            return f"the hash of {name} is not the one in its side-car"
+    return ""
+
+
+def _identity(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the hash of an artifact: that of its file, or over those of all its files."""
+    if len(files) == 1:
+        return str(next(iter(files.values()))["sha256"])
+    text = json.dumps({name: noted["sha256"] for name, noted in files.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _folder(path: Path) -> Path:

@@ -1,51 +1,124 @@
-"""Which steps lead from the format of a model to one that a backend accepts."""
+"""Which steps lead from a model to an artifact that a backend accepts, in the precision that is wanted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from benchfw.errors import Unsupported
 from benchfw.spec.artifact import StepInfo
+from benchfw.spec.backend import BackendInfo
 
 ANY = "*"
-_MAX_STEPS = 3
+_MAX_STEPS = 4
+_FULL = "fp32"
+"""Other precisions are made of this one, and of no other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The artifact that a case needs.
+
+    Attributes:
+        accepts: Formats of the backend, most wanted first; `*` takes any.
+        precision: Precision of the artifact; None for that of the model, which the backend turns itself.
+        specialize: It is to be made for one shape. Where a step from the model's format to itself does
+            that, it comes first; steps between two formats do it too.
+        asked: Names of steps that run because somebody asks for them.
+        options: Options of steps that the backend wants other than by default, by the steps' names.
+    """
+
+    accepts: Sequence[str]
+    precision: str | None = None
+    specialize: bool = False
+    asked: Collection[str] = ()
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def by(cls, info: BackendInfo, precision: str, *, specialize: bool, asked: Collection[str] = ()) -> Wanted:
+        """Return what a backend wants for a case in some precision."""
+        return cls(
+            accepts=info.accepts,
+            precision=precision if info.typed else None,
+            specialize=specialize and info.capabilities.specializes,
+            asked=asked,
+            options=info.step_options,
+        )
 
 
 def find_route(
-    source: str, accepts: Sequence[str], steps: Iterable[StepInfo], *, specialize: bool
+    source: str, wanted: Wanted, steps: Iterable[StepInfo], *, precision: str = _FULL
 ) -> tuple[StepInfo, ...]:
     """Return the shortest route; of equally short ones the one to the format that the backend wants most.
 
     Args:
         source: Format of the model.
-        accepts: Formats of the backend, most wanted first; `*` takes any.
+        wanted: Where the route shall lead.
         steps: Every step that plugins provide.
-        specialize: The artifact is to be made for one shape. A step between two formats does that itself; a model
-            that is already in the right format needs the step from that format to itself, where there is one.
+        precision: Precision of the model.
 
     Raises:
         Unsupported: There is no route.
     """
-    if ANY in accepts:
+    if ANY in wanted.accepts:
         return ()
-    profile = "static" if specialize else "dynamic"
+    profile = "static" if wanted.specialize else "dynamic"
     usable = [step for step in steps if profile in step.profiles]
-    if source in accepts:
-        same = [step for step in usable if step.source == step.target == source]
-        return tuple(same[:1]) if specialize else ()
-    routes: list[tuple[StepInfo, ...]] = [()]
-    for _ in range(_MAX_STEPS):
+    goal = wanted.precision or precision
+    base = _shortest(source, precision, wanted.accepts, goal, usable)
+    if base is None:
+        formats = " or ".join(map(repr, wanted.accepts))
+        in_precision = f" in {goal}" if wanted.precision else ""
+        raise Unsupported(
+            f"no step leads from {source!r}{f' in {precision}' if wanted.precision else ''} to {formats}{in_precision}",
+            hint="`benchfw backends` lists the steps that are installed",
+        )
+    if wanted.specialize:
+        same = [step for step in usable if _specializes(step) and step.source == source]
+        base = (*same[:1], *base)
+    return _with_asked(source, base, [step for step in usable if step.on_request and step.name in wanted.asked])
+
+
+def precision_after(step: StepInfo, precision: str, goal: str) -> str:
+    """Return the precision of what a step makes on a route to the precision `goal`."""
+    return goal if precision == _FULL and goal in step.makes else precision
+
+
+def _shortest(
+    source: str, precision: str, accepts: Sequence[str], goal: str, steps: Sequence[StepInfo]
+) -> tuple[StepInfo, ...] | None:
+    """Return the shortest route through formats and precisions, without steps that nothing but a wish asks for."""
+    routes: list[tuple[tuple[StepInfo, ...], str, str]] = [((), source, precision)]
+    for _ in range(_MAX_STEPS + 1):
+        ends = {format_: route for route, format_, reached in reversed(routes) if reached == goal}
+        for format_ in accepts:
+            if format_ in ends:
+                return ends[format_]
         routes = [
-            (*route, step)
-            for route in routes
-            for step in usable
-            if step.source == (route[-1].target if route else source) and step.target != step.source
+            ((*route, step), step.target, precision_after(step, reached, goal))
+            for route, format_, reached in routes
+            for step in steps
+            if step.source == format_ and not step.on_request
+            if step.target != format_ or precision_after(step, reached, goal) != reached
         ]
-        ends = {route[-1].target: route for route in reversed(routes)}
-        for wanted in accepts:
-            if wanted in ends:
-                return ends[wanted]
-    raise Unsupported(
-        f"no step leads from {source!r} to {' or '.join(map(repr, accepts))}",
-        hint="`benchfw backends` lists the steps that are installed",
-    )
+    return None
+
+
+def _specializes(step: StepInfo) -> bool:
+    return step.source == step.target and not step.makes and not step.on_request
+
+
+def _with_asked(source: str, base: Sequence[StepInfo], asked: Sequence[StepInfo]) -> tuple[StepInfo, ...]:
+    """Put each wish where its format is reached first: after specialising, before another precision is made."""
+    route: list[StepInfo] = []
+    left, reached = list(asked), source
+    for step in (*base, None):
+        if step is None or not _specializes(step):
+            here = [wish for wish in left if wish.source == reached]
+            route += here
+            left = [wish for wish in left if wish not in here]
+        if step is not None:
+            route.append(step)
+            reached = step.target
+    return tuple(route)

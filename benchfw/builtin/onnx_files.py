@@ -41,11 +41,11 @@ class OnnxSource(ModelSource):
         )
 
 
-class StaticOnnxFromOnnx(Step):
+class FixedBatchOnnx(Step):
     """Writes the sizes of a static profile into the axes of the graph's inputs."""
 
     def run(
-        self, artifact: Artifact, *, inputs: Sequence[TensorSpec], profile: Profile, destination: Path
+        self, artifact: Artifact, *, inputs: Sequence[TensorSpec], profile: Profile, precision: str, destination: Path
     ) -> Mapping[str, Any]:
         model = _read(Path(artifact.path))
         _load_external(model, Path(artifact.path))

@@ -51,10 +51,10 @@ def benchfw_register_model_sources() -> list[ModelSourceInfo]:
 def benchfw_register_steps() -> list[StepInfo]:
     return [
         StepInfo(
-            name="StaticOnnxFromOnnx",
+            name="FixedBatchOnnx",
             source="onnx",
             target="onnx",
-            factory="benchfw.builtin.onnx_files:StaticOnnxFromOnnx",
+            factory="benchfw.builtin.onnx_files:FixedBatchOnnx",
             profiles=("static",),
             requires=_ONNX,
             install=_INSTALL_ONNX,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from benchfw.errors import UsageError
     from benchfw.plugins import Registry
     from benchfw.scenario.draft import Choice
+    from benchfw.spec.backend import BackendInfo
 
 
 @click.command()
@@ -88,7 +89,7 @@ def _relative(target: str, root: Path) -> str:
 
 def _choices(registry: Registry, scheme: str, *, has_axes: bool) -> list[Choice]:
     """Return the backends that a route leads to: those for fp32 first, then those that need fewer conversions."""
-    from benchfw.artifacts import find_route
+    from benchfw.artifacts import Wanted, find_route
     from benchfw.artifacts.routes import ANY
     from benchfw.cli.backends import state_here
     from benchfw.errors import Unsupported
@@ -99,19 +100,23 @@ def _choices(registry: Registry, scheme: str, *, has_axes: bool) -> list[Choice]
     for info in registry.backends.values():
         if ANY in info.accepts:  # it never looks at the model: `null`, fakes
             continue
-        specialize = has_axes and info.capabilities.specializes
+        precision = _first_precision(info)
         try:
-            route = find_route(source.format, info.accepts, registry.steps.values(), specialize=specialize)
+            wanted = Wanted.by(info, precision, specialize=has_axes)
+            route = find_route(source.format, wanted, registry.steps.values())
         except Unsupported:
             continue
         needs = [(info.requires, info.install), *((step.requires, step.install) for step in route)]
         states = [state_here(*need) for need in needs]
         lacks = next((f"{state['reason']}: {state['install']}" for state in states if not state["ready"]), "")
-        precisions = info.capabilities.precisions
-        precision = "fp32" if "fp32" in precisions else precisions[0]
         choice = Choice(use=info.name, summary=info.summary, precision=precision, lacks=lacks)
         found.append((bool(lacks), precision != "fp32", len(route), choice))
     return [choice for *_, choice in sorted(found, key=lambda item: item[:3])]
+
+
+def _first_precision(info: BackendInfo) -> str:
+    precisions = info.capabilities.precisions
+    return "fp32" if "fp32" in precisions else precisions[0]
 
 
 def _check(registry: Registry, text: str, path: Path, root: Path) -> None:

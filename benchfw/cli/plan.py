@@ -75,16 +75,17 @@ def _row(case: Case, registry: Registry, loaded: Loaded) -> dict[str, Any]:
 
 def _route(case: Case, registry: Registry, loaded: Loaded) -> tuple[str | None, str, str]:
     """Return the status, reason and artifact route of a case."""
-    from benchfw.artifacts import find_route
+    from benchfw.artifacts import Wanted, find_route
     from benchfw.errors import Unsupported
 
     scheme = loaded.scenario.model.ref.partition(":")[0]
     source = registry.model_source(scheme)
     info = case.session.info
     assert info is not None
-    specialize = case.profile.static and bool(case.profile.axes) and info.capabilities.specializes
+    static = case.profile.static and bool(case.profile.axes)
+    wanted = Wanted.by(info, case.session.precision, specialize=static, asked=loaded.scenario.steps)
     try:
-        route = find_route(source.format, info.accepts, registry.steps.values(), specialize=specialize)
+        route = find_route(source.format, wanted, registry.steps.values())
     except Unsupported as error:
         return error.status, error.message, ""
     return None, "", " -> ".join([source.format, *(f"{step.target} ({step.name})" for step in route)])

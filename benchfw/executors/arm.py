@@ -120,6 +120,7 @@ class Resolved:
                 "environments": {name: asdict(item) for name, item in self.arm.environments.items()},
                 "samples_sha256": inputs.samples_sha256,
             },
+            asked=frozenset(scenario.steps),
         )
 
 

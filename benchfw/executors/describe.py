@@ -33,7 +33,7 @@ def describe_model(registry: Registry, ref: str, root: Path) -> IoSpec | None:
             ),
             cache=Cache.default(),
             steps={},
-            step_options={},
+            options=lambda name, preset: {},
             timeout=1200.0,
         )
         try:

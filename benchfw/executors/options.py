@@ -45,14 +45,23 @@ def step_options(registry: Registry) -> Mapping[str, Any]:
     return _WhenAsked(registry.steps, lambda name: options_model(registry.steps[name]))
 
 
-def filled_in(models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]) -> Mapping[str, dict[str, Any]]:
-    """Return the options of each step, defaults filled in; `BuildFailed` for one whose model cannot be imported."""
+def filler(
+    models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]
+) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
+    """Return what fills in the options of a step: those given, else those that a backend wants, else defaults.
 
-    def fill_in(name: str) -> dict[str, Any]:
+    It raises `BuildFailed` for a step whose model cannot be imported, or does not take what the backend wants.
+    """
+
+    def fill_in(name: str, preset: Mapping[str, Any]) -> dict[str, Any]:
         try:
             model = models[name]
         except PluginError as error:
             raise BuildFailed(error.message) from error
-        return model.model_validate(given.get(name, {})).model_dump(mode="json") if model else {}
+        options = {**preset, **given.get(name, {})}
+        try:
+            return model.model_validate(options).model_dump(mode="json") if model else {}
+        except ValueError as error:
+            raise BuildFailed(f"options of {name}: {error}") from error
 
-    return _WhenAsked(models, fill_in)
+    return fill_in

@@ -13,7 +13,7 @@ from benchfw.environments import DEFAULT, Environment, start_worker, thread_vari
 from benchfw.errors import CaseError, Invalid
 from benchfw.executors.arm import ONLY, Arm
 from benchfw.executors.manifest import Manifest
-from benchfw.executors.options import filled_in, step_options
+from benchfw.executors.options import filler, step_options
 from benchfw.executors.resume import refuse
 from benchfw.measure import Settings
 from benchfw.measure.session import Start
@@ -45,6 +45,7 @@ class Workers:
         logs: Folder of logs.
         code: Folder for what workers import; its parent's name begins their marks.
         stop: Ends every wait for an answer.
+        rebuild: Make artifacts anew that the cache has.
     """
 
     arms: Mapping[str, Arm]
@@ -55,6 +56,7 @@ class Workers:
     logs: Path
     code: Path
     stop: Stop
+    rebuild: bool = False
 
     def hand_over(self) -> None:
         """Copy what workers may import: backends and samplers of the scenario, the model's source, all steps."""
@@ -101,8 +103,10 @@ class Workers:
             start=start,
             cache=cache,
             steps=steps,
-            step_options=filled_in(step_options(self.registry), arm.scenario.steps),
+            options=filler(step_options(self.registry), arm.scenario.steps),
             timeout=self.settings.build_s,
+            rebuild=self.rebuild,
+            stop=self.stop,
             notify=notify,
         )
 

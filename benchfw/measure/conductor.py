@@ -330,6 +330,8 @@ class Conductor:
             instance = member.session.instance(case, lambda: subject.make(case))
             for note in instance.made.notes:
                 member.warn("A01", None, None, f"made again: {note}")
+            for text in instance.made.warnings:
+                member.warn("A02", None, None, text)
             member.bind(instance, subject.inputs, subject.model.io.inputs if subject.model.io else ())
             warmup.first_calls(member)
             member.read_facts()

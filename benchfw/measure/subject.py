@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchfw.artifacts import Builder, Made, ResolvedModel
+from benchfw.artifacts import Builder, Made, ResolvedModel, Wanted
 from benchfw.measure.inputs import InputMaker
 from benchfw.scenario import Case
 
@@ -23,6 +23,7 @@ class Subject:
         root: Folder that the model's modules are found from.
         common: Columns of `cases` that are the same for all its rows.
         context: What goes into the hash of every case.
+        asked: Names of the artifact steps that the scenario asks for.
     """
 
     model: ResolvedModel
@@ -31,6 +32,7 @@ class Subject:
     root: Path
     common: Mapping[str, Any]
     context: Mapping[str, Any]
+    asked: frozenset[str] = frozenset()
 
     def make(self, case: Case) -> Made:
         """Make the artifact that a case needs, or take it from the cache.
@@ -42,10 +44,5 @@ class Subject:
         assert info is not None
         own = self.model.io.inputs if self.model.io else ()
         dynamic = any(isinstance(dim, str) for spec in (*self.inputs.specs, *own) for dim in spec.shape)
-        return self.builder.make(
-            self.model.artifact,
-            info.accepts,
-            inputs=self.inputs.specs,
-            profile=case.profile,
-            specialize=dynamic and case.profile.static and info.capabilities.specializes,
-        )
+        wanted = Wanted.by(info, case.session.precision, specialize=dynamic and case.profile.static, asked=self.asked)
+        return self.builder.make(self.model.artifact, wanted, inputs=self.inputs.specs, profile=case.profile)

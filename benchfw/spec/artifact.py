@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class Artifact:
 
     Attributes:
         format: `onnx`, `torch`, …: what backends and steps name in `accepts` and `source`.
-        path: The file. Formats that need more beside it say so in `meta`.
+        path: The file; what it needs besides lies in the same folder.
         sha256: Identity of the artifact: the hash of the file and of all that `meta` adds to it.
         precision: Precision of the weights and of the arithmetic that the artifact asks for.
         meta: What the format's readers need besides the file; JSON values only.
@@ -83,26 +83,41 @@ class ModelSource(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class StepInfo(NamedInfo):
-    """A conversion between two formats, named `<Target>From<Source>`. `factory` names a `Step`.
+    """Makes one artifact of another. `factory` names a `Step`.
+
+    Between two formats it is named `<Target>From<Source>`. A step from a format to itself makes another precision
+    (`makes`), improves a model where somebody asks for it (`on_request`), or else specialises it to one shape.
 
     Attributes:
         source: Format that it takes.
-        target: Format that it makes; the same as `source` for a step that specialises.
+        target: Format that it makes.
         profiles: Which profiles it serves: `static`, `dynamic`.
+        makes: Precisions that it can make of an fp32 artifact; it keeps any other precision as it is.
+        on_request: It runs where a scenario has a table `[steps.NAME]`, and nowhere else.
         options: `package.module:Model` of the pydantic model of its options; empty for none.
     """
 
     source: str
     target: str
     profiles: tuple[str, ...] = ("static", "dynamic")
+    makes: tuple[str, ...] = ()
+    on_request: bool = False
     options: str = ""
 
 
 class Step(ABC):
-    """Makes one artifact from another. Runs in a worker."""
+    """Makes one artifact from another. Runs in a worker.
+
+    Attributes:
+        options: Validated, defaults filled in.
+        report: Tells the user how far it is, in a few words; for steps that take long.
+    """
+
+    report: Callable[[str], None]
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
+        self.report = lambda text: None
 
     @abstractmethod
     def run(
@@ -111,15 +126,21 @@ class Step(ABC):
         *,
         inputs: Sequence[TensorSpec],
         profile: Profile,
+        precision: str,
         destination: Path,
     ) -> Mapping[str, Any]:
-        """Write the new artifact to the file `destination` and return its `meta`.
+        """Write the new artifact to the file `destination`, and more files beside it if it needs them.
+
+        Returns:
+            The artifact's `meta`; JSON values. `warnings`, if there, is a list of sentences that its cases show.
 
         Args:
             artifact: What to convert.
             inputs: The model's inputs, with axis names where `profile` gives a range.
             profile: Sizes for which the artifact is made.
-            destination: A temporary name; the core moves the file once the step has returned.
+            precision: What the new artifact's shall be: that of `artifact`, or one that the step `makes`.
+            destination: A file in an empty folder, which the core moves as a whole once the step has returned; files
+                must name each other relative to it.
 
         Raises:
             BuildFailed: The conversion failed.

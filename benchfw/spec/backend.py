@@ -66,12 +66,18 @@ class BackendInfo(NamedInfo):
         accepts: Artifact formats, most wanted first; `*` takes any.
         options: `package.module:Model`, a pydantic model, imported in the parent when a scenario names the backend.
         provider: The provider that is asked for by default, as it stands in the results.
+        typed: It computes in the precision of its artifact, so that a route has to lead to that. Otherwise it is given
+            the model as it is and turns it itself.
+        step_options: Options of steps that make its artifacts, by the steps' names, where they should differ from the
+            steps' own defaults; a scenario's come before them.
         capabilities: See `Capabilities`.
     """
 
     accepts: tuple[str, ...]
     options: str = ""
     provider: str = ""
+    typed: bool = False
+    step_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     capabilities: Capabilities = field(default_factory=Capabilities)
 
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchfw.artifacts import Builder, Cache, ResolvedModel
+from benchfw.artifacts import Builder, Cache, ResolvedModel, Wanted
 from benchfw.environments import thread_variables
 from benchfw.errors import CaseError
+from benchfw.executors.options import filler, step_options
 from benchfw.plugins import Registry, options_model
 from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import Artifact
@@ -62,7 +63,7 @@ class Host:
             start=lambda: self._start(name for step in steps.values() for name in distributions(step.requires)),
             cache=self.cache,
             steps=steps,
-            step_options={name: _defaults(step) for name, step in steps.items()},
+            options=filler(step_options(registry), {}),
             timeout=_TIMEOUT_S,
         )
 
@@ -83,12 +84,12 @@ class Host:
         scheme, _, target = reference.partition(":")
         return self._builder.resolve(self._registry.model_source(scheme), target, root=root, seed=0, weights=None)
 
-    def artifact(self, model: ResolvedModel, inputs: Iterable[TensorSpec], profile: Profile) -> Artifact:
-        """Return what the backend would be given for a profile."""
-        specialize = profile.static and bool(profile.axes) and self.info.capabilities.specializes
-        return self._builder.make(
-            model.artifact, self.info.accepts, inputs=list(inputs), profile=profile, specialize=specialize
-        ).artifact
+    def artifact(
+        self, model: ResolvedModel, inputs: Iterable[TensorSpec], profile: Profile, precision: str = "fp32"
+    ) -> Artifact:
+        """Return what the backend would be given for a profile and a precision."""
+        wanted = Wanted.by(self.info, precision, specialize=profile.static and bool(profile.axes))
+        return self._builder.make(model.artifact, wanted, inputs=list(inputs), profile=profile).artifact
 
     def open(
         self,
@@ -211,8 +212,3 @@ class Instance:
             if words.strip():
                 error.add_note("\n".join([f"the worker, in {kind!r}:", *words.rstrip().splitlines()[-_NOTE_LINES:]]))
             raise
-
-
-def _defaults(step: Any) -> dict[str, Any]:
-    model = options_model(step)
-    return model.model_validate({}).model_dump(mode="json") if model else {}

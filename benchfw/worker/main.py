@@ -31,7 +31,7 @@ def main() -> None:
     _prefer_as_victim()
     _die_with_parent()
     channel = Channel(read_fd, write_fd)
-    server = Server()
+    server = Server(channel.send)
     while (message := channel.receive()) is not None:
         if message.type == "exit":
             return

@@ -4,7 +4,8 @@
     header              JSON object: `type`, `number`, the message's own keys, and `arrays`: [{name, dtype, shape}, …]
     arrays              their bytes in that order, C-contiguous
 
-Both ends send one message and wait for one: the parent asks, the worker answers with `ok` or `error`. Messages of each
+Both ends send one message and wait for one: the parent asks, the worker answers with `ok` or `error`. Before that it
+may say how far it is, any number of times (`progress`); a parent that does not listen drops that. Messages of each
 direction are numbered from 1, so that what somebody else wrote into the pipe cannot pass for an answer for long.
 """
 

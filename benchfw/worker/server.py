@@ -40,9 +40,14 @@ class Instance:
 
 
 class Server:
-    """State of one session's worker. Handlers take a message's values and return the answer."""
+    """State of one session's worker. Handlers take a message's values and return the answer.
 
-    def __init__(self) -> None:
+    Args:
+        tell: Sends the parent a message before the answer: how far something is that takes long.
+    """
+
+    def __init__(self, tell: Callable[[Message], None] = lambda message: None) -> None:
+        self.tell = tell
         self._instances: dict[str, Instance] = {}
         self._starts = [0] * loops.MAX_BLOCK
         self._ends = [0] * loops.MAX_BLOCK
@@ -120,10 +125,12 @@ class Server:
     def on_step(self, values: Mapping[str, Any]) -> Message:
         """Run one step: artifact in, file out."""
         step = _load_class(values["factory"])(values["options"])
+        step.report = lambda text: self.tell(Message("progress", {"text": str(text)}))
         meta = step.run(
             Artifact.from_json(values["artifact"]),
             inputs=[TensorSpec.from_json(item) for item in values["inputs"]],
             profile=Profile.from_json(values["profile"]),
+            precision=values["precision"],
             destination=Path(values["destination"]),
         )
         return ok(meta=dict(meta))

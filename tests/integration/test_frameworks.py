@@ -123,14 +123,14 @@ def test_onnx_models_need_no_torch(project: Any, models: Path) -> None:
     project.registry = Registry(
         backends={name: info for name, info in registry.backends.items() if not name.startswith("torch")},
         model_sources={"onnx": registry.model_sources["onnx"]},
-        steps={"StaticOnnxFromOnnx": registry.steps["StaticOnnxFromOnnx"]},
+        steps={"FixedBatchOnnx": registry.steps["FixedBatchOnnx"]},
         owners=registry.owners,
     )
     outcome, _ = project.run((SCENARIOS / "custom_onnx.toml").read_text(), "measure.budget=1s")
     assert {row["status"] for row in outcome.rows} == {"OK"}
     assert {row["reference"] for row in outcome.rows} == {"ort-cpu"}
     static = [row for row in outcome.rows if row["profile"] == "static"]
-    assert {row["artifact_steps"] for row in static} == {"StaticOnnxFromOnnx"}
+    assert {row["artifact_steps"] for row in static} == {"FixedBatchOnnx"}
 
 
 def test_a_static_model_refuses_other_sizes(project: Any, models: Path) -> None:

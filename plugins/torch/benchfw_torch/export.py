@@ -18,7 +18,7 @@ class OnnxFromTorch(Step):
     """Options: `benchfw_torch.options.ExportOptions`."""
 
     def run(
-        self, artifact: Artifact, *, inputs: Sequence[TensorSpec], profile: Profile, destination: Path
+        self, artifact: Artifact, *, inputs: Sequence[TensorSpec], profile: Profile, precision: str, destination: Path
     ) -> Mapping[str, Any]:
         model = build(artifact)
         example = example_inputs(inputs, profile.sizes("opt"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from benchfw.artifacts import Cache
 from benchfw.artifacts import cache as cache_module
-from benchfw.artifacts.cache import sha256_of
+from benchfw.artifacts.cache import SIDECAR, sha256_of
 from benchfw.errors import BuildFailed, MissingDependency
 from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import Artifact
@@ -26,18 +27,18 @@ RECIPE: dict[str, Any] = {
 
 
 def _add(cache: Cache, recipe: dict[str, Any], content: bytes = b"engine") -> Path:
-    path = cache.path_for(recipe, "S-batch1", "onnx")
-    temporary = cache.temporary(path)
-    temporary.write_bytes(content)
-    artifact = Artifact(
-        format="onnx", path=str(path), sha256=sha256_of(temporary), precision="fp16", meta={"names": ["x"]}
+    """Add an artifact of one file and return its folder."""
+    folder = cache.folder_for(recipe, "S-batch1")
+    draft = cache.draft(folder)
+    (draft / "model.onnx").write_bytes(content)
+    cache.add(
+        draft, folder, "model.onnx", format="onnx", precision="fp16", meta={"names": ["x"]}, recipe=recipe, seconds=1.5
     )
-    cache.add(temporary, path, artifact, recipe, seconds=1.5)
-    return path
+    return folder
 
 
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name + ".json")
+def _sidecar(folder: Path) -> Path:
+    return folder / SIDECAR
 
 
 def _change(path: Path, **changes: Any) -> None:
@@ -51,14 +52,79 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def test_what_was_added_is_found(cache: Cache) -> None:
-    path = _add(cache, RECIPE)
-    found, why_not = cache.find(path, RECIPE)
+    folder = _add(cache, RECIPE)
+    found, why_not = cache.find(folder, RECIPE)
     assert why_not == ""
+    file = folder / "model.onnx"
     assert found == Artifact(
-        format="onnx", path=str(path), sha256=sha256_of(path), precision="fp16", meta={"names": ["x"]}
+        format="onnx", path=str(file), sha256=sha256_of(file), precision="fp16", meta={"names": ["x"]}
     )
-    assert json.loads(_sidecar(path).read_text())["seconds"] == 1.5
-    assert sorted(item.name for item in path.parent.iterdir()) == sorted([path.name, _sidecar(path).name])
+    assert json.loads(_sidecar(folder).read_text())["seconds"] == 1.5
+    assert [item.name for item in folder.parent.iterdir()] == [folder.name], "no draft is left"
+
+
+def test_an_artifact_of_several_files_is_known_by_all_of_them(cache: Cache) -> None:
+    hashes = []
+    for content in (b"weights", b"weightz"):
+        folder = cache.folder_for(RECIPE, "S")
+        draft = cache.draft(folder)
+        (draft / "model.onnx").write_bytes(b"graph")
+        (draft / "data").mkdir()
+        (draft / "data" / "w.bin").write_bytes(content)
+        made = cache.add(draft, folder, "model.onnx", format="onnx", precision="fp32", meta={}, recipe=RECIPE)
+        assert cache.find(folder, RECIPE) == (made, "")
+        hashes.append(made.sha256)
+    assert hashes[0] != hashes[1]
+    (folder / "data" / "w.bin").write_bytes(b"weights")
+    assert "hash of data/w.bin" in cache.find(folder, RECIPE)[1]
+    (folder / "data" / "w.bin").unlink()
+    assert "data/w.bin is not there" in cache.find(folder, RECIPE)[1]
+
+
+@pytest.mark.parametrize("name", ["../other/model.onnx", "missing.onnx"])
+def test_a_sidecar_leads_to_no_file_that_it_does_not_vouch_for(cache: Cache, name: str) -> None:
+    folder = _add(cache, RECIPE)
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / "model.onnx").write_bytes(b"engine")
+    sidecar = json.loads(_sidecar(folder).read_text())
+    _change(folder, artifact=sidecar["artifact"] | {"path": name})
+    assert "does not vouch" in cache.find(folder, RECIPE)[1]
+    vouched = {name: next(iter(sidecar["files"].values()))}
+    _change(folder, files=vouched)
+    assert cache.find(folder, RECIPE)[0] is None
+
+
+def test_a_draft_is_no_artifact(cache: Cache) -> None:
+    """What is killed while it makes one leaves a folder that nobody takes for whole."""
+    folder = cache.folder_for(RECIPE, "S")
+    (cache.draft(folder) / "model.onnx").write_bytes(b"half")
+    assert cache.find(folder, RECIPE) == (None, "")
+
+
+def test_one_makes_what_others_wait_for(cache: Cache) -> None:
+    folder = cache.folder_for(RECIPE, "S")
+    waited: list[int] = []
+
+    def wait() -> None:
+        waited.append(1)
+        if len(waited) == 2:
+            raise InterruptedError
+
+    with (
+        cache.lock(folder, lambda: None),
+        pytest.raises(InterruptedError),
+        Cache(cache.root).lock(folder, wait),
+    ):
+        raise AssertionError("two have it")
+    with cache.lock(folder, wait):
+        assert len(waited) == 2
+
+
+def test_what_was_found_was_used(cache: Cache) -> None:
+    folder = _add(cache, RECIPE)
+    os.utime(_sidecar(folder), (0, 0))
+    cache.find(folder, RECIPE)
+    assert _sidecar(folder).stat().st_mtime > 0
 
 
 def test_a_moved_cache_is_found_where_it_is(cache: Cache, tmp_path: Path) -> None:
@@ -66,18 +132,18 @@ def test_a_moved_cache_is_found_where_it_is(cache: Cache, tmp_path: Path) -> Non
     moved = Cache(cache.root.rename(tmp_path / "elsewhere"))
     found, _ = moved.find(moved.root / "artifacts" / path.name, RECIPE)
     assert found is not None
-    assert found.path == str(tmp_path / "elsewhere" / "artifacts" / path.name)
+    assert found.path == str(tmp_path / "elsewhere" / "artifacts" / path.name / "model.onnx")
 
 
 def test_nothing_there_needs_no_explanation(cache: Cache) -> None:
-    assert cache.find(cache.path_for(RECIPE, "S", "onnx"), RECIPE) == (None, "")
+    assert cache.find(cache.folder_for(RECIPE, "S"), RECIPE) == (None, "")
 
 
 def test_names_depend_on_the_whole_recipe_but_not_on_its_order(cache: Cache) -> None:
-    path = cache.path_for(RECIPE, "S", "onnx")
-    assert cache.path_for(dict(reversed(RECIPE.items())), "S", "onnx") == path
-    assert path.name.startswith("S-") and path.suffix == ".onnx"
-    assert cache.path_for(RECIPE | {"options": {"opset": 18}}, "S", "onnx") != path
+    path = cache.folder_for(RECIPE, "S")
+    assert cache.folder_for(dict(reversed(RECIPE.items())), "S") == path
+    assert path.name.startswith("S-")
+    assert cache.folder_for(RECIPE | {"options": {"opset": 18}}, "S") != path
 
 
 def test_a_file_without_a_sidecar_is_refused(cache: Cache) -> None:
@@ -90,14 +156,14 @@ def test_a_file_without_a_sidecar_is_refused(cache: Cache) -> None:
 
 def test_a_sidecar_without_a_file_is_refused(cache: Cache) -> None:
     path = _add(cache, RECIPE)
-    path.unlink()
+    (path / "model.onnx").unlink()
     found, why_not = cache.find(path, RECIPE)
     assert found is None and why_not
 
 
 def test_a_changed_file_is_refused(cache: Cache) -> None:
     path = _add(cache, RECIPE)
-    path.write_bytes(b"enginf")
+    (path / "model.onnx").write_bytes(b"enginf")
     found, why_not = cache.find(path, RECIPE)
     assert found is None
     assert "hash" in why_not and path.name in why_not
@@ -116,9 +182,9 @@ def test_a_changed_recipe_is_refused_and_the_field_is_named(cache: Cache, key: s
 
 def test_another_version_of_sidecars_is_refused(cache: Cache) -> None:
     path = _add(cache, RECIPE)
-    _change(path, sidecar_version=2)
+    _change(path, sidecar_version=3)
     found, why_not = cache.find(path, RECIPE)
-    assert found is None and "version 2, not 1" in why_not
+    assert found is None and "version 3, not 2" in why_not
 
 
 @pytest.mark.parametrize("keep", [0, 1, 20, -1, -3])
@@ -139,7 +205,8 @@ def test_a_truncated_sidecar_is_refused(cache: Cache, keep: int) -> None:
         {"artifact": None},
         {"artifact": {}},
         {"artifact": {"format": "onnx", "sha256": "", "evil": 1}},
-        {"file_sha256": None},
+        {"files": None},
+        {"files": {"model.onnx": None}},
     ],
     ids=str,
 )
@@ -162,7 +229,8 @@ def test_adding_again_replaces(cache: Cache) -> None:
     path = _add(cache, RECIPE, b"new")
     found, _ = cache.find(path, RECIPE)
     assert found is not None
-    assert path.read_bytes() == b"new"
+    assert (path / "model.onnx").read_bytes() == b"new"
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
 def test_the_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

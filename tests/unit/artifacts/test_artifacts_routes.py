@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from benchfw.artifacts import find_route
+from benchfw.artifacts import Wanted, find_route
+from benchfw.artifacts.routes import precision_after
 from benchfw.errors import Unsupported
 from benchfw.spec.artifact import StepInfo
 
@@ -25,9 +27,15 @@ STEPS = (STATIC_ONNX, ENGINE_FROM_ONNX, ONNX_FROM_TORCH, IR_FROM_ONNX)
 
 
 def _names(
-    source: str, accepts: Sequence[str], *, specialize: bool = False, steps: Sequence[StepInfo] = STEPS
+    source: str,
+    accepts: Sequence[str],
+    *,
+    precision: str = "fp32",
+    steps: Sequence[StepInfo] = STEPS,
+    **wanted: Any,
 ) -> list[str]:
-    return [step.name for step in find_route(source, accepts, steps, specialize=specialize)]
+    route = find_route(source, Wanted(accepts=accepts, **wanted), steps, precision=precision)
+    return [step.name for step in route]
 
 
 def test_a_format_that_the_backend_accepts_needs_no_step() -> None:
@@ -87,3 +95,69 @@ def test_no_route_names_both_ends() -> None:
         _names("torch", ["nothing", "else"])
     assert caught.value.status == "UNSUPPORTED"
     assert caught.value.hint
+
+
+# --- precisions and wishes --------------------------------------------------------------------------------------
+
+EXPORT = StepInfo(name="Export", source="torch", target="onnx", factory="x:Y", makes=("fp16",))
+HALF = StepInfo(name="Half", source="onnx", target="onnx", factory="x:Y", makes=("fp16",))
+INT8 = StepInfo(name="Int8", source="onnx", target="onnx", factory="x:Y", makes=("int8",))
+SIMPLIFY = StepInfo(name="Simplify", source="onnx", target="onnx", factory="x:Y", on_request=True)
+NO_DENORMALS = StepInfo(name="NoDenormals", source="onnx", target="onnx", factory="x:Y", on_request=True)
+ALL = (INT8, HALF, SIMPLIFY, NO_DENORMALS, STATIC_ONNX, ENGINE_FROM_ONNX, EXPORT)
+
+
+@pytest.mark.parametrize(
+    ("source", "accepts", "precision", "route"),
+    [
+        ("torch", ["onnx"], "fp32", ["Export"]),
+        ("torch", ["onnx"], "fp16", ["Export"]),  # by itself: the step knows the way
+        ("torch", ["onnx"], "int8", ["Export", "Int8"]),
+        ("onnx", ["onnx"], "fp16", ["Half"]),
+        ("onnx", ["engine"], "int8", ["Int8", "engineFromonnx"]),
+        ("torch", ["engine"], "int8", ["Export", "Int8", "engineFromonnx"]),
+    ],
+)
+def test_a_route_leads_to_the_precision(source: str, accepts: list[str], precision: str, route: list[str]) -> None:
+    taken = find_route(source, Wanted(accepts=accepts, precision=precision), ALL)
+    assert [step.name for step in taken] == route
+    reached = "fp32"
+    for step in taken:
+        reached = precision_after(step, reached, precision)
+    assert reached == precision
+
+
+def test_a_model_that_has_the_precision_needs_no_step_to_it() -> None:
+    found = find_route("onnx", Wanted(accepts=["engine"], precision="int8"), ALL, precision="int8")
+    assert [step.name for step in found] == ["engineFromonnx"]
+
+
+@pytest.mark.parametrize(("has", "wants"), [("fp16", "fp32"), ("int8", "fp16"), ("fp32", "fp8")])
+def test_a_precision_that_no_step_makes_is_named(has: str, wants: str) -> None:
+    with pytest.raises(Unsupported, match=f"'onnx' in {has} to 'onnx' in {wants}"):
+        find_route("onnx", Wanted(accepts=["onnx"], precision=wants), ALL, precision=has)
+
+
+def test_a_backend_that_turns_the_model_itself_gets_it_as_it_is() -> None:
+    assert _names("onnx", ["onnx"], precision="fp16", steps=ALL) == []
+    assert _names("onnx", ["engine"], precision="int8", steps=ALL) == ["engineFromonnx"]
+
+
+@pytest.mark.parametrize("specialize", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_wishes_come_after_specialising_and_before_other_precisions(specialize: bool, precision: str) -> None:
+    asked = ["NoDenormals", "Simplify"]
+    for source in ("onnx", "torch"):
+        wanted = Wanted(accepts=["engine"], precision=precision, specialize=specialize, asked=asked)
+        route = [step.name for step in find_route(source, wanted, ALL)]
+        before = ["Export"] if source == "torch" else ["onnxFromonnx"] if specialize else []
+        after = ["Int8"] if precision == "int8" else []
+        assert route == [*before, "Simplify", "NoDenormals", *after, "engineFromonnx"]
+
+
+def test_a_wish_for_a_format_that_is_not_reached_changes_nothing() -> None:
+    assert find_route("torch", Wanted(accepts=["torch"], asked=["Simplify"]), ALL) == ()
+
+
+def test_nobody_simplifies_unasked() -> None:
+    assert find_route("onnx", Wanted(accepts=["onnx"]), ALL) == ()

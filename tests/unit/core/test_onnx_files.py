@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from benchfw.builtin.onnx_files import OnnxSource, StaticOnnxFromOnnx, external_files
+from benchfw.builtin.onnx_files import FixedBatchOnnx, OnnxSource, external_files
 from benchfw.errors import BuildFailed
 from benchfw.spec.tensors import Profile
 
@@ -194,7 +194,7 @@ def test_a_static_copy_holds_all_of_its_data(place: str, folder: Path, tmp_path:
     artifact = _resolve(PLACES[place](_tensor("w.bin")), folder)
     copy = tmp_path / "copy.onnx"
     profile = Profile.fixed({"batch": 2})
-    StaticOnnxFromOnnx({}).run(artifact, inputs=(), profile=profile, destination=copy)
+    FixedBatchOnnx({}).run(artifact, inputs=(), profile=profile, precision="fp32", destination=copy)
     model = onnx.load_model(str(copy), load_external_data=False)
     assert not list(external_files(model, copy))
     assert DATA.tobytes() in copy.read_bytes()

@@ -55,7 +55,7 @@ def test_the_builtin_plugin_is_always_there() -> None:
     registry = discover(extra=[])
     assert "null" in registry.backends
     assert {"null", "onnx"} <= set(registry.model_sources)
-    assert "StaticOnnxFromOnnx" in registry.steps
+    assert "FixedBatchOnnx" in registry.steps
     assert registry.owners["backend null"] == "benchfw"
 
 
