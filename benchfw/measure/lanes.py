@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from benchfw.errors import CaseError
-from benchfw.measure.accuracy import Outputs
 from benchfw.measure.blocks import Block, stamps
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.member import Member
 from benchfw.measure.session import Instance, LiveSession
+from benchfw.spec.accuracy import Outputs
 from benchfw.worker.protocol import Message
 
 PILOT_WINDOWS = 2

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from benchfw import supervisor
 from benchfw.errors import CaseError, Invalid, Unsupported
-from benchfw.measure.accuracy import Outputs
 from benchfw.measure.blocks import Block, rewarm_count, stamps
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.observer import Observer
@@ -23,6 +22,7 @@ from benchfw.measure.slots import Slots, last_level_cache_bytes, sets_to_rotate
 from benchfw.measure.stopping import Evidence, Stopping, targets
 from benchfw.scenario import Case
 from benchfw.scenario.plan import BATCH_AXIS
+from benchfw.spec.accuracy import Outputs
 from benchfw.spec.tensors import TensorSpec
 from benchfw.stats import Steady, Summary, steady_state, summarize
 

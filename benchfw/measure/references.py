@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from benchfw.errors import BackendError
-from benchfw.measure import accuracy
 from benchfw.measure.gates.outputs import check_alive, check_following, check_unchanged
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.member import Member
+from benchfw.spec import accuracy
 
 COMPARED_SETS = 4
 """Sets of inputs whose outputs are compared; of the others only that they are launched."""

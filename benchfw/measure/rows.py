@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from benchfw.measure.accuracy import worst
 from benchfw.measure.record import Record
 from benchfw.measure.slots import last_level_cache_bytes
 from benchfw.measure.statistics import statistics
 from benchfw.scenario import Case
+from benchfw.spec.accuracy import worst
 from benchfw.store.schema import SCHEMA_VERSION
 from benchfw.store.writer import row_faults
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from benchfw.artifacts import ResolvedModel
 from benchfw.errors import CaseError, Invalid, UnknownName
 from benchfw.executors.options import backend_options, step_options
-from benchfw.measure.accuracy import compare, match
 from benchfw.plugins import Registry, discover
 from benchfw.scenario import Loaded, from_document
+from benchfw.spec.accuracy import compare, match
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.tensors import AxisRange, Profile, TensorSpec

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchfw.measure.accuracy import TOLERANCES, compare, match
 from benchfw.measure.gates import GateFailed
 from benchfw.measure.member import Member
+from benchfw.spec.accuracy import TOLERANCES, compare, match
 
 Outputs = Mapping[str, NDArray[Any]]
 FENCE_NS = 20_000

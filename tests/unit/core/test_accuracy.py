@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from benchfw.errors import Invalid
-from benchfw.measure.accuracy import TOLERANCES, compare, match, worst
+from benchfw.spec.accuracy import TOLERANCES, compare, match, worst
 
 R: NDArray[np.float64] = np.random.default_rng(1).standard_normal((16, 50))
 
