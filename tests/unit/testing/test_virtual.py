@@ -15,15 +15,6 @@ from benchfw.worker import clocks
 LATENCY_NS = 1_000_000
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
-    for name in ("now", "sleep", "wait_until", "window"):
-        monkeypatch.setattr(clocks, name, getattr(clocks, name))  # put back what `install` replaces
-    made = VirtualClock()
-    made.install()
-    return made
-
-
 def timed(depth: int, n: int, launch: Callable[[int], object]) -> tuple[int, list[int]]:
     """Run a window of `depth` threads over `n` launches; return its length in ns and who made each launch."""
     counter = itertools.count()
