@@ -96,7 +96,11 @@ def test_warnings_follow_from_the_counters(members: Any) -> None:
     [
         ([1300.0] * 10 + [1000.0] * 40, ["G3"], "warmup: from block 0 +"),
         ([800.0] * 10 + [1000.0] * 40, ["G3"], "slowdown: from block 0 -"),
-        ([1000.0] * 30 + [1300.0] * 20, ["V07", "W17"], "which begins at block 30 of 50: a number would depend on when"),
+        (
+            [1000.0] * 30 + [1300.0] * 20,
+            ["V07", "W17"],
+            "which begins at block 30 of 50: a number would depend on when",
+        ),
     ],
 )
 def test_levels_are_told(levels: list[float], codes: list[str], words: str, members: Any) -> None:
