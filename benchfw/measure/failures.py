@@ -59,6 +59,7 @@ def failures(member: Member, exhausted: Exhausted) -> Iterator[None]:
         member.fail(CaseError(text), log_tail=traceback.format_exc())
     if member.failure is not None and member.failure.status == OutOfMemory.status:
         exhausted.note(member.case)
+        member.session.drop(member.case)
 
 
 @contextlib.contextmanager

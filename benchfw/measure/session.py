@@ -295,6 +295,17 @@ class LiveSession:
             if asked and effective and effective != asked:
                 raise FellBack(f"asked for the {what} {asked}, {effective} is in effect")
 
+    def drop(self, case: Case) -> None:
+        """Close the instance that serves a case, so that a later one loads it anew.
+
+        An allocator that has failed to get what is huge may not give what is small: ONNX Runtime's arena goes on asking
+        for nearly as much.
+        """
+        instance = self._instances.pop(case.profile.slug, None)
+        if instance is not None:
+            with contextlib.suppress(CaseError):  # of the one that has failed, that was told
+                self._forget(instance.key)
+
     def keep_only(self, profiles: set[str]) -> None:
         """Close the instances that no later case needs, and the worker if none is left."""
         for slug in set(self._instances) - profiles:

@@ -20,6 +20,10 @@ def run(
 ) -> tuple[int, int]:
     """Keep one inference outstanding per lane until all of `order` is done.
 
+    A lane that fails before it has begun, as when `enter` raises, breaks the window: no other lane begins, none waits
+    for it, and nothing is launched. One that fails in the midst of the window launches nothing more, and the others do
+    the rest of `order`: what they do does not depend on when they learn of it, and a launch is never interrupted.
+
     Args:
         lanes: The launches of each lane's own slots; the first lane runs on this thread.
         order: Places in a lane, one per inference.
@@ -28,6 +32,9 @@ def run(
 
     Returns:
         The stamps before the first launch and after the last, over all lanes.
+
+    Raises:
+        BaseException: What the first lane to fail has raised, once every lane is over.
     """
     tickets = iter(list(order))
     window = clocks.window(len(lanes))
@@ -39,11 +46,10 @@ def run(
             if place:
                 enter(place)
             loops.lane(lanes[place], tickets, window, spans[place])
-        except threading.BrokenBarrierError:
-            pass  # another one has failed
         except BaseException as error:  # it shall not end with its thread
             errors.append(error)
-            window.abort()
+            if not spans[place][0]:
+                window.abort()
 
     threads = [threading.Thread(target=work, args=(place,)) for place in range(1, len(lanes))]
     for thread in threads:

@@ -5,7 +5,8 @@ All on the virtual clock: what a case should be is known exactly, and seconds of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import benchfw
+from benchfw.measure import warmup
 from benchfw.plugins import Registry
 from benchfw.stats import across_invocations
 from benchfw.testing.project import Project, virtual_backend
@@ -33,7 +35,7 @@ kind = "fixed"
 batch = [2]
 [measure]
 effort = "quick"
-settle_time = "50ms"
+settle_time = "1h"
 deadlines = { block = 2.0 }
 """
 
@@ -58,6 +60,18 @@ def seen(project: Project, backends: Mapping[str, Mapping[str, Any]], *overrides
     text = SCENARIO + "".join(virtual_backend(name, **options) for name, options in backends.items())
     outcome, results = project.run(text, *overrides)
     return Seen(results, {row["name"]: row for row in outcome.rows})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def canary_is_quiet() -> Iterator[None]:
+    """Every warm-up has as many looks as must agree, whatever else this machine does.
+
+    The canary is the one thing here that takes real time: where it varied, a warm-up would go on, and what backends do
+    after so many calls or seconds would fall into it, or not.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warmup, "SPREAD", math.inf)
+        yield
 
 
 def _project(factory: pytest.TempPathFactory, registry: Registry) -> Project:
@@ -113,7 +127,7 @@ LIARS = [
     Liar("hangs", {"fault": "hang"}, "TIMEOUT", "within 2 s"),
     Liar("chats", {"fault": "chatter"}, "OK"),
 ]
-MACHINE = ("G2", "W09", "W10", "W11", "W15", "W21", "H02")
+MACHINE = ("W09", "W10", "W11", "W15", "W21", "H02")
 """What is said of the machine that the test runs on."""
 
 FIRST = tuple(liar.name for liar in LIARS[: [liar.name for liar in LIARS].index("honest")])
@@ -184,12 +198,11 @@ def distributions(tmp_path_factory: pytest.TempPathFactory, registry: Registry) 
 )
 def test_statistics_are_those_of_the_last_level(distributions: Seen, name: str, kind: str, level: float) -> None:
     row = distributions.rows[name]
-    assert (row["status"], row["verdict"]) == ("OK", "VALID"), row["verdict_reason"]
-    # a busy machine lengthens warm-up, until its canary is quiet: then the change of level may lie within that
-    assert row["steady_state"] in (kind, "flat")
+    assert (row["status"], row["verdict"], row["steady_state"]) == ("OK", "VALID", kind), row["verdict_reason"]
     assert row["latency_p50_ns"] == pytest.approx(level * TRUE_NS, rel=0.01)
     assert row["throughput_samples_s"] == pytest.approx(2e9 / (level * TRUE_NS), rel=0.01)
     blocks = distributions.of("blocks", name)
+    assert blocks.canary_ns.notna().sum() == warmup.LOOKS
     measured = blocks[blocks.phase == "measure"]
     assert (measured.steady == 0).any() == (kind != "flat")
     assert row["n"] == (measured["n"] - measured.rewarm)[measured.steady == 1].sum()
@@ -244,8 +257,10 @@ def test_the_best_depth_gives_the_throughput(deep: Seen, name: str) -> None:
     windows = blocks[blocks.phase == "window"]
     assert set(windows.depth) == {3} and windows.median_ns.isna().all()
     assert set(windows.invocation) == {0, 1, 2}
-    pilots = blocks[blocks.phase.isin(["warmup", "pilot"]) & (blocks.depth == 3)]
-    assert set(pilots.invocation) == {0, 1, 2}, "the lanes of every process are warmed up"
+    before = blocks[blocks.phase.isin(["warmup", "pilot"]) & (blocks.depth == 3)]
+    assert set(zip(before.invocation, before.phase)) == {(0, "pilot"), (1, "warmup"), (2, "warmup")}, (
+        "the first process tries the depth, the lanes of the others are warmed up"
+    )
     iterations = deep.of("iterations", name)
     assert not set(iterations.block) & set(windows.block)
     assert set(iterations[iterations.phase == "measure"].block) == set(blocks[blocks.phase == "measure"].block)

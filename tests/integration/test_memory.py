@@ -35,8 +35,9 @@ effort = "quick"
 budget = "1s"
 """
 """What lies between the convolutions takes 1 MiB for each sample, and what lies outside of them next to nothing."""
-LIMITS = {"torch-eager": 1100, "ort-cpu": 500, "openvino": 900}
-"""The address space of a worker in MiB: the framework (700, 150, 550) and less than the 512 MiB of the huge batch."""
+LIMITS = {"torch-eager": 1150, "ort-cpu": 440, "openvino": 550, "torch-compile": 1100}
+"""The address space of a worker in MiB. What is small took up to 930, 190, 290 and 800 of it (VmPeak, with one arena of
+malloc), so that at least 200 are left, and the 512 MiB of the huge batch do not fit by about as much."""
 WORDS = {
     "torch-eager": "DefaultCPUAllocator: can't allocate memory: you tried to allocate 536870912 bytes",
     "torch-compile": "DefaultCPUAllocator: can't allocate memory: you tried to allocate 536870912 bytes",
@@ -99,12 +100,16 @@ other = [
 
 
 def scenario(folder: Path, sweeps: str, limits: dict[str, int]) -> str:
-    """Return a scenario in which each backend in `limits` has that many MiB of address space."""
+    """Return a scenario in which each backend in `limits` has that many MiB of address space.
+
+    With one arena of malloc for all threads: another one reserves 128 MiB of it, whenever two threads happen to meet.
+    """
     (folder / "wide.py").write_text(MODEL)
     text = SCENARIO + sweeps
     for name, mib in limits.items():
         python = folder / f"{name}-python"
-        python.write_text(f'#!/bin/sh\nulimit -v {mib << 10}\nexec "{sys.executable}" "$@"\n')
+        bounds = f"ulimit -v {mib << 10}\nexport MALLOC_ARENA_MAX=1\n"
+        python.write_text(f'#!/bin/sh\n{bounds}exec "{sys.executable}" "$@"\n')
         python.chmod(0o755)
         text += f'[environments."{name}-env"]\npython = "{python}"\n'
         text += f'[[backend]]\nuse = "{name}"\nname = "{name}"\nenvironment = "{name}-env"\n'
@@ -119,14 +124,18 @@ def by_batch(rows: list[dict[str, Any]], name: str) -> dict[int | None, dict[str
 def check_that_huge_is_oom(rows: dict[int | None, dict[str, Any]], words: str) -> None:
     assert rows[SMALL]["status"] == "OK", rows[SMALL]["status_reason"]
     assert rows[HUGE]["status"] == "OOM", rows[HUGE]["status_reason"]
-    reason = rows[HUGE]["status_reason"]  # where the limit is met first depends on how threads have laid out memory
-    assert words in reason or "Cannot allocate memory" in reason, reason
+    reason = rows[HUGE]["status_reason"]
+    assert words in reason, reason
     assert rows[HUGER]["status"] == "SKIPPED"
     assert rows[HUGER]["status_reason"] == f"batch {HUGE} ran out of memory, and this is larger"
 
 
 def test_a_batch_that_does_not_fit_is_oom_and_a_larger_one_is_spared(project: Any) -> None:
-    """What comes after it is right again: in the same artifact (the mixture), and in another of the same worker."""
+    """What comes after it is right again: in the same artifact (the mixture), and in another of the same worker.
+
+    The artifact is loaded anew. In the old session ONNX Runtime (`BFCArena::Extend`) would ask for the 512 MiB that it
+    failed to get for any new size, and a tenth less until it gets so much, which may be all that is left.
+    """
     sweeps = f"""
 [[sweep]]
 kind = "min-opt-max"
@@ -138,11 +147,11 @@ range = [{SMALL}, {SMALL + 2}]
 kind = "fixed"
 batch = [{SMALL + 3}]
 """
-    text = scenario(project.folder, sweeps, LIMITS) + '[[backend]]\nuse = "ort-cpu"\nname = "unlimited"\n'
+    limits = {name: LIMITS[name] for name in ("torch-eager", "ort-cpu", "openvino")}
+    text = scenario(project.folder, sweeps, limits) + '[[backend]]\nuse = "ort-cpu"\nname = "unlimited"\n'
     outcome, _ = project.run(text)
-    unlimited = by_batch(outcome.rows, "unlimited")
-    assert [row["status"] for row in unlimited.values()] == ["OK"] * 5
-    for name in LIMITS:
+    assert [row["status"] for row in outcome.rows if row["name"] == "unlimited"] == ["OK"] * 5
+    for name in limits:
         rows = by_batch(outcome.rows, name)
         check_that_huge_is_oom(rows, WORDS[name])
         for batch in (None, SMALL + 3):
@@ -153,7 +162,7 @@ batch = [{SMALL + 3}]
 
 def test_a_compiled_model_serves_the_sizes_that_fit(project: Any) -> None:
     """`prepare` runs the model at every point of its profile: two of them do not fit."""
-    text = scenario(project.folder, '[[sweep]]\nkind = "min-opt-max"\n', {"torch-compile": 1250})
+    text = scenario(project.folder, '[[sweep]]\nkind = "min-opt-max"\n', {"torch-compile": LIMITS["torch-compile"]})
     outcome, _ = project.run(text)
     check_that_huge_is_oom(by_batch(outcome.rows, "torch-compile"), WORDS["torch-compile"])
 

@@ -52,6 +52,8 @@ class Echo(LiveSession):
             return Message("ok", answer, {"starts": np.array([5]), "ends": np.array([5 + length])})
         if kind == "bind":
             return Message("ok", {"bind_s": 0.25}, {})
+        if kind == "close":
+            return Message("ok")
         assert kind == "block"
         n = len(values["slots"]) if "slots" in values else values["n"]
         starts = np.arange(n, dtype=np.int64) * self.latency_ns

@@ -17,6 +17,8 @@ from benchfw.store.writer import to_arrow
 
 def test_the_row_of_a_measured_case(tmp_path: Path, members: Any) -> None:
     record = members.record(members.measured())
+    for block in record.last.blocks:
+        block.counters["nivcsw"] = 1
     row = case_row(record, members.COMMON, tmp_path)
     samples = np.sort(record.last.samples)
     assert (row["status"], row["verdict"], row["n"], row["blocks"]) == ("OK", "VALID", 1900, 20)
@@ -26,7 +28,7 @@ def test_the_row_of_a_measured_case(tmp_path: Path, members: Any) -> None:
     assert row["latency_p99_ns"] == samples[1880]
     assert (row["first_call_ns"], row["artifact_steps"]) == (5000, "A+B")
     assert row["warmup_s"] == 10_000e-9
-    assert row["nivcsw"] == 0
+    assert row["nivcsw"] == 20, "of the measured blocks"
     assert (row["batch"], row["profile"], row["shape"]) == (4, "static", '{"batch": 4}')
     assert (row["cache"], row["input_sets"]) == ("warm", 1)
     assert to_arrow("cases", [row], "r").num_rows == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -12,15 +13,6 @@ from hypothesis import strategies as st
 
 from benchfw.testing.virtual import VirtualClock
 from benchfw.worker import clocks, windows
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
-    for name in ("now", "sleep", "wait_until", "window"):
-        monkeypatch.setattr(clocks, name, getattr(clocks, name))  # put back what `install` replaces
-    made = VirtualClock()
-    made.install()
-    return made
 
 
 class Lanes:
@@ -93,7 +85,73 @@ def test_an_exception_in_a_lane_reaches_the_caller_and_hangs_nobody(bad: int, ki
     assert threading.active_count() == threads
     calls = Counter(lane for lane, *_ in lanes.calls)
     assert calls[bad] == 1
-    assert sum(calls.values()) <= 20, "the other lanes do the rest, or do not begin"
+    assert sum(calls.values()) == 20, "the other lanes did the rest"
+
+
+@pytest.fixture
+def barriers(monkeypatch: pytest.MonkeyPatch) -> list[threading.Barrier]:
+    """Barriers of the windows that the real clock makes, as they are made."""
+    made: list[threading.Barrier] = []
+
+    class Watched(clocks.Window):
+        def __init__(self, parties: int) -> None:
+            super().__init__(parties)
+            made.append(self._barrier)
+
+    monkeypatch.setattr(clocks, "window", Watched)
+    return made
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_a_window_in_which_all_have_begun_is_not_broken(bad: int, barriers: list[threading.Barrier]) -> None:
+    """A thread that wakes up late would find it broken, and not do its part."""
+    raised = threading.Event()
+
+    def work(lane: int) -> None:
+        if lane == bad:
+            raised.set()
+            raise ValueError("on purpose")
+        assert raised.wait(10)
+
+    with pytest.raises(ValueError, match="on purpose"):
+        windows.run(Lanes(3, 1, work).launches, [0] * 20)
+    assert [barrier.broken for barrier in barriers] == [False]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("bad", [1, 2])
+@pytest.mark.parametrize("kind", [ValueError, MemoryError, SystemExit])
+def test_a_lane_that_cannot_enter_keeps_all_from_beginning(
+    late: bool, bad: int, kind: type[BaseException], barriers: list[threading.Barrier]
+) -> None:
+    """Whether the others come later, or wait for it already."""
+
+    def enter(place: int) -> None:
+        if place == bad:
+            while late and barriers[0].n_waiting < 2:
+                time.sleep(0.001)
+            raise kind("no room for another thread")
+
+    lanes = Lanes(3, 1)
+    threads = threading.active_count()
+    with pytest.raises(kind, match="no room for another thread"):
+        windows.run(lanes.launches, [0] * 20, enter=enter)
+    assert threading.active_count() == threads
+    assert lanes.calls == []
+    assert [barrier.broken for barrier in barriers] == [True]
+
+
+def test_a_lane_that_cannot_enter_hangs_nobody_in_virtual_time_either(clock: VirtualClock) -> None:
+    def enter(place: int) -> None:
+        if place == 2:
+            raise ValueError("on purpose")
+
+    lanes = Lanes(3, 1, lambda lane: clock.advance(1_000_000))
+    with pytest.raises(ValueError, match="on purpose"):
+        windows.run(lanes.launches, [0] * 20, enter=enter)
+    assert lanes.calls == []
+    start, end = windows.run(lanes.launches, [0] * 21, enter=lambda place: None)
+    assert end - start == pytest.approx(7e6, rel=0.01), "the clock is fit for the next window"
 
 
 def test_an_exception_in_a_lane_hangs_nobody_in_virtual_time_either(clock: VirtualClock) -> None:
