@@ -66,7 +66,7 @@ def named_axes(inputs: Mapping[str, Any]) -> list[str]:
 def _described(registry: Registry, model: str, root: Path) -> dict[str, Any]:
     from pydantic import ValidationError
 
-    from benchfw.executors.describe import describe_model
+    from benchfw.executors.making import describe_model
     from benchfw.scenario.resolved import described_input, undeclarable
 
     if model.startswith("null:"):

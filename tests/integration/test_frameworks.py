@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from benchfw.errors import BackendError, ScenarioError
-from benchfw.executors.describe import describe_model
+from benchfw.executors.making import describe_model
 from benchfw.plugins import Registry
 from benchfw.scenario import load, make_plan
 

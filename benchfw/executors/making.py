@@ -1,0 +1,76 @@
+"""Models and artifacts for commands that need no scenario."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchfw.artifacts import Builder, Cache
+from benchfw.environments import Environment, thread_variables, usable_cpus
+from benchfw.executors.options import filler, step_options
+from benchfw.executors.scratch import scratch
+from benchfw.registry import Registry
+from benchfw.requirements import distributions
+from benchfw.spec.tensors import IoSpec
+from benchfw.supervisor import Worker, hand_over
+
+TIMEOUT_S = 1200.0
+
+
+@contextlib.contextmanager
+def making(
+    registry: Registry,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    rebuild: bool = False,
+    timeout: float = TIMEOUT_S,
+    notify: Callable[[str], None] = lambda text: None,
+) -> Iterator[Builder]:
+    """Hold a builder for the length of a `with` block; its worker runs on this interpreter.
+
+    Args:
+        registry: What plugins provide.
+        options: Options of steps that somebody gave, by the steps' names.
+        rebuild: Make every artifact anew.
+        timeout: Deadline of a resolution or step, in seconds.
+        notify: Told when a step begins, and every few seconds that it still runs.
+    """
+    infos = (*registry.steps.values(), *registry.model_sources.values())
+    names = {name for info in infos for name in distributions(info.requires)}
+    with scratch(Path.cwd()) as folder:
+        code = hand_over(folder / "code", {info.factory for info in infos})
+        builder = Builder(
+            start=lambda: Worker(
+                python=Environment().python,
+                code=code,
+                log=folder / "log",
+                env=thread_variables(usable_cpus()),
+                distributions=names,
+                mark=folder.name,
+            ),
+            cache=Cache.default(),
+            steps=registry.steps,
+            options=filler(step_options(registry), options or {}),
+            rebuild=rebuild,
+            timeout=timeout,
+            notify=notify,
+        )
+        try:
+            yield builder
+        finally:
+            builder.close()
+
+
+def describe_model(registry: Registry, ref: str, root: Path) -> IoSpec | None:
+    """Resolve a model for its inputs and outputs alone; None where its source does not know them.
+
+    Raises:
+        UnknownName: No plugin provides the scheme.
+        CaseError: The model cannot be resolved.
+    """
+    scheme, _, target = ref.partition(":")
+    source = registry.model_source(scheme)
+    with making(registry) as builder:
+        return builder.resolve(source, target, root=root, seed=0, weights=None).io
