@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchfw.measure import group, member, warmup
+from benchfw.measure import group, order, warmup
 from benchfw.measure.gates import outputs
 
 _SHORTER: tuple[tuple[Any, str, int], ...] = (
-    (member, "BLOCK_NS", 10_000_000),
+    (order, "BLOCK_NS", 10_000_000),
     (warmup, "_LOOK_NS", 10_000_000),
     (group, "_PAIR_NS", 500_000),
     (outputs, "_LOOKS_NS", 2_000_000),

@@ -10,6 +10,7 @@ import pytest
 from benchfw.testing import BackendCase, BackendConformance
 from benchfw.testing.models import evaluate, write_perceptron
 
+pytestmark = pytest.mark.usefixtures("brief")
 PERCEPTRON = """
 from pathlib import Path
 

@@ -86,6 +86,7 @@ def done() -> set[str]:
     return set()
 
 
+pytestmark = pytest.mark.usefixtures("brief")
 RUN = [page for page in PAGES if any(blocks(page.read_text(encoding="utf-8"), page.name))]
 
 

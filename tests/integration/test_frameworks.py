@@ -243,7 +243,7 @@ def test_every_shipped_scenario_is_valid_and_planned(registry: Registry, path: P
 
 
 def test_inference_mode_outlives_the_first_instance_that_is_closed() -> None:
-    """Two artifacts in one worker: closing one must not turn gradients on for the other."""
+    """Two artifacts in one worker: closing one must not turn gradients on for the other. Nor is a compiler imported."""
     pytest.importorskip("torch")
     import subprocess
     import sys
@@ -258,5 +258,8 @@ first, second = (TorchEager({"channels_last": False}, context) for _ in range(2)
 first.close()
 assert torch.is_inference_mode_enabled()
 second.close()
+
+import sys
+assert "torch._inductor" not in sys.modules and "torch._dynamo" not in sys.modules, "seconds that eager mode needs not"
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.quiet
-
 SCENARIO = """
 name = "hosts"
 [model]

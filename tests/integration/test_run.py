@@ -12,9 +12,7 @@ import pytest
 from benchfw.measure import Event
 from benchfw.spec.events import CaseDone, CohortStarted, Notice, RoundDone
 
-pytestmark = pytest.mark.usefixtures("warm_workers")
-
-pytestmark = pytest.mark.quiet
+pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("warm_workers")]
 
 SCENARIO = """
 name = "fakes"

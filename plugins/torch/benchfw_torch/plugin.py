@@ -26,7 +26,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
         BackendInfo(
             name="torch-compile",
             summary="PyTorch, torch.compile with inductor (needs g++)",
-            factory="benchfw_torch.backend:TorchCompile",
+            factory="benchfw_torch.compiled:TorchCompile",
             options="benchfw_torch.options:CompileOptions",
             accepts=("torch",),
             provider="inductor",

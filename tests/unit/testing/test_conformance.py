@@ -261,6 +261,10 @@ CONFTEST = """
 import json
 import os
 
+import pytest
+
+from benchfw.testing.warm import WarmWorkers
+
 SLOW = json.loads(os.environ["SLOW"])
 CASES = json.loads(os.environ["CASES"])
 
@@ -270,6 +274,14 @@ def pytest_collection_modifyitems(items):
         item for item in items
         if item.originalname not in SLOW or item.callspec.params["backend_case"] in SLOW[item.originalname]
     ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_start_quickly():  # a hundred of them; what is started for the check of other interpreters is so as always
+    workers = WarmWorkers()
+    with workers:
+        yield
+    workers.close()
 
 
 def pytest_runtest_logreport(report):
