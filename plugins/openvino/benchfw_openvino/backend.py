@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -13,12 +14,14 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from benchfw.errors import BackendError, BuildFailed, Invalid, OutOfMemory
+from benchfw.errors import BackendError, BuildFailed, Invalid, OutOfMemory, Unsupported
 from benchfw.spec import Artifact, Backend, Bound, IoSpec, Profile, TensorSpec
 from benchfw.spec.backend import check_inputs
 
-_PRECISIONS = {"fp32": "f32"}
-_NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
+_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
+"""What floats are computed in; an int8 graph says itself what is quantised."""
+_NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+_PRODUCTS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 _DTYPES = {
     "f32": "float32",
     "f16": "float16",
@@ -81,6 +84,8 @@ class OpenVino(Backend):
         self._made_of = artifact, profile
         self._bounds: weakref.WeakSet[OpenVinoBound] = weakref.WeakSet()
         core = ov.Core()
+        if self.context.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise Unsupported("this CPU has no bf16 arithmetic, that is neither AVX512-BF16 nor AMX")
         try:
             model = core.read_model(artifact.path)
             model.reshape(self._shapes(profile))
@@ -88,7 +93,7 @@ class OpenVino(Backend):
                 model,
                 "CPU",
                 {
-                    "INFERENCE_PRECISION_HINT": _PRECISIONS[self.context.precision],
+                    "INFERENCE_PRECISION_HINT": _HINTS[self.context.precision],
                     "INFERENCE_NUM_THREADS": int(self.options["threads"] or self.context.threads),
                     "PERFORMANCE_HINT": self.options["performance_hint"],
                     "NUM_STREAMS": int(self.options["streams"]),
@@ -122,12 +127,13 @@ class OpenVino(Backend):
     def facts(self) -> Mapping[str, Any]:
         if self._compiled is None:
             return {}
-        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        products = self._products()
         return {
             "provider_effective": "CPU",
-            "precision_effective": _NAMES.get(hint, hint),
+            "precision_effective": self._effective(products),
             "threads_effective": int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
             "streams": int(self._compiled.get_property("NUM_STREAMS")),
+            "products": dict(products),
         }
 
     def explain(self, error: Exception) -> BackendError | None:
@@ -139,6 +145,27 @@ class OpenVino(Backend):
 
     def close(self) -> None:
         self._compiled = None
+
+    def _products(self) -> Counter[str]:
+        """Count the convolutions and matrix products of the compiled graph by the precision that they compute in."""
+        assert self._compiled is not None
+        counts: Counter[str] = Counter()
+        for node in self._compiled.get_runtime_model().get_ops():
+            info = node.get_rt_info()
+            if "layerType" in info and info["layerType"].astype(str) in _PRODUCTS:
+                precision = str(info["runtimePrecision"].astype(str))
+                counts[_NAMES.get(precision, precision)] += 1
+        return counts
+
+    def _effective(self, products: Counter[str]) -> str:
+        """Return int8 if anything is computed in it, else what most products are; without any, what was agreed."""
+        assert self._compiled is not None
+        if "int8" in products:
+            return "int8"
+        if products:
+            return products.most_common(1)[0][0]
+        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        return _NAMES.get(hint, hint)
 
     def _abandon(self) -> None:
         """Keep a model that has failed, and all that belongs to it, for ever; the next `bind` compiles it anew.

@@ -16,7 +16,13 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_openvino.options:OpenVinoOptions",
             accepts=("onnx",),
             provider="CPU",
-            capabilities=Capabilities(releases_gil=True),
+            typed=True,
+            turns=("bf16",),
+            capabilities=Capabilities(
+                precisions=("fp32", "bf16", "int8"),
+                releases_gil=True,
+                lacks={"fp16": "its CPU plugin computes in bf16 or fp32 where fp16 is asked for"},
+            ),
             requires=("openvino>=2025.0",),
             install="pip install 'benchfw-openvino[cpu]'",
         )
