@@ -108,6 +108,7 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "target": _FORMAT,
     "makes": (_each(_one_of(PRECISIONS), least=0), f"a tuple of {', '.join(PRECISIONS)}"),
     "on_request": (_is_yes_or_no, "True or False"),
+    "runtime": (lambda value: value == "" or _is_name(value), _NAME[1]),
     "typed": (_is_yes_or_no, "True or False"),
     "step_options": (_is_table_of_tables, "a mapping from names of steps to mappings of options"),
     "profiles": (_each(_one_of(PROFILES)), f"a tuple of one or more of {', '.join(PROFILES)}"),
