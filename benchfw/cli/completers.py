@@ -63,6 +63,14 @@ def installed_backends(ctx: click.Context, incomplete: str) -> Iterable[str]:
 
 
 @_completer
+def runtimes(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the runtimes that plugins build engines for."""
+    from benchfw import plugins
+
+    return filter(None, (step.runtime for step in plugins.registry().steps.values()))
+
+
+@_completer
 def scenario_backends(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Propose the backends of the scenario that the command line names."""
     import tomllib

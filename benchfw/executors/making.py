@@ -26,6 +26,7 @@ def making(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     rebuild: bool = False,
     timeout: float = TIMEOUT_S,
+    log: Path | None = None,
     notify: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Builder]:
     """Hold a builder for the length of a `with` block; its worker runs on this interpreter.
@@ -35,6 +36,7 @@ def making(
         options: Options of steps that somebody gave, by the steps' names.
         rebuild: Make every artifact anew.
         timeout: Deadline of a resolution or step, in seconds.
+        log: File that keeps what the worker prints.
         notify: Told when a step begins, and every few seconds that it still runs.
     """
     infos = (*registry.steps.values(), *registry.model_sources.values())
@@ -45,7 +47,7 @@ def making(
             start=lambda: Worker(
                 python=Environment().python,
                 code=code,
-                log=folder / "log",
+                log=log or folder / "log",
                 env=thread_variables(usable_cpus()),
                 distributions=names,
                 mark=folder.name,

@@ -94,7 +94,7 @@ class StepInfo(NamedInfo):
         profiles: Which profiles it serves: `static`, `dynamic`.
         makes: Precisions that it can make of an fp32 artifact; it keeps any other precision as it is.
         on_request: It runs where a scenario has a table `[steps.NAME]`, and nowhere else.
-        runtime: What `benchfw build --for` calls the runtime that it builds for; empty for a step that builds no engine.
+        runtime: What `benchfw build --for` calls the runtime that it builds for; empty if it builds no engine.
         options: `package.module:Model` of the pydantic model of its options; empty for none.
     """
 
