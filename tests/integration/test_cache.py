@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,11 @@ import benchfw
 from benchfw.artifacts import Cache
 from benchfw.artifacts import entries as entries_module
 from benchfw.artifacts.entries import entries, leftovers
+from benchfw.cli import cli, session
+from benchfw.errors import UsageError
+from benchfw.executors import workers
+from benchfw.spec.executor import Job
+from benchfw.testing.project import Project
 
 PLUGIN = """
 from benchfw.spec import BackendInfo, StepInfo
@@ -173,23 +179,54 @@ def test_a_full_disk_fails_the_case_and_the_rest_goes_on(start: Start, tmp_path:
     run = start(LIMITED, "run", "s.toml")
     out, _ = run.communicate(timeout=120)
     assert run.returncode == 3, out
-    rows = benchfw.load(str(tmp_path / "results")).cases.set_index("name")
-    assert rows.loc["fake", "status"] == "OK"
-    assert rows.loc["slow", "status"] == "BUILD_FAILED"
-    assert (
-        "cannot be written" in rows.loc["slow", "status_reason"]
-        and "File too large" in rows.loc["slow", "status_reason"]
-    )
+    cases = benchfw.load(str(tmp_path / "results")).cases
+    rows = {row["name"]: row for row in cases.to_dict("records")}
+    assert rows["fake"]["status"] == "OK"
+    assert rows["slow"]["status"] == "BUILD_FAILED"
+    reason = rows["slow"]["status_reason"]
+    assert "cannot be written" in reason and "File too large" in reason
     assert "benchfw cache rm" in out
     assert all(entry.is_weights for entry in entries(Cache(tmp_path / "cache")))
 
 
 def test_rebuild_makes_anew_what_the_cache_has(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "s.toml").write_text(SCENARIO.replace('use = "slow"', 'use = "slow"\noptions = { clock = "virtual" }'))
     (tmp_path / "go").touch()
-    ended(start(BUILD))
-    before = {entry.key for entry in entries(Cache(tmp_path / "cache"))}
-    program = "from benchfw.cli import main; main()"
-    out = ended(start(program, "run", "s.toml", "--backend", "slow", "--rebuild"))
-    assert begun(tmp_path) == 2, out
-    assert before <= {entry.key for entry in entries(Cache(tmp_path / "cache"))}
+    for program, builds in ((BUILD, 1), (BUILD, 1), (BUILD.replace("notify=say)", "notify=say, rebuild=True)"), 2)):
+        ended(start(program))
+        assert begun(tmp_path) == builds
+    assert len([entry for entry in entries(Cache(tmp_path / "cache")) if not entry.is_weights]) == 1
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_a_run_passes_the_wish_on(project: Project, monkeypatch: pytest.MonkeyPatch, rebuild: bool) -> None:
+    wishes: list[bool] = []
+
+    def build(**arguments: Any) -> None:
+        wishes.append(arguments["rebuild"])
+        raise UsageError("seen")
+
+    monkeypatch.setattr(workers, "Builder", build)
+    with pytest.raises(UsageError, match="seen"):
+        project.run(SCENARIO.replace('"slow"', '"fake-special"'), rebuild=rebuild)
+    assert wishes == [rebuild]
+
+
+@pytest.mark.parametrize("command", [["run", "s.toml"], ["time", "null:m", "--backend", "fake"], ["ab", "s.toml"]])
+def test_commands_pass_the_wish_on(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    jobs: list[Job] = []
+
+    def run(job: Job, **more: object) -> None:
+        jobs.append(job)
+        raise UsageError("seen")
+
+    monkeypatch.setattr(session, "run", run)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.toml").write_text(SCENARIO)
+    special = ["--b", "backend=fake"] if command[0] == "ab" else []
+    for wish in ([], ["--rebuild"]):
+        with pytest.raises(UsageError, match="seen"):
+            cli.main([*command, *special, *wish], standalone_mode=False)
+    assert [Job.from_json(job.to_json()).rebuild for job in jobs] == [False, True]
