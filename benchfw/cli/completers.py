@@ -128,6 +128,15 @@ def executors(ctx: click.Context, incomplete: str) -> Iterable[str]:
 
 
 @_completer
+def cache_keys(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the keys of the cache, those used last first."""
+    from benchfw.artifacts import Cache
+    from benchfw.artifacts.entries import entries
+
+    return [entry.key for entry in entries(Cache.default())]
+
+
+@_completer
 def environments(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Propose the environments that benchfw has made."""
     from benchfw.environments import managed

@@ -16,6 +16,7 @@ _COMMANDS = {
     "compare": "Compare runs, or the cases of one run: speed-ups with intervals, accuracy beside them.",
     "gate": "Say whether a run is slower than a baseline may be, for CI.",
     "results": "List, remove and export results.",
+    "cache": "List, explain, verify and remove what is kept between runs.",
     "env": "Make, list, check and remove environments: interpreters that workers run on.",
     "doctor": "Look at this machine: what is there, what disturbs, what to do about it.",
     "backends": "List what plugins provide, and what it lacks here.",
