@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,12 +86,13 @@ def command(
     from benchfw.artifacts import Wanted
     from benchfw.cli.inputs import input_specs, split_model
     from benchfw.cli.shapes import batch_range, make_profile, parse_sizes
+    from benchfw.cli.steps import given_options
     from benchfw.cli.text import say
     from benchfw.executors.making import making
 
     registry = plugins.registry()
     step = _step(registry, runtime)
-    given = _step_options(registry, step, overrides)
+    given = given_options(registry, step.name, overrides)
     wanted_batch, wanted_sizes = batch_range(batch, low, best, high), parse_sizes(sizes)
     scheme, target = split_model(registry, model)
     _check_output(output)
@@ -127,28 +128,6 @@ def _step(registry: Registry, runtime: str) -> StepInfo:
     near = difflib.get_close_matches(runtime, known, n=1)
     first = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(sorted(known)) or 'none'}"
     raise UsageError(f"--for {runtime}: no plugin builds for it", hint="\n".join([first, *registry.unusable()]))
-
-
-def _step_options(registry: Registry, step: StepInfo, overrides: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the options that `--set` gives, by the names of steps.
-
-    Raises:
-        ScenarioError: They are not what the steps take.
-    """
-    from benchfw.errors import ScenarioError
-    from benchfw.executors.options import step_options
-    from benchfw.scenario.checks import step_faults
-    from benchfw.scenario.load import override
-
-    document: dict[str, Any] = {"steps": {}}
-    for assignment in overrides:
-        place = "" if "." in assignment.partition("=")[0] else f"{step.name}."
-        override(document, f"steps.{place}{assignment}")
-    with registry.explaining():
-        faults = list(step_faults(document["steps"], step_options(registry)))
-        if faults:
-            raise ScenarioError("--set", faults)
-    return dict(document["steps"])
 
 
 def _presets(registry: Registry, step: StepInfo) -> Mapping[str, Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,6 +80,25 @@ class ModelSource(ABC):
         Raises:
             BuildFailed: The reference leads nowhere, or what it leads to is no model.
         """
+
+    def describe(self, path: Path) -> Mapping[str, Any]:
+        """Tell what a file of the source's format holds, for `benchfw inspect`; JSON values.
+
+        Raises:
+            BuildFailed: It is no such file, or not a whole one.
+        """
+        return {}
+
+    def copy(self, path: Path, destination: Path) -> Mapping[str, Any]:
+        """Write a copy of an artifact of the source's format; return facts about it, JSON values.
+
+        What has to lie beside it gets names that begin with that of `destination`. The original stays as it is.
+
+        Raises:
+            BuildFailed: It is no such file, or not a whole one.
+        """
+        shutil.copyfile(path, destination)
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
