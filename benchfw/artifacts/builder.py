@@ -140,6 +140,17 @@ class Builder:
             self._uses.add(Path(artifact.path).name)
         return ResolvedModel(artifact=artifact, io=io, seconds=time.monotonic() - start)
 
+    def ask_source(self, kind: str, source: ModelSourceInfo, **values: Any) -> Mapping[str, Any]:
+        """Let a model source `describe` a file of its format, or `copy` one, and return the facts that it tells.
+
+        Raises:
+            CaseError: The file is none of that format, or cannot be read or written.
+        """
+        self._check(f"a file of format {source.format}", source.requires, source.install)
+        answer = self.worker.ask(kind, self._timeout, factory=source.factory, **values)
+        facts: Mapping[str, Any] = answer.values["facts"]
+        return facts
+
     def make(self, artifact: Artifact, wanted: Wanted, *, inputs: Sequence[TensorSpec], profile: Profile) -> Made:
         """Return the artifact that a case needs, from the cache or made now.
 

@@ -136,6 +136,11 @@ def cache_keys(ctx: click.Context, incomplete: str) -> Iterable[str]:
     return [entry.key for entry in entries(Cache.default())]
 
 
+def files_or_cache_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Propose files, and keys of the cache that begin so."""
+    return [*cache_keys(ctx, param, incomplete or "-"), *models(ctx, param, incomplete)]
+
+
 @_completer
 def environments(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Propose the environments that benchfw has made."""

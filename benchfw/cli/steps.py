@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
 
 def given_options(registry: Registry, step: str, overrides: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the options that `--set` gives, by the names of steps: `KEY=VALUE` for `step`, `STEP.KEY=VALUE` for others.
+    """Return the options that `--set` gives, by the names of steps.
+
+    Args:
+        registry: What plugins provide.
+        step: The step that `KEY=VALUE` is for.
+        overrides: `KEY=VALUE`, or `STEP.KEY=VALUE` for another step.
 
     Raises:
         ScenarioError: They are not what the steps take; it has the nearest valid name.
