@@ -81,6 +81,10 @@ def _is_table_of_tables(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(options, Mapping) for options in value.values())
 
 
+def _is_table_of_texts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(key in PRECISIONS and _is_word(text) for key, text in value.items())
+
+
 def _each(test: Test, *, least: int = 1) -> Test:
     return lambda value: isinstance(value, tuple) and len(value) >= least and all(map(test, value))
 
@@ -110,6 +114,9 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "on_request": (_is_yes_or_no, "True or False"),
     "runtime": (lambda value: value == "" or _is_name(value), _NAME[1]),
     "typed": (_is_yes_or_no, "True or False"),
+    "turns": (_each(_one_of(PRECISIONS), least=0), f"a tuple of {', '.join(PRECISIONS)}"),
+    "uses": (_each(_is_word, least=0), "a tuple of distributions, as ('onnxsim',) is"),
+    "reads": (_each(_is_word, least=0), "a tuple of names of options"),
     "step_options": (_is_table_of_tables, "a mapping from names of steps to mappings of options"),
     "profiles": (_each(_one_of(PROFILES)), f"a tuple of one or more of {', '.join(PROFILES)}"),
 }
@@ -119,4 +126,5 @@ _CAPABILITIES: dict[str, tuple[Test, str]] = {
     "dynamic_shapes": (_is_yes_or_no, "True or False"),
     "specializes": (_is_yes_or_no, "True or False"),
     "asynchronous": (_is_yes_or_no, "True or False"),
+    "lacks": (_is_table_of_texts, "a mapping from precisions to sentences"),
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchfw.artifacts.cache import Cache
+from benchfw.artifacts.denormals import denormals_left
 from benchfw.artifacts.entries import evict, sweep
 from benchfw.artifacts.heartbeat import Heartbeat
 from benchfw.artifacts.holds import Uses
@@ -57,6 +58,7 @@ class Made:
         seconds: Time in steps that had to run; 0 if all came from the cache.
         notes: Why cached artifacts could not be used.
         warnings: What the steps had to say of it.
+        metas: What each step noted of its artifact, in order.
     """
 
     artifact: Artifact
@@ -64,6 +66,7 @@ class Made:
     seconds: float
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    metas: tuple[Mapping[str, Any], ...] = ()
 
 
 class Builder:
@@ -79,6 +82,7 @@ class Builder:
         rebuild: Make every artifact anew, once.
         stop: Ends the wait for another run that makes the same artifact.
         notify: Told when a step begins that the cache cannot spare, and every few seconds how far it is.
+        root: Folder that relative paths in options of steps start from; default: the current one.
     """
 
     def __init__(
@@ -92,8 +96,10 @@ class Builder:
         rebuild: bool = False,
         stop: Stop | None = None,
         notify: Callable[[str], None] = lambda text: None,
+        root: Path | None = None,
     ) -> None:
         self._notify = notify
+        self._root = root or Path.cwd()
         self._start = start
         self._cache = cache
         self._steps = steps
@@ -163,7 +169,8 @@ class Builder:
         for step in route:
             precision = precision_after(step, made.artifact.precision, goal)
             made = self._once(step, made, inputs, profile, precision, wanted.options.get(step.name, {}))
-        return made
+        left = denormals_left([artifact.meta, *made.metas])
+        return replace(made, warnings=(*made.warnings, left)) if left else made
 
     def _once(
         self,
@@ -223,8 +230,10 @@ class Builder:
             "precision": precision,
             "profile": {name: [axis.min, axis.opt, axis.max] for name, axis in profile.axes.items()},
             "inputs": [[spec.name, spec.dtype, list(spec.shape)] for spec in inputs],
-            "versions": {name: packages.get(name) for name in distributions(step.requires)},
+            "versions": {name: packages.get(name) for name in (*distributions(step.requires), *step.uses)},
         }
+        if any(options.get(name) for name in step.reads):
+            recipe["reads"] = self._ask("step_reads", step, recipe, inputs, profile)["reads"]
         folder = self._cache.folder_for(recipe, f"{step.name}-{profile.slug}")
         what = f"{step.name} for {profile.slug}" + (f" in {precision}" if precision != "fp32" else "")
         waiting = Heartbeat(f"{what}: another run makes it", self._notify, at_once=True)
@@ -246,7 +255,32 @@ class Builder:
             seconds=made.seconds + seconds,
             notes=(*made.notes, why_not) if why_not else made.notes,
             warnings=(*made.warnings, *(f"{step.name}: {text}" for text in found.meta.get("warnings", ()))),
+            metas=(*made.metas, found.meta),
         )
+
+    def _ask(
+        self,
+        type_: str,
+        step: StepInfo,
+        recipe: Mapping[str, Any],
+        inputs: Sequence[TensorSpec],
+        profile: Profile,
+        beat: Callable[..., None] = lambda text="": None,
+        **more: Any,
+    ) -> Mapping[str, Any]:
+        """Ask the worker to do something with a step."""
+        return self.worker.ask_long(
+            type_,
+            self._timeout,
+            beat,
+            factory=step.factory,
+            options=recipe["options"],
+            inputs=[asdict(spec) for spec in inputs],
+            profile=asdict(profile),
+            root=str(self._root),
+            cache_dir=str(self._cache.frameworks),
+            **more,
+        ).values
 
     def _fill(
         self,
@@ -264,18 +298,8 @@ class Builder:
         beat = Heartbeat(what, self._notify)
         with self._cache.draft(folder) as draft:
             file = draft / f"model.{step.target}"
-            answer = self.worker.ask_long(
-                "step",
-                self._timeout,
-                beat,
-                factory=step.factory,
-                options=recipe["options"],
-                artifact=asdict(source),
-                inputs=[asdict(spec) for spec in inputs],
-                profile=asdict(profile),
-                precision=recipe["precision"],
-                destination=str(file),
-            )
+            more = {"artifact": asdict(source), "precision": recipe["precision"], "destination": str(file)}
+            answer = self._ask("step", step, recipe, inputs, profile, beat, **more)
             if not file.is_file():
                 raise BuildFailed(f"the step {step.name} wrote no file")
             return self._cache.add(
@@ -284,7 +308,7 @@ class Builder:
                 file.name,
                 format=step.target,
                 precision=recipe["precision"],
-                meta=answer.values["meta"],
+                meta=answer["meta"],
                 recipe=dict(recipe),
                 source=self._origin(source),
                 seconds=round(time.monotonic() - start, 3),

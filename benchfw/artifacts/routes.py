@@ -38,9 +38,10 @@ class Wanted:
     @classmethod
     def by(cls, info: BackendInfo, precision: str, *, specialize: bool, asked: Collection[str] = ()) -> Wanted:
         """Return what a backend wants for a case in some precision."""
+        artifact = _FULL if precision in info.turns else precision
         return cls(
             accepts=info.accepts,
-            precision=precision if info.typed else None,
+            precision=artifact if info.typed else None,
             specialize=specialize and info.capabilities.specializes,
             asked=asked,
             options=info.step_options,

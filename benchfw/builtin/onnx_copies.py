@@ -9,9 +9,7 @@ from typing import Any, BinaryIO
 
 import onnx
 
-from benchfw.builtin.onnx_files import _external_file as external_file
-from benchfw.builtin.onnx_files import _external_tensors as external_tensors
-from benchfw.builtin.onnx_files import _read as read_model
+from benchfw.spec.onnx_files import external_file, external_tensors, read
 
 _PAGE = 4096
 """External data begin at multiples of this, so that they can be mapped into memory."""
@@ -27,7 +25,7 @@ def copy(path: Path, destination: Path) -> Mapping[str, Any]:
     Raises:
         BuildFailed: The model or its data cannot be read; see `external_file`.
     """
-    model = read_model(path)
+    model = read(path)
     tensors = list(external_tensors(model))
     if tensors:
         data = destination.with_name(f"{destination.name}.data")

@@ -42,6 +42,7 @@ def making(
     """
     infos = (*registry.steps.values(), *registry.model_sources.values())
     names = {name for info in infos for name in distributions(info.requires)}
+    names |= {name for info in registry.steps.values() for name in info.uses}
     with scratch(Path.cwd()) as folder:
         code = hand_over(folder / "code", {info.factory for info in infos})
         builder = Builder(

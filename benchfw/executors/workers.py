@@ -88,6 +88,7 @@ class Workers:
         """
         steps = self.registry.steps
         names = {name for info in (*steps.values(), arm.source) for name in distributions(info.requires)}
+        names |= {name for info in steps.values() for name in info.uses}
         label = "-".join(filter(None, ("artifacts", arm.name)))
 
         def start() -> Worker:
@@ -108,6 +109,7 @@ class Workers:
             rebuild=self.rebuild,
             stop=self.stop,
             notify=notify,
+            root=arm.loaded.root,
         )
 
     def start(self, session: Session, which: Start) -> Worker:

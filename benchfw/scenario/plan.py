@@ -257,7 +257,9 @@ def _prospect(session: Session, profile: Profile) -> tuple[str | None, str, str]
         )
     if session.precision not in info.capabilities.precisions:
         can = ", ".join(info.capabilities.precisions)
-        return "UNSUPPORTED", f"{info.name} does not compute in {session.precision}", f"it computes in {can}"
+        why = info.capabilities.lacks.get(session.precision)
+        reason = f"{info.name} does not compute in {session.precision}" + (f": {why}" if why else "")
+        return "UNSUPPORTED", reason, f"it computes in {can}"
     if "cpu" not in info.capabilities.devices:
         return "SKIPPED", f"{info.name} needs a GPU", "this version measures on the CPU"
     if not profile.static and not info.capabilities.dynamic_shapes:

@@ -116,6 +116,9 @@ class StepInfo(NamedInfo):
         on_request: It runs where a scenario has a table `[steps.NAME]`, and nowhere else.
         runtime: What `benchfw build --for` calls the runtime that it builds for; empty if it builds no engine.
         options: `package.module:Model` of the pydantic model of its options; empty for none.
+        uses: Distributions that it uses where they are installed, besides those that it requires: their versions, too,
+            decide whether an artifact of before will do.
+        reads: Names of options that name files or code: while one is set, `Step.reads` is asked what is in them.
     """
 
     source: str
@@ -125,6 +128,8 @@ class StepInfo(NamedInfo):
     on_request: bool = False
     runtime: str = ""
     options: str = ""
+    uses: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 class Step(ABC):
@@ -133,13 +138,27 @@ class Step(ABC):
     Attributes:
         options: Validated, defaults filled in.
         report: Tells the user how far it is, in a few words; for steps that take long.
+        root: Folder that relative paths and modules in its options start from: the scenario's.
+        cache_dir: Folder for what it wants to keep between runs, where there is one.
     """
 
     report: Callable[[str], None]
+    root: Path
+    cache_dir: Path | None
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
         self.report = lambda text: None
+        self.root = Path()
+        self.cache_dir = None
+
+    def reads(self, inputs: Sequence[TensorSpec], profile: Profile) -> Mapping[str, str]:
+        """Return hashes of what the options that `StepInfo.reads` lists lead to, by their names.
+
+        Raises:
+            BuildFailed: They lead nowhere, or to what the step cannot use.
+        """
+        return {}
 
     @abstractmethod
     def run(
@@ -155,6 +174,7 @@ class Step(ABC):
 
         Returns:
             The artifact's `meta`; JSON values. `warnings`, if there, is a list of sentences that its cases show.
+            `weights` is the core's: what it has counted in the new file, if it knows the format.
 
         Args:
             artifact: What to convert.

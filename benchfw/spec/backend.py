@@ -48,6 +48,7 @@ class Capabilities:
         asynchronous: `launch` returns before the outputs are complete; `stream` is then a handle.
         releases_gil: `launch` lets other Python threads run while it computes, and slots may be launched from several
             threads at once. Where it does not, several outstanding inferences need as many processes.
+        lacks: What it does instead in precisions that users may expect of it, by those: the reason of their rows.
     """
 
     precisions: tuple[str, ...] = ("fp32",)
@@ -56,6 +57,7 @@ class Capabilities:
     specializes: bool = True
     asynchronous: bool = False
     releases_gil: bool = False
+    lacks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,7 @@ class BackendInfo(NamedInfo):
         provider: The provider that is asked for by default, as it stands in the results.
         typed: It computes in the precision of its artifact, so that a route has to lead to that. Otherwise it is given
             the model as it is and turns it itself.
+        turns: Precisions to which a typed backend turns a model in fp32 itself all the same.
         step_options: Options of steps that make its artifacts, by the steps' names, where they should differ from the
             steps' own defaults; a scenario's come before them.
         capabilities: See `Capabilities`.
@@ -77,6 +80,7 @@ class BackendInfo(NamedInfo):
     options: str = ""
     provider: str = ""
     typed: bool = False
+    turns: tuple[str, ...] = ()
     step_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     capabilities: Capabilities = field(default_factory=Capabilities)
 

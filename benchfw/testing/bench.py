@@ -133,11 +133,11 @@ class Bench:
     def loaded_for(self, profile: Profile, **how: Any) -> Iterator[Instance]:
         """The same, with an artifact for a profile."""
         with self.opened(**how) as instance:
-            instance.load(self.artifact(profile), profile)
+            instance.load(self.artifact(profile, how.get("precision")), profile)
             yield instance
 
-    def artifact(self, profile: Profile) -> Artifact:
-        return self.host.artifact(self.model, self.case.inputs, profile)
+    def artifact(self, profile: Profile, precision: str | None = None) -> Artifact:
+        return self.host.artifact(self.model, self.case.inputs, profile, precision or self.precision)
 
     def broken_artifact(self) -> Artifact:
         """A file of a format that the backend accepts, with nothing of that format in it."""

@@ -60,7 +60,9 @@ class Host:
         self._workers: list[Worker] = []
         steps = registry.steps
         self._builder = Builder(
-            start=lambda: self._start(name for step in steps.values() for name in distributions(step.requires)),
+            start=lambda: self._start(
+                name for step in steps.values() for name in (*distributions(step.requires), *step.uses)
+            ),
             cache=self.cache,
             steps=steps,
             options=filler(step_options(registry), {}),

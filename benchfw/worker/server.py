@@ -7,14 +7,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchfw.errors import BenchfwError, BuildFailed, Invalid, MissingDependency, ProtocolError
-from benchfw.spec.artifact import Artifact
+from benchfw.spec.artifact import Artifact, Step
 from benchfw.spec.backend import Backend, Bound, Context
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.worker import clocks, counters, inputs, loops, protocol, returned, windows
@@ -27,6 +27,8 @@ _CLOSE_S = 1.0
 _PAUSE_S = 0.2
 _NICE = 5
 """Samplers make room for what is measured."""
+_FORMATS = {"onnx": "benchfw.spec.onnx_files:weights"}
+"""What counts the weights in a file, by its format; imported with the format's own package, where that is installed."""
 
 
 class Instance:
@@ -120,6 +122,7 @@ class Server:
             seed=values["seed"],
             weights=Path(values["weights"]) if values["weights"] else None,
         )
+        artifact = replace(artifact, meta={**artifact.meta, **_about(Path(artifact.path), artifact.format)})
         return ok(artifact=asdict(artifact), io=asdict(io) if io else None)
 
     def on_describe(self, values: Mapping[str, Any]) -> Message:
@@ -133,16 +136,26 @@ class Server:
 
     def on_step(self, values: Mapping[str, Any]) -> Message:
         """Run one step: artifact in, file out."""
-        step = _load_class(values["factory"])(values["options"])
-        step.report = lambda text: self.tell(Message("progress", {"text": str(text)}))
+        step, destination = self._step(values), Path(values["destination"])
         meta = step.run(
             Artifact.from_json(values["artifact"]),
             inputs=[TensorSpec.from_json(item) for item in values["inputs"]],
             profile=Profile.from_json(values["profile"]),
             precision=values["precision"],
-            destination=Path(values["destination"]),
+            destination=destination,
         )
-        return ok(meta=dict(meta))
+        return ok(meta={**meta, **_about(destination, destination.suffix[1:])})
+
+    def on_step_reads(self, values: Mapping[str, Any]) -> Message:
+        """Tell what is in the files and the code that a step's options name."""
+        inputs = [TensorSpec.from_json(item) for item in values["inputs"]]
+        return ok(reads=dict(self._step(values).reads(inputs, Profile.from_json(values["profile"]))))
+
+    def _step(self, values: Mapping[str, Any]) -> Step:
+        step: Step = _load_class(values["factory"])(values["options"])
+        step.report = lambda text: self.tell(Message("progress", {"text": str(text)}))
+        step.root, step.cache_dir = Path(values["root"]), Path(values["cache_dir"])
+        return step
 
     # --- the life of a backend ----------------------------------------------------------------------------------
 
@@ -351,6 +364,18 @@ def _collections() -> int:
 def _check_length(n: int) -> None:
     if not 1 <= n <= loops.MAX_BLOCK:
         raise ProtocolError(f"a block has 1 to {loops.MAX_BLOCK} iterations, not {n}")
+
+
+def _about(path: Path, format_: str) -> dict[str, Any]:
+    """Count the weights in a file of a known format: they stand in the artifact's meta, whoever has made it."""
+    if format_ not in _FORMATS or not path.is_file():
+        return {}
+    module, _, name = _FORMATS[format_].partition(":")
+    try:
+        count = getattr(importlib.import_module(module), name)
+    except ImportError:
+        return {}
+    return {"weights": count(path)}
 
 
 def _load_class(path: str) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, Capabilities
+from benchfw.spec import BackendInfo, Capabilities, StepInfo
 from benchfw.spec.hooks import hookimpl
+
+_STEP = ("onnx>=1.19", "onnxruntime>=1.20")
+_INSTALL = "pip install 'benchfw-onnxruntime[cpu]'"
 
 
 @hookimpl
@@ -16,8 +19,70 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_onnxruntime.options:CpuOptions",
             accepts=("onnx",),
             provider="CPUExecutionProvider",
-            capabilities=Capabilities(releases_gil=True),
+            typed=True,
+            capabilities=Capabilities(
+                precisions=("fp32", "int8"),
+                releases_gil=True,
+                lacks={
+                    "fp16": "the CPU execution provider turns a graph in fp16 back into fp32",
+                    "bf16": "the CPU execution provider has no convolution in bf16",
+                },
+            ),
             requires=("onnxruntime>=1.20",),
-            install="pip install 'benchfw-onnxruntime[cpu]'",
+            install=_INSTALL,
         )
+    ]
+
+
+@hookimpl
+def benchfw_register_steps() -> list[StepInfo]:
+    return [
+        StepInfo(
+            name="SimplifiedOnnx",
+            summary="the same graph with fewer nodes",
+            source="onnx",
+            target="onnx",
+            factory="benchfw_onnxruntime.simplify:SimplifiedOnnx",
+            options="benchfw_onnxruntime.options:SimplifyOptions",
+            on_request=True,
+            requires=_STEP,
+            uses=("onnxsim", "onnxslim", "onnxoptimizer"),
+            install=_INSTALL,
+        ),
+        StepInfo(
+            name="DenormalFreeWeights",
+            summary="denormal weights become 0",
+            source="onnx",
+            target="onnx",
+            factory="benchfw_onnxruntime.weights:DenormalFreeWeights",
+            options="benchfw_onnxruntime.options:DenormalOptions",
+            on_request=True,
+            requires=_STEP,
+            install=_INSTALL,
+        ),
+        StepInfo(
+            name="HalfOnnx",
+            summary="fp16 weights and arithmetic",
+            source="onnx",
+            target="onnx",
+            factory="benchfw_onnxruntime.half:HalfOnnx",
+            options="benchfw_onnxruntime.options:HalfOptions",
+            makes=("fp16",),
+            requires=_STEP,
+            uses=("nvidia-modelopt",),
+            install=_INSTALL,
+        ),
+        StepInfo(
+            name="Int8Onnx",
+            summary="int8 by QuantizeLinear and DequantizeLinear, calibrated",
+            source="onnx",
+            target="onnx",
+            factory="benchfw_onnxruntime.quantize:Int8Onnx",
+            options="benchfw_onnxruntime.options:Int8Options",
+            makes=("int8",),
+            reads=("calibration",),
+            requires=_STEP,
+            uses=("nvidia-modelopt",),
+            install=_INSTALL,
+        ),
     ]

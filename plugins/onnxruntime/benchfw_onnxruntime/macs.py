@@ -1,0 +1,99 @@
+"""Multiply-accumulates of a graph's convolutions and matrix products, and how many of them are quantised."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def shapes_at(path: Path, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a graph that follows from the shapes of its inputs.
+
+    Args:
+        path: The model; weights may lie beside it.
+        sizes: Shape of each input.
+    """
+    model = onnx.load_model(str(path), load_external_data=False)
+    for value in model.graph.input:
+        for dim, size in zip(value.type.tensor_type.shape.dim, sizes.get(value.name, ()), strict=False):
+            dim.dim_value = size
+    for values in (model.graph.value_info, model.graph.output):
+        for value in values:
+            value.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            found[value.name] = tuple(dim.dim_value for dim in dims)
+    return found
+
+
+def macs(node: onnx.NodeProto, shapes: Shapes) -> int | None:
+    """Return the multiply-accumulates of a product; None if a shape is not known.
+
+    Conv: elements of the output times weights per output channel; ConvTranspose: elements of the input times weights
+    per input channel; Gemm and MatMul: elements of the output times the length of a row of the first factor.
+    """
+    try:
+        first, second, output = shapes[node.input[0]], shapes[node.input[1]], shapes[node.output[0]]
+    except KeyError:
+        return None
+    if node.op_type == "Conv":
+        return math.prod(output) * math.prod(second[1:])
+    if node.op_type == "ConvTranspose":
+        return math.prod(first) * math.prod(second[1:])
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(output) * (first[0] if transposed else first[-1])
+
+
+def share(model: onnx.ModelProto, shapes: Shapes) -> dict[str, Any]:
+    """Say how much of a graph is quantised.
+
+    Args:
+        model: With QuantizeLinear and DequantizeLinear nodes.
+        shapes: Of the tensors before those were put in.
+
+    Returns:
+        `nodes` and `quantised_nodes` (products), `macs` and `quantised_macs`, the ratio of these, `quantised_share`, and
+        `unknown_macs`: the number of products whose shapes are not known.
+    """
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    counts: Counter[str] = Counter(nodes=0, quantised_nodes=0, macs=0, quantised_macs=0, unknown_macs=0)
+    for node in products(model):
+        factors = [made_by.get(name) for name in node.input[:2]]
+        quantised = all(factor is not None and factor.op_type == "DequantizeLinear" for factor in factors)
+        count = macs(node, _renamed(node, made_by, shapes))
+        counts.update(nodes=1, quantised_nodes=quantised, macs=count or 0, unknown_macs=count is None)
+        counts.update(quantised_macs=(count or 0) * quantised)
+    whole = counts["macs"]
+    return {**counts, "quantised_share": round(counts["quantised_macs"] / whole, 4) if whole else None}
+
+
+def products(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    return (node for node in model.graph.node if node.op_type in PRODUCTS)
+
+
+def _renamed(node: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto], shapes: Shapes) -> Shapes:
+    """Return shapes of a node's ends, by the names that they had before quantisation."""
+    known = {}
+    for name in (*node.input[:2], *node.output):
+        source = name
+        while source not in shapes and (maker := made_by.get(source)) is not None:
+            if maker.op_type not in ("DequantizeLinear", "QuantizeLinear"):
+                break
+            source = maker.input[0]
+        for candidate in (source, source.removesuffix("_quantized"), name.removesuffix("_QuantizeLinear_Input")):
+            if candidate in shapes:
+                known[name] = shapes[candidate]
+                break
+    return known
