@@ -56,7 +56,7 @@ def differences(
 
 
 def _versions(then: Any, step: StepInfo, packages: Mapping[str, str | None]) -> Iterator[str]:
-    now = {name: packages.get(name) for name in distributions(step.requires)}
+    now = {name: packages.get(name) for name in (*distributions(step.requires), *step.uses)}
     yield from _changed("versions", then if isinstance(then, Mapping) else {}, now)
 
 

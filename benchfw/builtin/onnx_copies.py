@@ -20,7 +20,7 @@ def copy(path: Path, destination: Path) -> Mapping[str, Any]:
     """Copy a model; its external data, in however many files, go into one named `<destination>.data`.
 
     Returns:
-        `nodes`, the number of nodes of the graph, and `opset`.
+        `nodes`, the number of nodes of the graph, `opset`, and whether there are `external_data`.
 
     Raises:
         BuildFailed: The model or its data cannot be read; see `external_file`.
@@ -37,7 +37,7 @@ def copy(path: Path, destination: Path) -> Mapping[str, Any]:
     else:
         shutil.copyfile(path, destination)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
-    return {"nodes": len(model.graph.node), "opset": opset}
+    return {"nodes": len(model.graph.node), "opset": opset, "external_data": bool(tensors)}
 
 
 def _move(

@@ -14,11 +14,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx.external_data_helper import load_external_data_for_tensor
 
-from benchfw.builtin.onnx_files import _external_file as external_file
-from benchfw.builtin.onnx_files import _read as read_model
-from benchfw.builtin.onnx_files import _spec as tensor_spec
-from benchfw.builtin.onnx_files import graph_inputs, graph_precision
 from benchfw.errors import BuildFailed
+from benchfw.spec.onnx_files import external_file, graph_inputs, graph_precision, read, tensor_spec, tensors
 from benchfw.spec.weights import Weights
 
 _FLOATS = {
@@ -37,10 +34,10 @@ def describe(path: Path) -> Mapping[str, Any]:
     Raises:
         BuildFailed: The file is no model or not a whole one, or external data are missing or lie elsewhere.
     """
-    model = read_model(path)
+    model = read(path)
     external: dict[Path, int] = {}
     weights = Weights()
-    for tensor in _tensors(model):
+    for tensor in tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             file = external_file(tensor, path)
             external[file] = file.stat().st_size
@@ -72,10 +69,6 @@ def _messages(model: onnx.ModelProto) -> Iterator[Any]:
         for field, value in message.ListFields():
             if field.message_type is not None:
                 messages += [value] if hasattr(value, "ListFields") else value
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    return (message for message in _messages(model) if isinstance(message, onnx.TensorProto))
 
 
 def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
