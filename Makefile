@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.installed
 PLUGINS = torch onnxruntime openvino
+ENGINES = tensorrt
 
 export PIP_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -39,10 +40,10 @@ docs-html: $(STAMP)
 	@echo docs/_build/docs/index.html
 
 # Modules are compiled when they are first imported: most never are, and pip would compile all.
-$(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
+$(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml) $(ENGINES:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(PLUGINS:%=-e 'plugins/%[cpu]')
+	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(PLUGINS:%=-e 'plugins/%[cpu]') $(ENGINES:%=-e 'plugins/%[rtx]')
 	touch $@
 
 clean:

@@ -112,6 +112,7 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "target": _FORMAT,
     "makes": (_each(_one_of(PRECISIONS), least=0), f"a tuple of {', '.join(PRECISIONS)}"),
     "on_request": (_is_yes_or_no, "True or False"),
+    "runtime": (lambda value: value == "" or _is_name(value), _NAME[1]),
     "typed": (_is_yes_or_no, "True or False"),
     "turns": (_each(_one_of(PRECISIONS), least=0), f"a tuple of {', '.join(PRECISIONS)}"),
     "uses": (_each(_is_word, least=0), "a tuple of distributions, as ('onnxsim',) is"),

@@ -106,6 +106,10 @@ class Registry:
         """Return an executor, or raise `UnknownName`."""
         return self._lookup("executor", name, self.executors)
 
+    def step(self, name: str) -> StepInfo:
+        """Return an artifact step, or raise `UnknownName`."""
+        return self._lookup("step", name, self.steps)
+
     def provider(self, kind: str, name: str) -> Plugin:
         """Return the plugin that registers something; `kind` is a key of `KINDS`."""
         return next(plugin for plugin in self.plugins if f"{kind} {name}" in plugin.keys)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
-import shutil
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchfw.artifacts.cache import Cache
 from benchfw.artifacts.denormals import denormals_left
+from benchfw.artifacts.entries import evict, sweep
+from benchfw.artifacts.heartbeat import Heartbeat
+from benchfw.artifacts.holds import Uses
 from benchfw.artifacts.routes import Wanted, find_route, precision_after
-from benchfw.errors import BenchfwError, BuildFailed, CaseError
+from benchfw.errors import BackendError, BenchfwError, BuildFailed, CaseError
 from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import Artifact, ModelSourceInfo, StepInfo
 from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker
 
-_HEARTBEAT_S = 5.0
+_FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+_ROOM = "make room there (`benchfw cache rm --older-than 30d`, `df`), or let BENCHFW_CACHE name another folder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,21 +69,6 @@ class Made:
     metas: tuple[Mapping[str, Any], ...] = ()
 
 
-class _Heartbeat:
-    """Says every few seconds that something still runs, for how long, and how far it is."""
-
-    def __init__(self, what: str, notify: Callable[[str], None]) -> None:
-        self._what = what
-        self._notify = notify
-        self._begun = self._last = time.monotonic()
-
-    def __call__(self, progress: str = "") -> None:
-        now = time.monotonic()
-        if now - self._last >= _HEARTBEAT_S:
-            self._last = now
-            self._notify(f"{self._what}: {now - self._begun:.0f} s" + (f", {progress}" if progress else ""))
-
-
 class Builder:
     """One worker that resolves and converts, started when it is first needed.
 
@@ -117,12 +108,13 @@ class Builder:
         self._stop = stop or Stop()
         self._timeout = timeout
         self._worker: Worker | None = None
+        self._uses = Uses(cache.root / "locks")
         self._made: dict[tuple[Any, ...], Made | BenchfwError] = {}
 
     @property
     def worker(self) -> Worker:
         if self._worker is not None and not self._worker.alive:
-            self.close()
+            self.end_worker()
         if self._worker is None:
             self._worker = self._start()
         return self._worker
@@ -137,19 +129,33 @@ class Builder:
         """
         self._check(f"a model from {source.scheme}:", source.requires, source.install)
         start = time.monotonic()
-        answer = self.worker.ask(
-            "resolve",
-            self._timeout,
-            factory=source.factory,
-            target=target,
-            root=str(root),
-            destination=str(self._cache.models),
-            seed=seed,
-            weights=str(root / weights) if weights else None,
-        ).values
+        with self._writing():
+            answer = self.worker.ask(
+                "resolve",
+                self._timeout,
+                factory=source.factory,
+                target=target,
+                root=str(root),
+                destination=str(self._cache.models),
+                seed=seed,
+                weights=str(root / weights) if weights else None,
+            ).values
         io = IoSpec.from_json(answer["io"]) if answer["io"] else None
         artifact = Artifact.from_json(answer["artifact"])
+        if Path(artifact.path).parent == self._cache.root / "models":
+            self._uses.add(Path(artifact.path).name)
         return ResolvedModel(artifact=artifact, io=io, seconds=time.monotonic() - start)
+
+    def ask_source(self, kind: str, source: ModelSourceInfo, **values: Any) -> Mapping[str, Any]:
+        """Let a model source `describe` a file of its format, or `copy` one, and return the facts that it tells.
+
+        Raises:
+            CaseError: The file is none of that format, or cannot be read or written.
+        """
+        self._check(f"a file of format {source.format}", source.requires, source.install)
+        answer = self.worker.ask(kind, self._timeout, factory=source.factory, **values)
+        facts: Mapping[str, Any] = answer.values["facts"]
+        return facts
 
     def make(self, artifact: Artifact, wanted: Wanted, *, inputs: Sequence[TensorSpec], profile: Profile) -> Made:
         """Return the artifact that a case needs, from the cache or made now.
@@ -195,11 +201,16 @@ class Builder:
             raise result
         return result
 
-    def close(self) -> None:
+    def end_worker(self) -> None:
         """End the worker. Idempotent; a later call starts another one."""
         if self._worker is not None:
             self._worker.close()
         self._worker = None
+
+    def close(self) -> None:
+        """End the worker, and no longer need what was made: others may remove it. Idempotent."""
+        self.end_worker()
+        self._uses.close()
 
     def _run(
         self,
@@ -225,19 +236,18 @@ class Builder:
             recipe["reads"] = self._ask("step_reads", step, recipe, inputs, profile)["reads"]
         folder = self._cache.folder_for(recipe, f"{step.name}-{profile.slug}")
         what = f"{step.name} for {profile.slug}" + (f" in {precision}" if precision != "fp32" else "")
-        try:
-            with self._cache.lock(folder, self._waiting(_Heartbeat(f"{what}: another run makes it", self._notify))):
-                found, why_not = (None, "") if self._rebuild else self._cache.find(folder, recipe)
-                seconds = 0.0
-                if found is None:
-                    self._notify(what)
-                    start = time.monotonic()
-                    found = self._fill(step, made.artifact, recipe, folder, inputs, profile, what)
-                    seconds = time.monotonic() - start
-        except OSError as error:
-            raise BuildFailed(
-                f"the cache cannot be written: {error}", hint="BENCHFW_CACHE names another folder"
-            ) from error
+        waiting = Heartbeat(f"{what}: another run makes it", self._notify, at_once=True)
+        with self._writing(), self._cache.lock(folder, self._waiting(waiting)):
+            found, why_not = (None, "") if self._rebuild else self._cache.find(folder, recipe)
+            seconds = 0.0
+            if found is None:
+                self._notify(what)
+                start = time.monotonic()
+                found = self._fill(step, made.artifact, recipe, folder, inputs, profile, what)
+                seconds = time.monotonic() - start
+            self._uses.add(folder.name)
+        if seconds:
+            evict(self._cache, self._notify)
         return replace(
             made,
             artifact=found,
@@ -283,11 +293,11 @@ class Builder:
         what: str,
     ) -> Artifact:
         """Let the worker make an artifact in a draft, and move it to its place."""
-        draft = self._cache.draft(folder)
-        file = draft / f"model.{step.target}"
+        sweep(self._cache)
         start = time.monotonic()
-        beat = _Heartbeat(what, self._notify)
-        try:
+        beat = Heartbeat(what, self._notify)
+        with self._cache.draft(folder) as draft:
+            file = draft / f"model.{step.target}"
             more = {"artifact": asdict(source), "precision": recipe["precision"], "destination": str(file)}
             answer = self._ask("step", step, recipe, inputs, profile, beat, **more)
             if not file.is_file():
@@ -300,13 +310,39 @@ class Builder:
                 precision=recipe["precision"],
                 meta=answer["meta"],
                 recipe=dict(recipe),
+                source=self._origin(source),
                 seconds=round(time.monotonic() - start, 3),
                 python=self.worker.hello["python"],
             )
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
 
-    def _waiting(self, beat: _Heartbeat) -> Callable[[], None]:
+    def _origin(self, source: Artifact) -> dict[str, Any]:
+        """Return what the side-car shall tell of an artifact's source: its key if it is in the cache, else its file."""
+        path = Path(source.path)
+        if path.is_relative_to(self._cache.root / "artifacts"):
+            return {"format": source.format, "key": path.relative_to(self._cache.root / "artifacts").parts[0]}
+        return {"format": source.format, "path": source.path, "ref": source.meta.get("ref")}
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say what to do about a cache that cannot be written, wherever that was noticed.
+
+        Raises:
+            BuildFailed: It cannot.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise BuildFailed(
+                f"the cache {self._cache.root} cannot be written: {error.strerror or error}", hint=_ROOM
+            ) from error
+        except BackendError as error:
+            if not any(text in error.message for text in _FULL):
+                raise
+            full = BuildFailed(f"the cache {self._cache.root} cannot be written: {error.message}", hint=_ROOM)
+            full.stage, full.log = error.stage, error.log
+            raise full from error
+
+    def _waiting(self, beat: Heartbeat) -> Callable[[], None]:
         def wait() -> None:
             self._stop.check()
             beat()

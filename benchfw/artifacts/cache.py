@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -12,7 +13,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from typing import Any
 import platformdirs
 from filelock import FileLock, Timeout
 
+from benchfw.artifacts.limits import cache_limit
 from benchfw.errors import BuildFailed
 from benchfw.spec.artifact import Artifact
 
 SIDECAR_VERSION = 2
 SIDECAR = "sidecar.json"
+LOCK = ".lock"
 _LOCK_POLL_S = 0.2
 _HINT = "BENCHFW_CACHE names another folder"
 
@@ -43,10 +46,12 @@ class Cache:
         root: `artifacts/` holds a folder per artifact, with its files and side-car, `models/` weights, `locks/` what
             keeps runs apart; `frameworks/` belongs to the backends.
         notice: What the user should know about it: that it goes with this process. Empty if there is nothing.
+        limit: Bytes that artifacts and weights together may take; what was used least recently goes first.
     """
 
     root: Path
     notice: str = ""
+    limit: int = field(default_factory=cache_limit)
 
     @classmethod
     def default(cls) -> Cache:
@@ -54,6 +59,7 @@ class Cache:
 
         Raises:
             BuildFailed: No folder can be written.
+            UsageError: `BENCHFW_CACHE_LIMIT` is no size.
         """
         configured = os.environ.get("BENCHFW_CACHE")
         if configured:
@@ -72,6 +78,10 @@ class Cache:
     def frameworks(self) -> Path:
         return _folder(self.root / "frameworks")
 
+    @property
+    def locks(self) -> Path:
+        return _folder(self.root / "locks")
+
     def folder_for(self, recipe: Mapping[str, Any], stem: str) -> Path:
         """Return where the artifact of a recipe lies. The recipe holds all that decides its content, by names."""
         digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
@@ -85,7 +95,7 @@ class Cache:
             folder: Of the artifact.
             waits: Called a few times per second while somebody else has it; what it raises ends the wait.
         """
-        lock = FileLock(_folder(self.root / "locks") / f"{folder.name}.lock")
+        lock = FileLock(self.locks / f"{folder.name}{LOCK}")
         while True:
             try:
                 lock.acquire(timeout=_LOCK_POLL_S)
@@ -119,11 +129,23 @@ class Cache:
             os.utime(folder / SIDECAR)  # when it was last used
         return artifact, ""
 
-    def draft(self, folder: Path) -> Path:
-        """Return an empty folder beside `folder` to write to. Its name begins with a dot: nobody takes it for whole."""
+    @contextlib.contextmanager
+    def draft(self, folder: Path) -> Iterator[Path]:
+        """Make an empty folder beside `folder` to write to; what is in it at the end of the `with` block is removed.
+
+        Its name begins with a dot: nobody takes it for whole. It is locked as long as its process lives, so that what
+        a killed one has left is known.
+        """
         draft = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
         draft.mkdir()
-        return draft
+        lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+            os.close(lock)
 
     def add(
         self,
@@ -161,10 +183,15 @@ class Cache:
             **notes,
         }
         (draft / SIDECAR).write_text(json.dumps(data, indent=1, sort_keys=True), encoding="utf-8")
-        if folder.exists():  # out of the way first: a folder cannot replace one that holds something
-            shutil.rmtree(folder.rename(self.draft(folder) / "old").parent)
+        self.discard(folder)  # a folder cannot replace one that holds something
         os.replace(draft, folder)
         return replace(artifact, path=str(folder / file))
+
+    def discard(self, folder: Path) -> None:
+        """Remove an artifact, if it is there: out of sight in one step, then file by file."""
+        if folder.exists():
+            with self.draft(folder) as place:
+                folder.rename(place / "old")
 
 
 def read_sidecar(folder: Path) -> dict[str, Any]:

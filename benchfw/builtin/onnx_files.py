@@ -38,6 +38,16 @@ class OnnxSource(ModelSource):
             IoSpec(inputs=graph_inputs(model), outputs=outputs),
         )
 
+    def describe(self, path: Path) -> Mapping[str, Any]:
+        from benchfw.builtin.onnx_description import describe
+
+        return describe(path)
+
+    def copy(self, path: Path, destination: Path) -> Mapping[str, Any]:
+        from benchfw.builtin.onnx_copies import copy
+
+        return copy(path, destination)
+
 
 class FixedBatchOnnx(Step):
     """Writes the sizes of a static profile into the axes of the graph's inputs."""

@@ -39,6 +39,7 @@ _DEFAULT = "p50:1%"
 @options.results
 @options.no_wait
 @options.allow_shared
+@options.rebuild
 @options.verbosity
 @options.verdicts
 def command(
@@ -52,6 +53,7 @@ def command(
     results: Path,
     no_wait: bool,
     allow_shared: bool,
+    rebuild: bool,
     verbosity: str | None,
     fail_on: str | None,
     min_delta: str | None,
@@ -94,6 +96,7 @@ def command(
         request={"ab": {"a": str(a), "b": str(b or a), "changes_a": changes_a, "changes_b": changes_b}},
         wait=not no_wait,
         shared=allow_shared,
+        rebuild=rebuild,
     )
     outcome = session.run(job, verbosity=verbosity or ("quiet" if as_json else None))
     files = {"junit_file": junit_file, "markdown_file": markdown_file}

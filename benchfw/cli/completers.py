@@ -63,6 +63,14 @@ def installed_backends(ctx: click.Context, incomplete: str) -> Iterable[str]:
 
 
 @_completer
+def runtimes(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the runtimes that plugins build engines for."""
+    from benchfw import plugins
+
+    return filter(None, (step.runtime for step in plugins.registry().steps.values()))
+
+
+@_completer
 def scenario_backends(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Propose the backends of the scenario that the command line names."""
     import tomllib
@@ -117,6 +125,20 @@ def executors(ctx: click.Context, incomplete: str) -> Iterable[str]:
     from benchfw import plugins
 
     return plugins.registry().executors
+
+
+@_completer
+def cache_keys(ctx: click.Context, incomplete: str) -> Iterable[str]:
+    """Propose the keys of the cache, those used last first."""
+    from benchfw.artifacts import Cache
+    from benchfw.artifacts.entries import entries
+
+    return [entry.key for entry in entries(Cache.default())]
+
+
+def files_or_cache_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Propose files, and keys of the cache that begin so."""
+    return [*cache_keys(ctx, param, incomplete or "-"), *models(ctx, param, incomplete)]
 
 
 @_completer

@@ -11,6 +11,7 @@ from benchfw.errors import UsageError
 
 if TYPE_CHECKING:
     from benchfw.plugins import Registry
+    from benchfw.spec.tensors import IoSpec, TensorSpec
 
 _EXAMPLE = "--input NAME=DIMxDIM[:DTYPE], as in --input x=batchx3x224x224"
 _BATCH = "batch"
@@ -50,12 +51,37 @@ def find_inputs(registry: Registry, model: str, given: tuple[str, ...], root: Pa
         CaseError: The model cannot be resolved.
     """
     inputs = _given(given) if given else _described(registry, model, root)
+    _name_batch(inputs)
+    return inputs
+
+
+def input_specs(model: str, io: IoSpec | None, given: tuple[str, ...]) -> tuple[TensorSpec, ...]:
+    """Return the inputs of a model that has been resolved, its axes named as `find_inputs` does it.
+
+    Args:
+        model: Its reference.
+        io: Its inputs and outputs as it says itself.
+        given: `NAME=DIMxDIM[:DTYPE]` of `--input`, which come before that.
+
+    Raises:
+        UsageError: `--input` is wrong, or neither says what the inputs are, or no scenario can declare them.
+    """
+    from benchfw.spec.tensors import TensorSpec
+
+    inputs = _given(given) if given else _declared(model, io)
+    _name_batch(inputs)
+    return tuple(
+        TensorSpec(name=name, dtype=item["dtype"], shape=tuple(item["shape"])) for name, item in inputs.items()
+    )
+
+
+def _name_batch(inputs: Mapping[str, Any]) -> None:
+    """Call the leading axis `batch` where no axis is."""
     shapes = [item["shape"] for item in inputs.values()]
     leading = next((shape[0] for shape in shapes if shape), None)
     if isinstance(leading, str) and _BATCH not in named_axes(inputs):
         for shape in shapes:
             shape[:] = [_BATCH if dim == leading else dim for dim in shape]
-    return inputs
 
 
 def named_axes(inputs: Mapping[str, Any]) -> list[str]:
@@ -64,14 +90,18 @@ def named_axes(inputs: Mapping[str, Any]) -> list[str]:
 
 
 def _described(registry: Registry, model: str, root: Path) -> dict[str, Any]:
-    from pydantic import ValidationError
-
     from benchfw.executors.making import describe_model
-    from benchfw.scenario.resolved import described_input, undeclarable
 
     if model.startswith("null:"):
         return {}
-    io = describe_model(registry, model, root)
+    return _declared(model, describe_model(registry, model, root))
+
+
+def _declared(model: str, io: IoSpec | None) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    from benchfw.scenario.resolved import described_input, undeclarable
+
     if io is None:
         raise UsageError(f"{model} does not say what its inputs are", hint=_EXAMPLE)
     try:

@@ -83,6 +83,7 @@ no_wait = click.option("--no-wait", is_flag=True, help="Fail if another run meas
 allow_shared = click.option(
     "--allow-shared", is_flag=True, help="Measure beside another run; the rows of both say CONTENDED."
 )
+rebuild = click.option("--rebuild", is_flag=True, help="Make every artifact anew, though the cache has it.")
 
 
 def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -27,6 +27,7 @@ from benchfw.cli import completers, options
 @click.option("--force", is_flag=True, help="With --resume: go on although something has changed; rows say what.")
 @options.no_wait
 @options.allow_shared
+@options.rebuild
 @click.option("--strict", is_flag=True, help="Exit with 3 if a case was skipped or is unsupported.")
 @options.verbosity
 @click.option(
@@ -50,6 +51,7 @@ def command(
     force: bool,
     no_wait: bool,
     allow_shared: bool,
+    rebuild: bool,
     strict: bool,
     verbosity: str | None,
     executor: str,
@@ -103,6 +105,7 @@ def command(
         force=force,
         wait=not no_wait,
         shared=allow_shared,
+        rebuild=rebuild,
     )
     outcome = session.run(job, executor=executor, verbosity=verbosity or ("quiet" if as_json else None))
     session.report(outcome, as_json=as_json)

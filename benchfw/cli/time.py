@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @options.results
 @options.no_wait
 @options.allow_shared
+@options.rebuild
 @options.verbosity
 @options.json_output
 def command(
@@ -47,6 +48,7 @@ def command(
     results: Path,
     no_wait: bool,
     allow_shared: bool,
+    rebuild: bool,
     verbosity: str | None,
     as_json: bool,
 ) -> int:
@@ -91,6 +93,7 @@ def command(
         request={"file": None},
         wait=not no_wait,
         shared=allow_shared,
+        rebuild=rebuild,
     )
     outcome = session.run(job, verbosity=verbosity or ("quiet" if as_json else None))
     session.report(outcome, as_json=as_json)

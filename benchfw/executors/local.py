@@ -55,6 +55,7 @@ def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], Non
         resume=resume,
         wait=job.wait,
         shared=job.shared,
+        rebuild=job.rebuild,
         stop=stop,
         notify=notify,
     )
@@ -87,6 +88,7 @@ def run_scenario(
     resume: Resume | None = None,
     wait: bool = True,
     shared: bool = False,
+    rebuild: bool = False,
     stop: Stop | None = None,
     notify: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
@@ -104,6 +106,7 @@ def run_scenario(
         resume: Go on with a run instead of making a new one.
         wait: Wait for another run on the same CPUs; else fail.
         shared: Measure beside other runs on the same CPUs; the rows of both are CONTENDED.
+        rebuild: Make every artifact anew, though the cache has it.
         stop: Ends the run after the current block, with rows for everything.
         notify: Told what happens, between blocks.
 
@@ -137,6 +140,6 @@ def run_scenario(
                 make_arm(CANDIDATE, against, registry),
             ]
             only_backends = frozenset()
-        run = Run(arms, registry, out, effort, resume, devices, stop, tell, criteria)
+        run = Run(arms, registry, out, effort, resume, devices, stop, tell, criteria, rebuild=rebuild)
         with run.writer, run_log(run.writer.folder, warn):
             return run.run(only_backends, only_sweeps, request or {})

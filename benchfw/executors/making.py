@@ -13,6 +13,7 @@ from benchfw.executors.options import filler, step_options
 from benchfw.executors.scratch import scratch
 from benchfw.registry import Registry
 from benchfw.requirements import distributions
+from benchfw.spec.artifact import ModelSourceInfo
 from benchfw.spec.tensors import IoSpec
 from benchfw.supervisor import Worker, hand_over
 
@@ -26,6 +27,7 @@ def making(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     rebuild: bool = False,
     timeout: float = TIMEOUT_S,
+    log: Path | None = None,
     notify: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Builder]:
     """Hold a builder for the length of a `with` block; its worker runs on this interpreter.
@@ -35,6 +37,7 @@ def making(
         options: Options of steps that somebody gave, by the steps' names.
         rebuild: Make every artifact anew.
         timeout: Deadline of a resolution or step, in seconds.
+        log: File that keeps what the worker prints.
         notify: Told when a step begins, and every few seconds that it still runs.
     """
     infos = (*registry.steps.values(), *registry.model_sources.values())
@@ -46,7 +49,7 @@ def making(
             start=lambda: Worker(
                 python=Environment().python,
                 code=code,
-                log=folder / "log",
+                log=log or folder / "log",
                 env=thread_variables(usable_cpus()),
                 distributions=names,
                 mark=folder.name,
@@ -75,3 +78,21 @@ def describe_model(registry: Registry, ref: str, root: Path) -> IoSpec | None:
     source = registry.model_source(scheme)
     with making(registry) as builder:
         return builder.resolve(source, target, root=root, seed=0, weights=None).io
+
+
+def describe_file(registry: Registry, format_: str, path: Path) -> Mapping[str, Any]:
+    """Return what the model source of a format tells of a file; nothing where there is no such source.
+
+    Raises:
+        CaseError: The file is none of that format, or not a whole one.
+    """
+    source = source_of(registry, format_)
+    if source is None:
+        return {}
+    with making(registry) as builder:
+        return builder.ask_source("describe", source, path=str(path.absolute()))
+
+
+def source_of(registry: Registry, format_: str) -> ModelSourceInfo | None:
+    """Return the model source of a format; None where no plugin provides one."""
+    return next((info for info in registry.model_sources.values() if info.format == format_), None)

@@ -57,8 +57,11 @@ class Run:
         stop: Stop,
         notify: Callable[[Event], None],
         criteria: Criteria | None = None,
+        *,
+        rebuild: bool = False,
     ) -> None:
         self.arms = arms
+        self.rebuild = rebuild
         self.loaded = arms[0].loaded
         self.registry = registry
         self.resume = resume
@@ -254,6 +257,7 @@ class Run:
             logs=self.writer.folder / "logs",
             code=code,
             stop=self.stop,
+            rebuild=self.rebuild,
         )
 
     def _facts(self, only_backends: frozenset[str], only_sweeps: frozenset[str]) -> dict[str, Any]:

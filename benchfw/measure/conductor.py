@@ -175,7 +175,7 @@ class Conductor:
                 with told_later():
                     self._subject(case).make(case)
         for subject in self._subjects.values():
-            subject.builder.close()
+            subject.builder.end_worker()
 
     # --- a cohort -----------------------------------------------------------------------------------------------
 

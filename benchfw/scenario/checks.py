@@ -49,7 +49,7 @@ def check(
         _backends(scenario, backends, options),
         _environments(scenario),
         _references(scenario),
-        _steps(scenario, steps) if steps is not None else (),
+        step_faults(scenario.steps, steps) if steps is not None else (),
         _samplers(scenario, samplers) if samplers is not None else (),
     )
     return list(itertools.islice(faults, MAX_FAULTS + 1))
@@ -217,8 +217,14 @@ def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...])
                 yield Fault((*path, key) if key else path, f"{item['msg']}{got}")
 
 
-def _steps(scenario: Scenario, steps: Mapping[str, Any]) -> Iterator[Fault]:
-    for name, values in scenario.steps.items():
+def step_faults(given: Mapping[str, Mapping[str, Any]], steps: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the steps that no plugin provides, and the options that they do not take.
+
+    Args:
+        given: Options by the names of steps.
+        steps: Pydantic model of the options of each step; None where it has none.
+    """
+    for name, values in given.items():
         if name in steps:
             yield from _options(values, steps[name], ("steps", name))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,6 +81,25 @@ class ModelSource(ABC):
             BuildFailed: The reference leads nowhere, or what it leads to is no model.
         """
 
+    def describe(self, path: Path) -> Mapping[str, Any]:
+        """Tell what a file of the source's format holds, for `benchfw inspect`; JSON values.
+
+        Raises:
+            BuildFailed: It is no such file, or not a whole one.
+        """
+        return {}
+
+    def copy(self, path: Path, destination: Path) -> Mapping[str, Any]:
+        """Write a copy of an artifact of the source's format; return facts about it, JSON values.
+
+        What has to lie beside it gets names that begin with that of `destination`. The original stays as it is.
+
+        Raises:
+            BuildFailed: It is no such file, or not a whole one.
+        """
+        shutil.copyfile(path, destination)
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepInfo(NamedInfo):
@@ -94,6 +114,7 @@ class StepInfo(NamedInfo):
         profiles: Which profiles it serves: `static`, `dynamic`.
         makes: Precisions that it can make of an fp32 artifact; it keeps any other precision as it is.
         on_request: It runs where a scenario has a table `[steps.NAME]`, and nowhere else.
+        runtime: What `benchfw build --for` calls the runtime that it builds for; empty if it builds no engine.
         options: `package.module:Model` of the pydantic model of its options; empty for none.
         uses: Distributions that it uses where they are installed, besides those that it requires: their versions, too,
             decide whether an artifact of before will do.
@@ -105,6 +126,7 @@ class StepInfo(NamedInfo):
     profiles: tuple[str, ...] = ("static", "dynamic")
     makes: tuple[str, ...] = ()
     on_request: bool = False
+    runtime: str = ""
     options: str = ""
     uses: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ class Job:
         force: With `resume`: go on although something has changed; the rows say what.
         wait: Wait for another run on the same devices; else fail.
         shared: Measure beside other runs on the same devices; the rows of both are CONTENDED.
+        rebuild: Make every artifact anew, though the cache has it.
     """
 
     document: Mapping[str, Any]
@@ -63,6 +64,7 @@ class Job:
     force: bool = False
     wait: bool = True
     shared: bool = False
+    rebuild: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -46,7 +46,7 @@ def load(path: Path) -> onnx.ModelProto:
     """
     model = read(path)
     for tensor in external_tensors(model):
-        _external_file(tensor, path)
+        external_file(tensor, path)
         load_external_data_for_tensor(tensor, str(path.parent))
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
@@ -124,7 +124,7 @@ def floats(tensor: onnx.TensorProto, path: Path) -> NDArray[Any] | None:
     try:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             return np.asarray(onnx.numpy_helper.to_array(tensor))
-        file = _external_file(tensor, path)
+        file = external_file(tensor, path)
         offset = next((int(entry.value) for entry in tensor.external_data if entry.key == "offset"), 0)
         if not math.prod(tensor.dims):
             return np.empty(tuple(tensor.dims), dtypes[tensor.data_type])
@@ -169,7 +169,7 @@ def external_files(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
         BuildFailed: One lies elsewhere than beside the model or below, or is no file that holds the tensor.
     """
     for tensor in external_tensors(model):
-        yield _external_file(tensor, path)
+        yield external_file(tensor, path)
 
 
 def external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -184,7 +184,7 @@ def _bytes(tensor: onnx.TensorProto) -> int:
     return 8 * max(len(getattr(tensor, field)) for field in _TYPED)
 
 
-def _external_file(tensor: onnx.TensorProto, path: Path) -> Path:
+def external_file(tensor: onnx.TensorProto, path: Path) -> Path:
     """Return the file of a tensor's data, once it is known to be safe to read; see `external_files`."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")

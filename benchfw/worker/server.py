@@ -125,6 +125,15 @@ class Server:
         artifact = replace(artifact, meta={**artifact.meta, **_about(Path(artifact.path), artifact.format)})
         return ok(artifact=asdict(artifact), io=asdict(io) if io else None)
 
+    def on_describe(self, values: Mapping[str, Any]) -> Message:
+        """Tell what a file holds."""
+        return ok(facts=dict(_load_class(values["factory"])().describe(Path(values["path"]))))
+
+    def on_copy(self, values: Mapping[str, Any]) -> Message:
+        """Copy an artifact and what lies beside it."""
+        source = _load_class(values["factory"])()
+        return ok(facts=dict(source.copy(Path(values["path"]), Path(values["destination"]))))
+
     def on_step(self, values: Mapping[str, Any]) -> Message:
         """Run one step: artifact in, file out."""
         step, destination = self._step(values), Path(values["destination"])

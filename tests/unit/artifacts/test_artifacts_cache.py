@@ -29,11 +29,10 @@ RECIPE: dict[str, Any] = {
 def _add(cache: Cache, recipe: dict[str, Any], content: bytes = b"engine") -> Path:
     """Add an artifact of one file and return its folder."""
     folder = cache.folder_for(recipe, "S-batch1")
-    draft = cache.draft(folder)
-    (draft / "model.onnx").write_bytes(content)
-    cache.add(
-        draft, folder, "model.onnx", format="onnx", precision="fp16", meta={"names": ["x"]}, recipe=recipe, seconds=1.5
-    )
+    meta = {"names": ["x"]}
+    with cache.draft(folder) as draft:
+        (draft / "model.onnx").write_bytes(content)
+        cache.add(draft, folder, "model.onnx", format="onnx", precision="fp16", meta=meta, recipe=recipe, seconds=1.5)
     return folder
 
 
@@ -67,11 +66,11 @@ def test_an_artifact_of_several_files_is_known_by_all_of_them(cache: Cache) -> N
     hashes = []
     for content in (b"weights", b"weightz"):
         folder = cache.folder_for(RECIPE, "S")
-        draft = cache.draft(folder)
-        (draft / "model.onnx").write_bytes(b"graph")
-        (draft / "data").mkdir()
-        (draft / "data" / "w.bin").write_bytes(content)
-        made = cache.add(draft, folder, "model.onnx", format="onnx", precision="fp32", meta={}, recipe=RECIPE)
+        with cache.draft(folder) as draft:
+            (draft / "model.onnx").write_bytes(b"graph")
+            (draft / "data").mkdir()
+            (draft / "data" / "w.bin").write_bytes(content)
+            made = cache.add(draft, folder, "model.onnx", format="onnx", precision="fp32", meta={}, recipe=RECIPE)
         assert cache.find(folder, RECIPE) == (made, "")
         hashes.append(made.sha256)
     assert hashes[0] != hashes[1]
@@ -97,8 +96,10 @@ def test_a_sidecar_leads_to_no_file_that_it_does_not_vouch_for(cache: Cache, nam
 def test_a_draft_is_no_artifact(cache: Cache) -> None:
     """What is killed while it makes one leaves a folder that nobody takes for whole."""
     folder = cache.folder_for(RECIPE, "S")
-    (cache.draft(folder) / "model.onnx").write_bytes(b"half")
-    assert cache.find(folder, RECIPE) == (None, "")
+    with cache.draft(folder) as draft:
+        (draft / "model.onnx").write_bytes(b"half")
+        assert cache.find(folder, RECIPE) == (None, "")
+    assert not draft.exists()
 
 
 def test_one_makes_what_others_wait_for(cache: Cache) -> None:

@@ -1,0 +1,1 @@
+"""benchfw plugin: TensorRT."""

@@ -1,0 +1,204 @@
+"""Engines of ONNX models. Imported in workers alone; which TensorRT it is, a subclass says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from benchfw.errors import BuildFailed, MissingDependency
+from benchfw.spec import Artifact, Profile, Step, TensorSpec
+from benchfw_tensorrt.header import check_engine
+from benchfw_tensorrt.log import BuildLog, Progress, hint_for, listen, monitor
+from benchfw_tensorrt.profiles import Shapes, profile_shapes
+from benchfw_tensorrt.settings import configure, network_flags
+
+LAYERS = "layers.json"
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+"""numpy's names of TensorRT's types, where they are not the same in small letters."""
+
+_MAX_NODES = 5
+_QUOTED = re.compile(r'"([^"]+)"$')
+_LAYER = re.compile(r"^Name: (?P<name>.*?), LayerType: (?P<type>[^,]*), .*TacticName: (?P<tactic>.*?), ", re.MULTILINE)
+_NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+
+
+class EngineFromOnnx(Step):
+    """Builds an engine of an ONNX model, in the precision that the model has.
+
+    A failure of TensorRT is a None, False or -1 and a line in its log, so that every call is looked at.
+
+    Attributes:
+        module: Name of the TensorRT that builds.
+        distribution: Of its distribution.
+    """
+
+    module: ClassVar[str]
+    distribution: ClassVar[str]
+
+    def run(
+        self, artifact: Artifact, *, inputs: Sequence[TensorSpec], profile: Profile, precision: str, destination: Path
+    ) -> Mapping[str, Any]:
+        trt = import_tensorrt(self.module)
+        log = BuildLog(self.options["log"])
+        begun = time.monotonic()
+        builder = make_builder(trt, log)
+        network = builder.create_network(network_flags(trt))
+        config = builder.create_builder_config()
+        settings = configure(trt, config, self.options)
+        parser = _parse(trt, network, log, artifact.path)  # holds the weights until the engine is built
+        shapes = profile_shapes(dict(_input_shapes(network)), inputs, profile)
+        _add_profile(builder, config, shapes, log)
+        config.progress_monitor = monitor(trt, Progress(self.report))
+        parsed = time.monotonic()
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise log.failure(f"{self.module} cannot build the engine")
+        del parser
+        built = time.monotonic()
+        _write(plan, destination)
+        self.check(destination, trt)
+        return {
+            "package": self.distribution,
+            "version": trt.__version__,
+            "plan_bytes": destination.stat().st_size,
+            "profiles": [{name: [list(shape) for shape in three] for name, three in shapes.items()}],
+            **settings,
+            "seconds": {"parse": round(parsed - begun, 3), "build": round(built - parsed, 3)},
+            "tensors": list(_tensors(trt, network)),
+            "layers": _write_layers(log.layers, destination.with_name(LAYERS)),
+            "builder_warnings": log.warnings,
+            "builder_warnings_total": log.warning_count,
+            "warnings": log.important,
+        }
+
+    def check(self, path: Path, trt: Any) -> None:
+        """Look at a new engine as far as that can be done without a GPU."""
+
+
+class RtxEngineFromOnnx(EngineFromOnnx):
+    """Options: `benchfw_tensorrt.options.RtxEngineOptions`."""
+
+    module = "tensorrt_rtx"
+    distribution = "tensorrt-rtx-cu13"
+
+    def check(self, path: Path, trt: Any) -> None:
+        check_engine(path, trt.__version__)
+
+
+def import_tensorrt(module: str) -> Any:
+    """Return a TensorRT.
+
+    Raises:
+        MissingDependency: It is not there, or a library that it needs.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependency(f"{module} cannot be imported: {error}") from error
+
+
+def make_builder(trt: Any, log: BuildLog) -> Any:
+    """Return a builder that tells `log` what happens.
+
+    It gets no error recorder: with one that is written in Python, TensorRT-RTX 1.7 ends the process when a network is
+    freed (SIGSEGV). Without one the same texts come as errors of the log.
+    """
+    try:
+        return trt.Builder(listen(trt, log))
+    except TypeError as error:  # "factory function returned nullptr": its libraries do not fit together
+        raise log.failure(f"{trt.__name__} makes no builder ({error})") from error
+
+
+def _parse(trt: Any, network: Any, log: BuildLog, path: str) -> Any:
+    """Read an ONNX file, and its external data beside it, into a network; return the parser.
+
+    Raises:
+        BuildFailed: With the node, its operator and the parser's words.
+    """
+    parser = trt.OnnxParser(network, listen(trt, log))
+    if parser.parse_from_file(path):
+        if not network.num_outputs:  # which is what the parser makes of a file that is no ONNX
+            raise BuildFailed(f"{trt.__name__} finds no outputs in {Path(path).name}")
+        return parser
+    errors = [parser.get_error(place) for place in range(parser.num_errors)]
+    if not errors:
+        raise log.failure(f"{trt.__name__} cannot parse the model")
+    told = list(dict.fromkeys(map(_parser_error, errors)))
+    more = f", and {len(told) - _MAX_NODES} more" if len(told) > _MAX_NODES else ""
+    text = "; ".join(told[:_MAX_NODES])
+    raise BuildFailed(f"{trt.__name__} cannot parse the model: {text}{more}", hint=hint_for(text))
+
+
+def _parser_error(error: Any) -> str:
+    words = _QUOTED.search(error.desc().strip())
+    text = words[1] if words else error.desc().strip().splitlines()[0]
+    operator = error.node_operator() if hasattr(error, "node_operator") else ""  # since TensorRT 10
+    if not operator:
+        return f"node {error.node()}: {text}" if error.node() >= 0 else text
+    return f"node {error.node_name() or error.node()!r} ({operator}): {text}"
+
+
+def _input_shapes(network: Any) -> list[tuple[str, tuple[int, ...]]]:
+    found = []
+    for place in range(network.num_inputs):
+        tensor = network.get_input(place)
+        if tensor.is_shape_tensor:
+            raise BuildFailed(
+                f"the values of input {tensor.name!r} decide shapes, for which no profile can be made",
+                hint="make it a constant of the model",
+            )
+        found.append((tensor.name, tuple(tensor.shape)))
+    return found
+
+
+def _add_profile(builder: Any, config: Any, shapes: Mapping[str, Shapes], log: BuildLog) -> None:
+    if not shapes:  # a network without dynamic axes needs none
+        return
+    profile = builder.create_optimization_profile()
+    for name, (low, best, high) in shapes.items():
+        profile.set_shape(name, low, best, high)
+    if config.add_optimization_profile(profile) < 0:
+        raise log.failure(f"no profile can be made of {dict(shapes)}")
+
+
+def _write(plan: Any, destination: Path) -> None:
+    try:
+        with destination.open("wb") as file:
+            file.write(plan)
+    except OSError as error:
+        raise BuildFailed(
+            f"the engine of {plan.nbytes} bytes cannot be written: {error.strerror}",
+            hint="BENCHFW_CACHE names another folder",
+        ) from error
+
+
+def _tensors(trt: Any, network: Any) -> list[dict[str, Any]]:
+    inputs = [("input", network.get_input(place)) for place in range(network.num_inputs)]
+    outputs = [("output", network.get_output(place)) for place in range(network.num_outputs)]
+    return [
+        {"name": tensor.name, "mode": mode, "dtype": _dtype(tensor), "shape": list(tensor.shape)}
+        for mode, tensor in (*inputs, *outputs)
+    ]
+
+
+def _dtype(tensor: Any) -> str:
+    return _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower())
+
+
+def _write_layers(text: str, destination: Path) -> dict[str, Any]:
+    """Write the layers that the builder's log lists; the inspector would need an engine that is loaded, and a GPU."""
+    lines = text.partition("\n")[2].partition("\n\n")[0].splitlines()
+    layers = [
+        {**found.groupdict(), "nodes": _NODE.findall(line)}
+        for line in lines
+        if (found := _LAYER.match(line)) is not None
+    ]
+    if not layers:
+        return {"count": None, "from": "the builder listed none; that takes profiling_verbosity = 'detailed'"}
+    destination.write_text(json.dumps(layers, indent=1), encoding="utf-8")
+    return {"count": len(layers), "file": destination.name, "from": "the log of the builder"}

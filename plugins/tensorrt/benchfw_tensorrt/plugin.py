@@ -1,0 +1,44 @@
+"""Registrations of the TensorRT plugin. Light: imported in the parent."""
+
+from __future__ import annotations
+
+from benchfw.spec import BackendInfo, Capabilities, StepInfo
+from benchfw.spec.hooks import hookimpl
+
+_RTX = ("tensorrt-rtx-cu13>=1.5",)
+_INSTALL_RTX = "pip install 'benchfw-tensorrt[rtx]'"
+_RTX_ENGINE = "rtx-engine"
+
+
+@hookimpl
+def benchfw_register_backends() -> list[BackendInfo]:
+    return [
+        BackendInfo(
+            name="trt-rtx",
+            summary="TensorRT-RTX; loads engines, does not run them yet",
+            factory="benchfw_tensorrt.backend:TrtRtx",
+            accepts=(_RTX_ENGINE,),
+            provider="TensorRT-RTX",
+            typed=True,
+            step_options={"Int8Onnx": {"recipe": "tensorrt"}},
+            capabilities=Capabilities(precisions=("fp32", "fp16", "int8"), devices=("cuda",)),
+            requires=_RTX,
+            install=_INSTALL_RTX,
+        )
+    ]
+
+
+@hookimpl
+def benchfw_register_steps() -> list[StepInfo]:
+    return [
+        StepInfo(
+            name="RtxEngineFromOnnx",
+            source="onnx",
+            target=_RTX_ENGINE,
+            runtime="tensorrt-rtx",
+            factory="benchfw_tensorrt.engine:RtxEngineFromOnnx",
+            options="benchfw_tensorrt.options:RtxEngineOptions",
+            requires=_RTX,
+            install=_INSTALL_RTX,
+        )
+    ]
