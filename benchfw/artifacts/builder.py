@@ -178,6 +178,7 @@ class Builder:
             profile.slug,
             precision,
             json.dumps(options, sort_keys=True),
+            tuple(inputs),
         )
         if key not in self._made:
             try:

@@ -96,9 +96,9 @@ def _refuse_nan(place: str, nans: Mapping[str, int]) -> None:
     if not nans:
         return
     name, count = next(iter(nans.items()))
-    others = f", and so do {len(nans) - 1} other tensors" if len(nans) > 1 else ""
+    others = f", and there are more in {len(nans) - 1} other tensors" if len(nans) > 1 else ""
     raise BuildFailed(
-        f"weights of {place}: {name!r} has {count} values that are NaN{others}",
+        f"weights of {place}: {count} NaN in {name!r}{others}",
         hint="every output would be NaN: take other weights",
     )
 
