@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.installed
-PLUGINS = torch onnxruntime openvino
-ENGINES = tensorrt
+PLUGINS = torch onnxruntime openvino tensorrt
+EXTRAS_torch = cpu,models
+EXTRAS_tensorrt = rtx
 
 export PIP_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -40,10 +41,10 @@ docs-html: $(STAMP)
 	@echo docs/_build/docs/index.html
 
 # Modules are compiled when they are first imported: most never are, and pip would compile all.
-$(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml) $(ENGINES:%=plugins/%/pyproject.toml)
+$(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(PLUGINS:%=-e 'plugins/%[cpu]') $(ENGINES:%=-e 'plugins/%[rtx]')
+	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(foreach plugin,$(PLUGINS),-e 'plugins/$(plugin)[$(or $(EXTRAS_$(plugin)),cpu)]')
 	touch $@
 
 clean:

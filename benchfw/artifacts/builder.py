@@ -165,7 +165,8 @@ class Builder:
         """
         route = find_route(artifact.format, wanted, self._steps.values(), precision=artifact.precision)
         goal = wanted.precision or artifact.precision
-        made = Made(artifact=artifact, steps=(), seconds=0.0)
+        own = () if route else tuple(artifact.meta.get("warnings", ()))  # a step says itself what still holds
+        made = Made(artifact=artifact, steps=(), seconds=0.0, warnings=own)
         for step in route:
             precision = precision_after(step, made.artifact.precision, goal)
             made = self._once(step, made, inputs, profile, precision, wanted.options.get(step.name, {}))
@@ -190,6 +191,7 @@ class Builder:
             profile.slug,
             precision,
             json.dumps(options, sort_keys=True),
+            tuple(inputs),
         )
         if key not in self._made:
             try:
@@ -248,9 +250,10 @@ class Builder:
             self._uses.add(folder.name)
         if seconds:
             evict(self._cache, self._notify)
+        handed_on = made.artifact.meta if step.source == step.target else {}
         return replace(
             made,
-            artifact=found,
+            artifact=replace(found, meta={**handed_on, **found.meta}),
             steps=(*made.steps, step.name),
             seconds=made.seconds + seconds,
             notes=(*made.notes, why_not) if why_not else made.notes,

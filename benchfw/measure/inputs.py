@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from benchfw.errors import Fault, ScenarioError
 from benchfw.scenario.schema import Input
 from benchfw.spec.tensors import TensorSpec
+from benchfw.spec.values import random_values
 
 
 class InputMaker:
@@ -83,15 +85,8 @@ class InputMaker:
         place = self.specs.index(spec)
         random = np.random.default_rng([self._seed, place, *shape, *([set_] if set_ else [])])
         declared = self._declared.get(spec.name)
-        low = declared.low if declared and declared.low is not None else 0
-        high = declared.high if declared else None
-        if spec.dtype == "bool":
-            return random.integers(0, 2, shape).astype(bool)
-        if spec.dtype.startswith(("int", "uint")):
-            return random.integers(int(low), int(high if high is not None else 2), shape, dtype=np.dtype(spec.dtype))
-        if high is None:
-            return random.standard_normal(shape, np.float32)
-        return random.uniform(low, high, shape)
+        bounded = replace(spec, low=declared.low, high=declared.high) if declared else spec
+        return random_values(bounded, shape, random)
 
     def _stack(self, spec: TensorSpec, shape: tuple[int, ...], set_: int) -> NDArray[Any]:
         """Stack samples along the first axis. A set begins where the one before ends; too few samples repeat."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from pydantic import ValidationError
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 from benchfw.errors import Fault, ScenarioError
 from benchfw.scenario.checks import axis_faults
 from benchfw.scenario.load import Loaded
-from benchfw.scenario.schema import Input, Scenario
+from benchfw.scenario.schema import Input, Scenario, axis_name
 from benchfw.spec.tensors import IoSpec, TensorSpec
 
 
@@ -43,32 +42,33 @@ def model_inputs(loaded: Loaded, io: IoSpec | None) -> tuple[Scenario, list[Tens
     if faults:
         raise ScenarioError(loaded.source, faults)
     order = [name for name in own if name in declared] or list(declared)
-    specs = [TensorSpec(name=name, dtype=declared[name].dtype, shape=tuple(declared[name].shape)) for name in order]
-    return scenario, specs
+    said = loaded.scenario.model.inputs
+    return scenario, [_spec(name, declared[name], said.get(name) or own[name]) for name in order]
+
+
+def _spec(name: str, item: Input, bounds: Input | TensorSpec) -> TensorSpec:
+    return TensorSpec(name=name, dtype=item.dtype, shape=tuple(item.shape), low=bounds.low, high=bounds.high)
 
 
 def described_input(spec: TensorSpec) -> Input:
-    """Return an input as a scenario would declare it; integers get the values 0 and 1, which every model can take.
+    """Return an input as a scenario would declare it, with the bounds that the model says.
 
-    Graphs name axes as they like (`input.1_0`); what is no name in a scenario becomes an underscore.
+    Integers without bounds get the values 0 and 1, which every model can take. What is no name of an axis in a scenario
+    becomes one.
 
     Raises:
         ValidationError: No scenario can declare it: its dtype, or a size that is not positive.
     """
     integer = spec.dtype.startswith(("int", "uint"))
-    shape = [_axis_name(dim) if isinstance(dim, str) else dim for dim in spec.shape]
-    return Input.model_validate({"shape": shape, "dtype": spec.dtype} | ({"low": 0.0, "high": 2.0} if integer else {}))
+    shape = [axis_name(dim) if isinstance(dim, str) else dim for dim in spec.shape]
+    low, high = (spec.low, spec.high) if spec.high is not None or not integer else (0.0, 2.0)
+    return Input.model_validate({"shape": shape, "dtype": spec.dtype, "low": low, "high": high})
 
 
 def undeclarable(error: ValidationError) -> str:
     """Say why an input of a model cannot be declared."""
     what = error.errors(include_url=False)[0]
     return f"the model has an input that no scenario can declare: {what['msg']}, got {what['input']!r}"
-
-
-def _axis_name(text: str) -> str:
-    name = re.sub(r"\W", "_", text, flags=re.ASCII)
-    return f"_{name}" if name[:1].isdecimal() else name
 
 
 def _contradictions(declared: Mapping[str, Input], own: Mapping[str, TensorSpec]) -> list[Fault]:
@@ -83,6 +83,8 @@ def _contradictions(declared: Mapping[str, Input], own: Mapping[str, TensorSpec]
         spec = own[name]
         if item.dtype != spec.dtype:
             faults.append(Fault((*path, "dtype"), f"is {item.dtype}, the model takes {spec.dtype}"))
+        if spec.high is not None and item.high is not None and item.high > spec.high:
+            faults.append(Fault((*path, "high"), f"is {item.high:g}, the model takes values below {spec.high:g}"))
         if len(item.shape) != len(spec.shape):
             faults.append(Fault((*path, "shape"), f"has {len(item.shape)} dimensions, the model {len(spec.shape)}"))
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from benchfw.spec.backend import Precision
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN
@@ -38,7 +38,13 @@ Seconds = Annotated[Positive, BeforeValidator(parse_duration, json_schema_input_
 Size = Annotated[int, Field(gt=0, lt=1 << 31)]
 """What a 32-bit column of the results holds."""
 
-Dim = Size | Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Dim = Size | Literal[-1] | Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+def axis_name(text: str) -> str:
+    """Return the nearest text that can be the name of an axis: graphs name theirs as they like (`input.1_0`)."""
+    name = re.sub(r"\W", "_", text, flags=re.ASCII)
+    return f"_{name}" if name[:1].isdecimal() else name
 
 
 class Strict(BaseModel):
@@ -47,10 +53,17 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _named_axes(name: str, shape: list[int | str]) -> list[int | str]:
+    return [dim if dim != -1 else axis_name(f"{name}_{place}") if place else "batch" for place, dim in enumerate(shape)]
+
+
 class Input(Strict):
     """One input of the model."""
 
-    shape: list[Dim] = Field(description="A size or the name of an axis per dimension.")
+    shape: list[Dim] = Field(
+        description="Per dimension a size, the name of an axis, or -1 for an axis that is called `batch` if it comes "
+        "first and else after input and place: `x_2`."
+    )
     dtype: Literal["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool"] = Field(
         "float32", description="Element type."
     )
@@ -74,6 +87,12 @@ class Model(Strict):
     weights: str | None = Field(None, description="State dict (`torch.save`) or safetensors file to load.")
     data: str | None = Field(None, description="Folder of `.npy` or `.npz` samples to use instead of random inputs.")
     inputs: dict[str, Input] = Field({}, description="Inputs by name; default: what the model itself says.")
+
+    @field_validator("inputs")
+    @classmethod
+    def _named(cls, inputs: dict[str, Input]) -> dict[str, Input]:
+        """Give the axes that are -1 their names."""
+        return {name: item.model_copy(update={"shape": _named_axes(name, item.shape)}) for name, item in inputs.items()}
 
 
 class AxisRange(Strict):

@@ -24,7 +24,8 @@ class Artifact:
         path: The file; what it needs besides lies in the same folder.
         sha256: Identity of the artifact: the hash of the file and of all that `meta` adds to it.
         precision: Precision of the weights and of the arithmetic that the artifact asks for.
-        meta: What the format's readers need besides the file; JSON values only.
+        meta: What the format's readers need besides the file; JSON values only. `warnings` of a model source are
+            sentences that cases show which run its artifact as it is; a step says itself which of them still hold.
     """
 
     format: str
@@ -175,6 +176,8 @@ class Step(ABC):
         Returns:
             The artifact's `meta`; JSON values. `warnings`, if there, is a list of sentences that its cases show.
             `weights` is the core's: what it has counted in the new file, if it knows the format.
+            The artifact's `meta`; JSON values. `warnings`, if there, is a list of sentences that its cases show. A step
+            from a format to itself hands on the `meta` that it was given, with its own on top.
 
         Args:
             artifact: What to convert.

@@ -35,11 +35,15 @@ class TensorSpec:
         name: Name in the model's signature or graph.
         dtype: One of `DTYPES`.
         shape: Per dimension an int, or the name of an axis whose size the case decides.
+        low: Smallest value that makes sense, where that is known: 0 for token ids.
+        high: Bound of the values, exclusive: the size of the vocabulary for token ids.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    low: float | None = None
+    high: float | None = None
 
     def concrete(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """Return the shape with every axis name replaced by its size.
@@ -58,7 +62,13 @@ class TensorSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TensorSpec:
-        return cls(name=data["name"], dtype=data["dtype"], shape=tuple(data["shape"]))
+        return cls(
+            name=data["name"],
+            dtype=data["dtype"],
+            shape=tuple(data["shape"]),
+            low=data.get("low"),
+            high=data.get("high"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,18 +18,18 @@ from benchfw.errors import BackendError, Invalid, OutOfMemory
 from benchfw.spec import Artifact, Backend, Bound, Context, IoSpec
 from benchfw.spec.backend import check_inputs
 from benchfw_torch.sources import build
-from benchfw_torch.tensors import named_outputs
+from benchfw_torch.tensors import DTYPES, Cast, arguments, named_outputs
 
 
 class TorchBound(Bound):
-    """Inputs as tensors of their own; PyTorch allocates the outputs itself at every launch."""
+    """Arguments as tensors of their own; PyTorch allocates the outputs itself at every launch."""
 
-    def __init__(self, model: Callable[..., Any], inputs: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: Callable[..., Any], inputs: Mapping[str, Any]) -> None:
         self._result: list[Any] = [None]
-        arguments, result = dict(inputs), self._result
+        given, result = dict(inputs), self._result
 
         def launch() -> None:  # does not know `self`: workers freeze what is alive, and a cycle would never be freed
-            result[0] = model(**arguments)
+            result[0] = model(**given)
 
         self.launch = launch
 
@@ -59,12 +59,15 @@ class TorchEager(Backend):
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
-        return TorchBound(self._function(), {name: self._tensor(array) for name, array in inputs.items()})
+        return TorchBound(
+            self._function(), self._call_with({name: self._tensor(array) for name, array in inputs.items()})
+        )
 
     def facts(self) -> Mapping[str, Any]:
         return {
             "provider_effective": "torch",
-            "precision_effective": _precision(self._model),
+            "precision_effective": _precision(self._model) or self.context.precision,
+            "io_dtype": "+".join(sorted({spec.dtype for spec in self.context.inputs})),
             "threads_effective": torch.get_num_threads(),
             "mkldnn": torch.backends.mkldnn.is_available(),
         }
@@ -85,7 +88,13 @@ class TorchEager(Backend):
         model = build(artifact)
         if self.options["channels_last"]:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.context.precision != "fp32":
+            model = Cast(model, DTYPES[self.context.precision])
         return model
+
+    def _call_with(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return what the model is called with: `Cast` takes the inputs as they are."""
+        return dict(tensors) if isinstance(self._model, Cast) else arguments(tensors)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.array(array))
@@ -110,9 +119,9 @@ def _enter_inference_mode() -> None:
 
 
 def _precision(model: nn.Module | None) -> str:
-    """Return the precision of the model's parameters; several are joined."""
+    """Return the precision of the model's parameters; several are joined, none are an empty text."""
     dtypes = {parameter.dtype for parameter in model.parameters()} if model is not None else set()
-    return "+".join(sorted(_PRECISIONS.get(dtype, str(dtype)) for dtype in dtypes)) or "fp32"
+    return "+".join(sorted(_PRECISIONS.get(dtype, str(dtype)) for dtype in dtypes))
 
 
 _ALLOCATION = re.compile(

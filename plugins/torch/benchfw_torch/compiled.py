@@ -58,7 +58,7 @@ class TorchCompile(TorchEager):
                 for name, tensor in example_inputs(self.context.inputs, profile.sizes(point)).items()
             }
             try:
-                self._compiled(**inputs)
+                self._compiled(**self._call_with(inputs))
             except Exception as error:
                 words = out_of_memory(error)
                 if words and profile.sizes(point) != profile.sizes("min"):
@@ -114,7 +114,8 @@ class TorchCompile(TorchEager):
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
         function = self._function()
-        return TorchBound(function, {name: self._mark(name, self._tensor(array)) for name, array in inputs.items()})
+        marked = {name: self._mark(name, self._tensor(array)) for name, array in inputs.items()}
+        return TorchBound(function, self._call_with(marked))
 
     def _mark(self, name: str, tensor: Tensor) -> Tensor:
         """Mark the axes that have a range; a size of 1 is left static."""

@@ -1,17 +1,53 @@
-"""`OnnxFromTorch`: torch.onnx.export (dynamo), for one shape or with dynamic axes, as a single file."""
+"""`OnnxFromTorch`: torch.onnx.export on the CPU, for one shape or with dynamic axes, compared with the model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+import time
+import traceback
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
-from benchfw.errors import BuildFailed
+from benchfw.errors import BuildFailed, Invalid
 from benchfw.spec import Artifact, Profile, Step, TensorSpec
+from benchfw.spec.values import random_inputs
+from benchfw_torch import tensors
+from benchfw_torch.compared import Sample, compare_graph
+from benchfw_torch.denormals import Survey
 from benchfw_torch.sources import build
-from benchfw_torch.tensors import example_inputs, named_outputs
+from benchfw_torch.tensors import arguments, cast, named_outputs
+
+PROTOBUF_LIMIT = 2_000_000_000
+"""Bytes of weights that go into one file: a protobuf message holds 2 GiB."""
+
+_FP16_MAX = 65504.0
+_FP16_ZERO = 2.0**-25
+"""Numbers of this size and below become 0 in fp16."""
+
+_FEW = 1e-3
+"""Share of weights that may become 0 without a warning: random ones lie near 0 now and then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What both exporters need: inputs in the order of `forward`, names of outputs, dynamic axes by input and place."""
+
+    model: nn.Module
+    examples: dict[str, Tensor]
+    outputs: list[str]
+    dynamic: dict[str, dict[int, str]]
+    profile: Profile
+    opset: int
+    destination: Path
 
 
 class OnnxFromTorch(Step):
@@ -20,38 +56,258 @@ class OnnxFromTorch(Step):
     def run(
         self, artifact: Artifact, *, inputs: Sequence[TensorSpec], profile: Profile, precision: str, destination: Path
     ) -> Mapping[str, Any]:
-        model = build(artifact)
-        example = example_inputs(inputs, profile.sizes("opt"))
-        with torch.inference_mode():
-            outputs = list(named_outputs(model(**example)))
-        dims = {
-            name: torch.export.Dim(name, min=axis.min, max=axis.max)
-            for name, axis in profile.axes.items()
-            if axis.min != axis.max
+        begun = time.monotonic()
+        model = build(artifact).to("cpu")
+        inputs = _in_order(model, inputs)
+        self.report("running the model")
+        samples = [_sample(model, inputs, point, sizes) for point, sizes in _points(profile).items()]
+        half = precision == "fp16" and artifact.precision != "fp16"
+        zeros = _zeros_in_half(model) if half else 0
+        notes = _half_notes(zeros, model) if half else _left_denormal(artifact)
+        keep = bool(self.options["keep_io_types"])
+        examples = {name: torch.from_numpy(array) for name, array in samples[0].inputs.items()}
+        if half:
+            model = model.half()
+            examples = examples if keep else cast(examples, torch.float16)
+        job = _Job(
+            model=_by_place(model, list(examples), half=half, keep=keep),
+            examples=examples,
+            outputs=list(samples[0].outputs),
+            dynamic=_dynamic(inputs, profile),
+            profile=profile,
+            opset=self.options["opset"],
+            destination=destination,
+        )
+        self.report("exporting")
+        notes += self._export(job)
+        self.report("comparing the outputs")
+        graph = _checked(job)
+        result = compare_graph(destination, samples, precision)
+        return {
+            "exporter": self.options["exporter"],
+            "opset": next(entry.version for entry in graph.opset_import if entry.domain in ("", "ai.onnx")),
+            "nodes": len(graph.graph.node),
+            "fp16_zeros": zeros,
+            "seconds": round(time.monotonic() - begun, 3),
+            "compared_by": result.runtime,
+            "errors": result.errors,
+            "warnings": [*notes, *result.notes],
         }
-        shapes = {
-            spec.name: {place: dims[dim] for place, dim in enumerate(spec.shape) if dim in dims} for spec in inputs
-        }
-        try:
-            torch.onnx.export(
-                model,
-                (),
-                str(destination),
-                kwargs=example,
-                input_names=list(example),
-                output_names=outputs,
-                opset_version=self.options["opset"],
-                dynamic_shapes=shapes if dims else None,
-                dynamo=True,
-                external_data=False,
-            )
-        except Exception as error:
+
+    def _export(self, job: _Job) -> list[str]:
+        """Write the graph; return what the exporter had to say of it."""
+        exporter = self.options["exporter"]
+        size = sum(tensor.nbytes for tensor in job.model.state_dict().values())
+        external = self.options["external_data"] == "always" or size > PROTOBUF_LIMIT
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                (_export_dynamo if exporter == "dynamo" else _export_torchscript)(job, external)
+            except MemoryError:
+                raise
+            except Exception as error:
+                traceback.print_exc()  # the log has the whole report
+                raise BuildFailed(
+                    f"torch.onnx.export ({exporter}, opset {job.opset}): {_reason(error)}",
+                    hint="change the model there, or try the other `exporter` in [steps.OnnxFromTorch]; "
+                    "the log has the whole report",
+                ) from error
+        traced = [str(item.message) for item in caught if issubclass(item.category, TracerWarning)]
+        return [f"tracing: {text.splitlines()[0]}" for text in dict.fromkeys(traced)]
+
+
+def _export_dynamo(job: _Job, external: bool) -> None:
+    axes = {name for axes in job.dynamic.values() for name in axes.values()}
+    dims = {
+        name: torch.export.Dim(name, min=axis.min, max=axis.max)
+        for name, axis in job.profile.axes.items()
+        if name in axes
+    }
+    shapes = tuple({place: dims[axis] for place, axis in job.dynamic[name].items()} for name in job.examples)
+    torch.onnx.export(
+        job.model,
+        tuple(job.examples.values()),
+        str(job.destination),
+        input_names=list(job.examples),
+        output_names=job.outputs,
+        opset_version=job.opset,
+        dynamic_shapes=(shapes,) if dims else None,
+        dynamo=True,
+        external_data=external,
+    )
+
+
+def _export_torchscript(job: _Job, external: bool) -> None:
+    torch.onnx.export(
+        job.model,
+        tuple(job.examples.values()),
+        str(job.destination),
+        input_names=list(job.examples),
+        output_names=job.outputs,
+        opset_version=job.opset,
+        dynamic_axes={name: axes for name, axes in job.dynamic.items() if axes},
+        dynamo=False,
+    )
+    if external:  # this exporter writes a file per weight, and only if it must
+        graph = onnx.load(str(job.destination))
+        for path in job.destination.parent.iterdir():
+            path.unlink()
+        data = f"{job.destination.name}.data"
+        onnx.save(graph, str(job.destination), save_as_external_data=True, location=data, size_threshold=0)
+
+
+def _checked(job: _Job) -> onnx.ModelProto:
+    """Return the graph without its weights, after ONNX's checker and a look at its inputs.
+
+    Raises:
+        BuildFailed: It is no valid graph, or lacks an input or a dynamic axis.
+    """
+    path = str(job.destination)
+    try:
+        onnx.checker.check_model(path)
+    except onnx.checker.ValidationError as error:
+        raise BuildFailed(f"torch.onnx.export made a graph that the ONNX checker refuses: {error}") from error
+    graph = onnx.load(path, load_external_data=False)
+    made = {value.name: value.type.tensor_type.shape.dim for value in graph.graph.input}
+    for name, axes in job.dynamic.items():
+        if name not in made:
             raise BuildFailed(
-                f"torch.onnx.export: {_first_line(error)}", hint="the log has the whole report"
-            ) from error
-        return {"opset": self.options["opset"]}
+                f"the graph has no input {name!r}: the model does not use it",
+                hint="leave it out of [model.inputs] and of `forward`",
+            )
+        for place, axis in axes.items():
+            if not made[name][place].dim_param:
+                raise BuildFailed(f"the axis {axis!r} of {name!r} became {made[name][place].dim_value} for good")
+    return graph
 
 
-def _first_line(error: Exception) -> str:
+def _in_order(model: nn.Module, inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """Return the inputs in the order of forward's parameters: graphs have theirs in this order.
+
+    Raises:
+        Invalid: `forward` has no such parameter.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    order = {name: place for place, name in enumerate(parameters)}
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for spec in inputs:
+        name = spec.name.partition(".")[0]
+        if name not in order and not anything:
+            takes = ", ".join(order) or "nothing"
+            raise Invalid(
+                f"the model has no parameter {name!r}: {type(model).__name__}.forward takes {takes}",
+                hint="inputs have the names of parameters; `arg.key` and `arg.0` lead into dicts and tuples",
+            )
+    return sorted(inputs, key=lambda spec: order.get(spec.name.partition(".")[0], len(order)))
+
+
+def _points(profile: Profile) -> dict[str, dict[str, int]]:
+    """Return the sizes at opt and, if they differ, at min and max."""
+    points: dict[str, dict[str, int]] = {}
+    for point in ("opt", "min", "max"):
+        if profile.sizes(point) not in points.values():
+            points[point] = profile.sizes(point)
+    return points
+
+
+def _sample(model: nn.Module, inputs: Sequence[TensorSpec], point: str, sizes: Mapping[str, int]) -> Sample:
+    """Run the model once.
+
+    Raises:
+        BuildFailed: It fails on these inputs.
+    """
+    arrays = random_inputs(inputs, sizes)
+    where = f"at {point}" + (f" ({', '.join(f'{axis} {size}' for axis, size in sizes.items())})" if sizes else "")
+    try:
+        with torch.inference_mode():
+            result = model(**arguments({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}))
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
+        raise BuildFailed(
+            f"the model fails {where} on {shapes}: {_reason(error)}", hint="see [model.inputs] and [shapes]"
+        ) from error
+    return Sample(where=where, inputs=arrays, outputs=_arrays(named_outputs(result)))
+
+
+def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.detach().numpy() for name, tensor in outputs.items()}
+
+
+def _by_place(model: nn.Module, names: Sequence[str], *, half: bool, keep: bool) -> nn.Module:
+    """Let a model take its inputs by place and return a tuple, as graphs do; weights keep their names.
+
+    Args:
+        model: Its `forward` is replaced.
+        names: Of the inputs, as `arguments` takes them.
+        half: Cast floats to fp16 first.
+        keep: Cast floats back to fp32 at the end.
+    """
+    forward = model.forward
+
+    def by_place(*values: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(names, values, strict=True))
+        results = named_outputs(forward(**arguments(cast(given, torch.float16) if half else given)))
+        return tuple((cast(results, torch.float32) if half and keep else results).values())
+
+    model.forward = by_place
+    return model
+
+
+def _dynamic(inputs: Iterable[TensorSpec], profile: Profile) -> dict[str, dict[int, str]]:
+    """Return the axes of each input that have a range, by their places."""
+    ranged = {name for name, axis in profile.axes.items() if axis.min != axis.max}
+    return {
+        spec.name: {place: dim for place, dim in enumerate(spec.shape) if isinstance(dim, str) and dim in ranged}
+        for spec in inputs
+    }
+
+
+def _left_denormal(artifact: Artifact) -> list[str]:
+    found = Survey(int(artifact.meta.get("values", 0)), int(artifact.meta.get("denormals", 0)), {})
+    return [found.warning] if found.warning else []
+
+
+def _zeros_in_half(model: nn.Module) -> int:
+    """Return how many weights are too small for fp16.
+
+    Raises:
+        BuildFailed: One is too large for it.
+    """
+    zeros = 0
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        sizes = tensor.abs()
+        largest = float(sizes.nan_to_num(posinf=0.0).max())  # infinity stays what it is: masks have it
+        if largest > _FP16_MAX:
+            raise BuildFailed(
+                f"{name!r} has values up to {largest:.3g}, fp16 ends at {_FP16_MAX:g}",
+                hint="use bf16 or fp32, or scale these weights",
+            )
+        zeros += int(((sizes <= _FP16_ZERO) & (sizes > 0)).sum())
+    return zeros
+
+
+def _half_notes(zeros: int, model: nn.Module) -> list[str]:
+    values = sum(tensor.numel() for tensor in model.state_dict().values() if tensor.is_floating_point())
+    return [f"{zeros} of {values} weights are too small for fp16 and become 0"] if zeros > values * _FEW else []
+
+
+def _reason(error: BaseException) -> str:
+    """Return what went wrong at the root of an error, in one line, and where in the model's own code."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_foreign(frame.filename)]
+    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno} in {own[-1].name})" if own else ""
+    return f"{type(error).__name__}: {lines[0] if lines else ''}{place}"
+
+
+def _is_foreign(file: str) -> bool:
+    return file in _OUR_FILES or file.startswith(("<", _TORCH))
+
+
+_TORCH = str(Path(torch.__file__).parent)
+_OUR_FILES = {__file__, tensors.__file__}

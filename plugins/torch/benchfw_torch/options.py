@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo, field_validator
+
+OPSETS = {"dynamo": (18, 25), "torchscript": (9, 20)}
+"""First and last operator set of each exporter; dynamo makes 18 where less is asked for."""
 
 
 class _Options(BaseModel):
@@ -33,4 +36,32 @@ class CompileOptions(EagerOptions):
 class ExportOptions(_Options):
     """Options of the step `OnnxFromTorch`."""
 
-    opset: int = Field(20, ge=18, le=25, description="ONNX operator set; the exporter makes 18 and later.")
+    exporter: Literal["dynamo", "torchscript"] = Field(
+        "dynamo",
+        description="`torch.export`, or the older exporter, which traces: it keeps the branches that the example took.",
+    )
+    opset: int = Field(
+        20,
+        ge=OPSETS["torchscript"][0],
+        le=OPSETS["dynamo"][1],
+        description="ONNX operator set; `dynamo` makes {} to {}, `torchscript` {} to {}.".format(
+            *OPSETS["dynamo"], *OPSETS["torchscript"]
+        ),
+    )
+    external_data: Literal["auto", "always"] = Field(
+        "auto", description="Weights in a file of their own beside the graph: from 2 GB on, or always."
+    )
+    keep_io_types: bool = Field(
+        True,
+        description="In fp16, keep inputs and outputs as they are, with casts at both ends; `false` makes them fp16.",
+    )
+
+    @field_validator("opset")
+    @classmethod
+    def _made_by_the_exporter(cls, opset: int, info: ValidationInfo) -> int:
+        exporter = info.data.get("exporter", "dynamo")
+        low, high = OPSETS[exporter]
+        if not low <= opset <= high:
+            others = "; ".join(f"{name} makes {a} to {b}" for name, (a, b) in OPSETS.items() if name != exporter)
+            raise ValueError(f"the exporter {exporter} makes opsets {low} to {high} ({others})")
+        return opset

@@ -6,6 +6,7 @@ from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, StepInfo
 from benchfw.spec.hooks import hookimpl
 
 _TORCH = ("torch>=2.11", "safetensors>=0.5")
+_PRECISIONS = ("fp32", "bf16", "fp16")
 _INSTALL = "pip install 'benchfw-torch[cpu]'"
 
 
@@ -19,7 +20,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_torch.options:EagerOptions",
             accepts=("torch",),
             provider="torch",
-            capabilities=Capabilities(specializes=False, releases_gil=True),
+            capabilities=Capabilities(precisions=_PRECISIONS, specializes=False, releases_gil=True),
             requires=_TORCH,
             install=_INSTALL,
         ),
@@ -30,7 +31,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_torch.options:CompileOptions",
             accepts=("torch",),
             provider="inductor",
-            capabilities=Capabilities(releases_gil=True),
+            capabilities=Capabilities(precisions=_PRECISIONS, releases_gil=True),
             requires=_TORCH,
             install=_INSTALL,
         ),
@@ -42,7 +43,7 @@ def benchfw_register_model_sources() -> list[ModelSourceInfo]:
     return [
         ModelSourceInfo(
             scheme="builtin",
-            summary="models that come with the plugin: resnet18",
+            summary="models that come with the plugin: mlp, resnet18, resnet50; with transformers also bert, detr, vit",
             format="torch",
             factory="benchfw_torch.sources:BuiltinSource",
             requires=_TORCH,
@@ -66,9 +67,19 @@ def benchfw_register_steps() -> list[StepInfo]:
             name="OnnxFromTorch",
             source="torch",
             target="onnx",
+            summary="torch.onnx.export, compared with the model's outputs",
+            makes=("fp16",),
             factory="benchfw_torch.export:OnnxFromTorch",
             options="benchfw_torch.options:ExportOptions",
             requires=(*_TORCH, "onnx>=1.19", "onnxscript>=0.7"),
             install=_INSTALL,
-        )
+        ),
+        StepInfo(
+            name="DenormalFreeTorch",
+            source="torch",
+            target="torch",
+            summary="sets denormal weights to zero",
+            on_request=True,
+            factory="benchfw_torch.denormals:DenormalFreeTorch",
+        ),
     ]

@@ -16,20 +16,11 @@ from safetensors.torch import load_file, load_model, save_model
 from torch import nn
 
 from benchfw.errors import BuildFailed
-from benchfw.spec import Artifact, IoSpec, ModelSource, TensorSpec
-from benchfw_torch.resnet import ResNet18
+from benchfw.spec import Artifact, IoSpec, ModelSource
+from benchfw_torch.builtin import BUILTIN, find_builtin
+from benchfw_torch.denormals import survey
 
 _WEIGHTS_HINT = "model.weights takes a state dict saved by torch.save(model.state_dict(), …), or a .safetensors file"
-
-BUILTIN: dict[str, tuple[Callable[[], nn.Module], IoSpec]] = {
-    "resnet18": (
-        ResNet18,
-        IoSpec(
-            inputs=(TensorSpec(name="input", dtype="float32", shape=("batch", 3, "height", "width")),),
-            outputs=(TensorSpec(name="output", dtype="float32", shape=("batch", 1000)),),
-        ),
-    )
-}
 
 
 class BuiltinSource(ModelSource):
@@ -38,10 +29,9 @@ class BuiltinSource(ModelSource):
     def resolve(
         self, target: str, *, root: Path, destination: Path, seed: int, weights: Path | None
     ) -> tuple[Artifact, IoSpec | None]:
-        if target not in BUILTIN:
-            raise BuildFailed(f"no builtin model {target!r}", hint=f"there are: {', '.join(sorted(BUILTIN))}")
-        artifact = _resolve(f"builtin:{target}", BUILTIN[target][0], root, destination, seed, weights)
-        return artifact, BUILTIN[target][1]
+        factory = find_builtin(target)
+        own = BUILTIN[target]
+        return _resolve(f"builtin:{target}", factory, root, destination, seed, weights, origin=own.origin), own.io
 
 
 class PythonSource(ModelSource):
@@ -58,7 +48,7 @@ def build(artifact: Artifact) -> nn.Module:
     """Return the model of a torch artifact, its weights loaded, in eval mode."""
     reference = str(artifact.meta["ref"])
     scheme, _, target = reference.partition(":")
-    factory = BUILTIN[target][0] if scheme == "builtin" else _import(target, Path(artifact.meta["root"]))
+    factory = find_builtin(target) if scheme == "builtin" else _import(target, Path(artifact.meta["root"]))
     model = _call(factory, reference, int(artifact.meta["seed"]))
     missing, unexpected = load_model(model, artifact.path, strict=False)
     if missing or unexpected:
@@ -67,7 +57,14 @@ def build(artifact: Artifact) -> nn.Module:
 
 
 def _resolve(
-    reference: str, factory: Callable[[], nn.Module], root: Path, destination: Path, seed: int, weights: Path | None
+    reference: str,
+    factory: Callable[[], nn.Module],
+    root: Path,
+    destination: Path,
+    seed: int,
+    weights: Path | None,
+    *,
+    origin: str = "",
 ) -> Artifact:
     model = _call(factory, reference, seed).eval()
     if weights is not None:
@@ -75,16 +72,34 @@ def _resolve(
     draft = destination / f".{os.getpid()}.safetensors"
     try:
         save_model(model, str(draft))
+        found = survey(draft)
+        _refuse_nan(reference if weights is None else weights.name, found.nans)
         digest = _sha256_of(draft)
         path = destination / f"{digest}.safetensors"
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    identity = hashlib.sha256(
-        "\n".join([digest, reference, _source(factory), *_sources_below(root)]).encode()
-    ).hexdigest()
-    return Artifact(
-        format="torch", path=str(path), sha256=identity, meta={"ref": reference, "seed": seed, "root": str(root)}
+    parts = [digest, reference, _source(factory), *_sources_below(root), *([origin] if origin else [])]
+    meta = {
+        "ref": reference,
+        "seed": seed,
+        "root": str(root),
+        "values": found.values,
+        "denormals": found.denormals,
+        "warnings": [found.warning] if found.warning else [],
+    }
+    identity = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return Artifact(format="torch", path=str(path), sha256=identity, meta=meta)
+
+
+def _refuse_nan(place: str, nans: Mapping[str, int]) -> None:
+    if not nans:
+        return
+    name, count = next(iter(nans.items()))
+    others = f", and there are more in {len(nans) - 1} other tensors" if len(nans) > 1 else ""
+    raise BuildFailed(
+        f"weights of {place}: {count} NaN in {name!r}{others}",
+        hint="every output would be NaN: take other weights",
     )
 
 

@@ -473,7 +473,7 @@ def test_a_sweep_without_kind_does_not_shift_the_places_of_the_others() -> None:
 
 
 def test_a_bad_dimension_is_one_fault_and_hides_no_other() -> None:
-    text = GOOD.replace('["batch", 4]', '[-1, "batch", "bach"]')
+    text = GOOD.replace('["batch", 4]', '[-2, "batch", "bach"]')
     faults = _faults(text)
     assert {fault.key for fault in faults} == {"model.inputs.x.shape[0]", "model.inputs.x.shape[2]"}
 

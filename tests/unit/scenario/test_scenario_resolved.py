@@ -126,3 +126,28 @@ def test_axes_of_the_model_need_ranges_too() -> None:
 def test_a_model_that_no_scenario_could_declare_is_a_scenario_error(spec: TensorSpec) -> None:
     with pytest.raises(ScenarioError):
         model_inputs(_loaded(), _io(spec))
+
+
+TOKENS = TensorSpec(name="tokens", dtype="int64", shape=("batch",), low=0, high=30522)
+
+
+def test_bounds_that_the_model_says_are_used() -> None:
+    scenario, specs = model_inputs(_loaded(), _io(TOKENS))
+    assert (scenario.model.inputs["tokens"].low, scenario.model.inputs["tokens"].high) == (0, 30522)
+    assert specs == [TOKENS]
+
+
+def test_bounds_of_the_scenario_replace_those_of_the_model() -> None:
+    declared = '[model.inputs.tokens]\nshape = ["batch"]\ndtype = "int64"\nlow = 3\nhigh = {}'
+    _, specs = model_inputs(_loaded(declared.format(9)), _io(TOKENS))
+    assert (specs[0].low, specs[0].high) == (3, 9)
+    with pytest.raises(ScenarioError, match=r"model\.inputs\.tokens\.high: is 40000, the model takes values below"):
+        model_inputs(_loaded(declared.format(40000)), _io(TOKENS))
+
+
+def test_an_axis_that_is_minus_one_gets_a_name() -> None:
+    shapes = "batch = { min = 1, opt = 2, max = 4 }\nx_y_1 = { min = 1, opt = 2, max = 4 }"
+    loaded = _loaded('[model.inputs."x.y"]\nshape = [-1, -1, 4]', shapes=shapes)
+    assert loaded.scenario.model.inputs["x.y"].shape == ["batch", "x_y_1", 4]
+    with pytest.raises(ScenarioError, match=r"shape\[0\]"):
+        _loaded("[model.inputs.x]\nshape = [-2]")
