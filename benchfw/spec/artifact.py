@@ -175,9 +175,8 @@ class Step(ABC):
 
         Returns:
             The artifact's `meta`; JSON values. `warnings`, if there, is a list of sentences that its cases show.
-            `weights` is the core's: what it has counted in the new file, if it knows the format.
-            The artifact's `meta`; JSON values. `warnings`, if there, is a list of sentences that its cases show. A step
-            from a format to itself hands on the `meta` that it was given, with its own on top.
+            `weights` is the core's: what it has counted in the new file, if it knows the format. A step from a format
+            to itself hands on the `meta` that it was given, with its own on top.
 
         Args:
             artifact: What to convert.
