@@ -16,7 +16,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_onnxruntime.options:CpuOptions",
             accepts=("onnx",),
             provider="CPUExecutionProvider",
-            capabilities=Capabilities(releases_gil=True),
+            capabilities=Capabilities(releases_gil=True, profiles=True),
             requires=("onnxruntime>=1.20",),
             install="pip install 'benchfw-onnxruntime[cpu]'",
         )

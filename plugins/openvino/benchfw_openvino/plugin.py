@@ -16,7 +16,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_openvino.options:OpenVinoOptions",
             accepts=("onnx",),
             provider="CPU",
-            capabilities=Capabilities(releases_gil=True),
+            capabilities=Capabilities(releases_gil=True, profiles=True),
             requires=("openvino>=2025.0",),
             install="pip install 'benchfw-openvino[cpu]'",
         )

@@ -19,7 +19,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_torch.options:EagerOptions",
             accepts=("torch",),
             provider="torch",
-            capabilities=Capabilities(specializes=False, releases_gil=True),
+            capabilities=Capabilities(specializes=False, releases_gil=True, profiles=True),
             requires=_TORCH,
             install=_INSTALL,
         ),
