@@ -11,6 +11,7 @@ _COMMANDS = {
     "ab": "Compare two scenarios, or two variants of one, in turns.",
     "plan": "Show what a run would do, without doing it.",
     "time": "Time one model on one backend, without a scenario file.",
+    "profile": "Show the layers that one model spends its time in on one backend.",
     "show": "Show the results of a run.",
     "compare": "Compare runs, or the cases of one run: speed-ups with intervals, accuracy beside them.",
     "gate": "Say whether a run is slower than a baseline may be, for CI.",
