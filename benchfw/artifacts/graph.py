@@ -153,7 +153,8 @@ def graph_facts(path: Path, shapes: Mapping[str, Shape]) -> GraphFacts:
         model = shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # protobuf and onnx raise classes of their own
         raise BuildFailed(f"the shapes of {path.name} cannot be inferred: {error}") from error
-    return GraphFacts(tuple(_Tensors(model.graph).facts(node) for node in model.graph.node))
+    tensors = _Tensors(model.graph)
+    return GraphFacts(tuple(tensors.facts(node) for node in model.graph.node))
 
 
 def _set_shapes(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> None:

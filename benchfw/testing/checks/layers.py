@@ -12,7 +12,7 @@ from benchfw.testing.checks.refusals import refused
 
 _N = 5
 _OF_THE_ORDER = 20.0
-"""A sum of layers may be so many times smaller or larger than the latency: a clock or unit that is wrong is 1000 off."""
+"""So many times smaller or larger than the latency a sum of layers may be: a wrong unit is a thousand times off."""
 
 
 class LayerChecks:
