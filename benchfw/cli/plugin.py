@@ -16,6 +16,7 @@ _COMMANDS = {
     "quantize": "Turn an ONNX model into one that computes in int8.",
     "inspect": "Tell what a model, an engine or an artifact of the cache holds.",
     "build": "Build an engine of a model, ahead of a run.",
+    "profile": "Show the layers that one model spends its time in on one backend.",
     "show": "Show the results of a run.",
     "compare": "Compare runs, or the cases of one run: speed-ups with intervals, accuracy beside them.",
     "gate": "Say whether a run is slower than a baseline may be, for CI.",

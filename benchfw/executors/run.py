@@ -322,5 +322,6 @@ def settings_of(scenario: Scenario, effort: str | None) -> Settings:
         cache=measure.cache,
         cpus=usable_cpus(),
         may_repeat=scenario.accuracy.may_repeat,
+        profile=measure.profile,
         limits={name: value for name in LIMITS if (value := getattr(measure, name)) is not None},
     )

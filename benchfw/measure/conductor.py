@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchfw.errors import CaseError, Interrupted, WorkerCrashed
-from benchfw.measure import tables, warmup
+from benchfw.measure import layers, tables, warmup
 from benchfw.measure.budget import Budget
 from benchfw.measure.comparisons import ROUNDS, Question
 from benchfw.measure.exhausted import Exhausted, memory_is_short
@@ -205,12 +205,22 @@ class Conductor:
         self._judge_telemetry(records)
         for record in records.values():
             record.note_differences()
+        if self._settings.profile:
+            self._profile(records)
         asleep = suspended_s() - suspended
         if asleep > _SUSPENDED_S:
             for record in records.values():
                 text = f"the machine was suspended for {asleep:.1f} s while the cohort was measured; measure it again"
                 record.last.warn("H01", asleep, _SUSPENDED_S, text)
         return references.name
+
+    def _profile(self, records: Mapping[str, Record]) -> None:
+        """Profile the cases that have a number. All is measured: a wish to stop ends this, and takes nothing away."""
+        for record in records.values():
+            if record.failure is None and self._stop.reason is None:
+                self._notify(Stage(f"{record.last.name}: profiling"))
+                with self._stop.deferred():
+                    layers.profile(record.last, self._subject(record.case))
 
     def _judge_telemetry(self, records: Mapping[str, Record]) -> None:
         """Find out what the samplers cost, from the rounds of all cases and invocations."""

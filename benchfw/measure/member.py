@@ -51,6 +51,8 @@ class Member:
         depth: Outstanding inferences of its windows; 1 if its blocks are its windows.
         observer: Watches the machine.
         has_lanes: Slots for several inferences at once have been bound.
+        layers: Rows of the table `layers`, if it was profiled.
+        graph: Columns that say what the model's graph has to do, likewise.
     """
 
     case: Case
@@ -70,6 +72,8 @@ class Member:
     contended: str | None = None
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    graph: dict[str, Any] = field(default_factory=dict)
     interleave: str = "all"
     peak_rss_bytes: int | None = None
     instrumentation_cost: float | None = None

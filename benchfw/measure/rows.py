@@ -110,6 +110,7 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
             "input_sets": last.slots.sets,
             "input_bytes": last.input_bytes,
             "last_level_cache_bytes": last_level_cache_bytes(),
+            **last.graph,
         }
     row |= _accuracy_columns(record.accuracy)
     failure = record.failure

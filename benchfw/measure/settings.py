@@ -107,6 +107,7 @@ class Settings:
         cache: `rotate` or `warm`.
         cpus: CPUs that the run may use.
         may_repeat: Outputs may be constant, or the same for different inputs.
+        profile: Inferences of each case that are profiled by layer; 0 for none.
         limits: Limits of the effort that the scenario replaces, by their names.
     """
 
@@ -121,6 +122,7 @@ class Settings:
     cache: str = "rotate"
     cpus: int = 1
     may_repeat: bool = False
+    profile: int = 0
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -61,6 +61,7 @@ def tables(
         "iterations": iteration_columns(measured),
         "shapes": [row for record in measured for row in shape_rows(record)],
         "accuracy": [row for record in measured for row in record.accuracy],
+        "layers": [row for record in measured for member in record.all for row in member.layers],
         "warnings": [row for record in measured for row in record.warnings],
     }
     rows.expel_misfits(made)

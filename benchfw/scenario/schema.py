@@ -205,6 +205,11 @@ class Measure(Strict):
     interleave: Literal["all", "session", "off"] = Field(
         "all", description="Whose cases take turns: all of a cohort, those of one worker, or none."
     )
+    profile: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        0,
+        description="Inferences over which every case of one shape is profiled by layer, once its cohort is measured, "
+        "in a worker of its own; 0 for none. What cannot be profiled says so by the warning P01.",
+    )
     samplers: list[Name] | None = Field(
         None,
         description="What to read ten times per second beside the measurement, from a process of its own: names of "

@@ -8,6 +8,7 @@ from benchfw.spec.backend import Backend, BackendInfo, Bound, Capabilities, Cont
 from benchfw.spec.command import CommandInfo
 from benchfw.spec.executor import Executor, ExecutorInfo, Job, Outcome
 from benchfw.spec.info import SPEC_VERSION
+from benchfw.spec.layers import LayerProfile, LayerTime
 from benchfw.spec.plan import PlanEdit, PlannedCase
 from benchfw.spec.sampler import Sampler, SamplerInfo
 from benchfw.spec.tensors import AxisRange, IoSpec, Profile, TensorSpec
@@ -26,6 +27,8 @@ __all__ = [
     "ExecutorInfo",
     "IoSpec",
     "Job",
+    "LayerProfile",
+    "LayerTime",
     "ModelSource",
     "ModelSourceInfo",
     "Outcome",

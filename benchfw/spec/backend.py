@@ -9,6 +9,7 @@ A worker makes one `Backend` per artifact and profile and calls, in this order:
     bound.outputs()              arrays, valid until the next launch of that slot
     enter_thread()               in each other thread that launches, before it does
     counters(), facts()          between blocks, never during one
+    profile(n)                   times of layers; in a worker of its own, in which nothing else is timed
     explain(error)               after any of the above has raised something that is no error of benchfw's
     close()                      idempotent, safe after a failure of any of the above
 
@@ -23,9 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from benchfw.errors import BackendError, Invalid
+from benchfw.errors import BackendError, Invalid, Unsupported
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.info import NamedInfo
+from benchfw.spec.layers import LayerProfile
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
 if TYPE_CHECKING:  # the parent reads registrations, which must not cost it the import of numpy
@@ -49,6 +51,7 @@ class Capabilities:
         releases_gil: `launch` lets other Python threads run while it computes, and slots may be launched from several
             threads at once. Where it does not, several outstanding inferences need as many processes.
         lacks: What it does instead in precisions that users may expect of it, by those: the reason of their rows.
+        profiles: `profile` tells the times of layers.
     """
 
     precisions: tuple[str, ...] = ("fp32",)
@@ -58,6 +61,7 @@ class Capabilities:
     asynchronous: bool = False
     releases_gil: bool = False
     lacks: Mapping[str, str] = field(default_factory=dict)
+    profiles: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +183,17 @@ class Backend(ABC):
         engine that has no more). Known: `nodes` (provider to node count). All are kept in the column `facts`.
         """
         return {}
+
+    def profile(self, n: int) -> LayerProfile:
+        """Run the slot that was bound last, `WARMUP` times and then `n` times, and return the times of layers of these.
+
+        Called in a worker of its own, so that it may load the artifact anew and turn on what slows it down. Only where
+        `Capabilities.profiles` says so.
+
+        Raises:
+            Unsupported: It does not profile.
+        """
+        raise Unsupported("the backend does not profile")
 
     def explain(self, error: Exception) -> BackendError | None:
         """Say what an exception of the framework means; None if it means nothing in particular.

@@ -125,6 +125,11 @@ class Results:
         return self._frame("telemetry")
 
     @cached_property
+    def layers(self) -> pd.DataFrame:
+        """One row per layer of each profiled case: time, share, kernel, operations; none unless `profile` is set."""
+        return self._frame("layers")
+
+    @cached_property
     def manifests(self) -> list[dict[str, Any]]:
         """The manifest of each run."""
         return [read_manifest(run) for run in self.runs]

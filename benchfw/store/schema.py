@@ -151,6 +151,9 @@ CASES = _schema(
             _INT,
             "Peak resident memory of the worker since it last bound inputs; cases of one worker share it.",
         ),
+        ("graph_flops", _INT, "Operations of the model's graph, 2 per multiply-accumulate; null unless profiled."),
+        ("graph_bytes", _INT, "Bytes that its nodes read and write, each tensor every time; null unless profiled."),
+        ("graph_parameters", _INT, "Elements of its weights; null unless profiled."),
         ("io_scope", _WORD, "Where inputs and outputs lie: `host`."),
         ("graph", _WORD, "Whether launches are replayed from a CUDA graph: `off`."),
         ("sync", _WORD, "How completion is awaited: `blocking` calls return completed outputs."),
@@ -357,6 +360,31 @@ WARNINGS = _schema(
     ],
 )
 
+LAYERS = _schema(
+    "layers",
+    [
+        _RUN,
+        _CASE,
+        _COHORT,
+        ("layer", _WORD, "Name of the layer in the runtime; several nodes of the model may be one layer."),
+        ("op", _WORD, "Operator, as the runtime calls it."),
+        ("provider", _WORD, "Execution provider that ran it; null where it does not say."),
+        ("kernel", _WORD, "Implementation that the runtime chose; null where it does not say."),
+        ("precision", _WORD, "What it computed in; null where it does not say."),
+        ("shapes", _TEXT, "Shapes of inputs, weights included, and outputs, as JSON; null where it does not say."),
+        ("nodes", _TEXT, "Nodes of the model's graph that it computes, as JSON; null where that is not known."),
+        ("calls", _SMALL, "Calls in one inference."),
+        ("n", _SMALL, "Inferences that were profiled."),
+        ("time_p50_ns", _REAL, "Median time of one inference in this layer, all calls together."),
+        ("share", _REAL, "Its share of the sum of `time_p50_ns` over all layers of the case."),
+        ("layers_p50_ns", _REAL, "Median time of one inference in all layers together; the same for all rows."),
+        ("inference_p50_ns", _REAL, "Median time of the whole inference while it was profiled; the same for all rows."),
+        ("flops", _INT, "Operations, 2 per multiply-accumulate; null where neither graph nor shapes tell them."),
+        ("bytes", _INT, "Bytes that these nodes read and write, fused or not; null without nodes."),
+        ("parameters", _INT, "Elements of weights of these nodes; null without nodes."),
+    ],
+)
+
 TELEMETRY = _schema(
     "telemetry",
     [
@@ -381,5 +409,6 @@ TABLES: dict[str, pa.Schema] = {
     "comparisons": COMPARISONS,
     "warnings": WARNINGS,
     "telemetry": TELEMETRY,
+    "layers": LAYERS,
 }
 """Every table by its name, which is also the name of its folder in a run."""

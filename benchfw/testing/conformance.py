@@ -23,13 +23,16 @@ from benchfw.errors import MissingDependency
 from benchfw.testing.bench import BackendCase as BackendCase
 from benchfw.testing.bench import Bench
 from benchfw.testing.checks.cost import CostChecks
+from benchfw.testing.checks.layers import LayerChecks
 from benchfw.testing.checks.life import LifeChecks
 from benchfw.testing.checks.outputs import OutputChecks
 from benchfw.testing.checks.places import PlaceChecks
 from benchfw.testing.checks.registration import RegistrationChecks
 
 
-class BackendConformance(PlaceChecks, CostChecks, OutputChecks, LifeChecks, RegistrationChecks):  # the last goes first
+class BackendConformance(  # the last goes first
+    PlaceChecks, CostChecks, LayerChecks, OutputChecks, LifeChecks, RegistrationChecks
+):
     """Derive a class `Test…` from it, in a module with a fixture `backend_case` of scope `module`."""
 
     @pytest.fixture(scope="class")

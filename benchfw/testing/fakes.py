@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchfw import errors
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import Backend, Bound
+from benchfw.spec.layers import WARMUP, LayerProfile, LayerTime
 from benchfw.spec.tensors import IoSpec, Profile
 from benchfw.testing.faults import DEEDS, HABITS, LIES, TRICKS, FrameworkError
 from benchfw.testing.services import Services
@@ -22,6 +23,11 @@ _CLOCKS: dict[str, VirtualClock | RealClock] = {"virtual": VirtualClock(), "real
 
 EARLY_SHARE = 0.05
 """Share of a service after which a launch returns that returns early."""
+
+LAYERS = ("Conv", "Relu", "Conv", "MatMul")
+"""Operators of the layers of a profile; what each takes is drawn by the seed."""
+LAYERS_SHARE = 0.95
+"""Share of an inference that its layers take together."""
 
 
 class FakeBound(Bound):
@@ -100,6 +106,7 @@ class FakeBackend(Backend):
     _lies = 0
     _launches = 0
     _done_at_ns = 0
+    _last: FakeBound | None = None
 
     def __init__(self, options: Mapping[str, Any], context: Any) -> None:
         super().__init__(options, context)
@@ -118,7 +125,31 @@ class FakeBackend(Backend):
         return self.misbehave("load", self._batch, io)  # type: ignore[no-any-return]
 
     def bind(self, slot: int, inputs: Arrays) -> Bound:
-        return self.misbehave("bind", _batch(inputs), FakeBound(self, slot, inputs))  # type: ignore[no-any-return]
+        self._last = FakeBound(self, slot, inputs)
+        return self.misbehave("bind", _batch(inputs), self._last)  # type: ignore[no-any-return]
+
+    def profile(self, n: int) -> LayerProfile:
+        if self._last is None:
+            raise errors.Invalid("profile before bind")
+        inference_ns = [self._took(self._last.launch) for _ in range(WARMUP + n)][WARMUP:]
+        shares = LAYERS_SHARE * np.random.default_rng(max(0, self.options["seed"])).dirichlet([2.0] * len(LAYERS))
+        layers = tuple(
+            LayerTime(
+                name=f"layer{place}",
+                op=op,
+                time_ns=[share * taken for taken in inference_ns],
+                provider=self.options["provider"],
+                precision=self.context.precision,
+            )
+            for place, (op, share) in enumerate(zip(LAYERS, shares))
+        )
+        honest = LayerProfile(layers=layers, inference_ns=inference_ns)
+        return self.misbehave("profile", self._batch, honest)  # type: ignore[no-any-return]
+
+    def _took(self, launch: Callable[[], object]) -> int:
+        start = self.clock.peek()
+        launch()
+        return self.clock.peek() - start
 
     def counters(self) -> Mapping[str, int]:
         return self.misbehave("counters", self._batch, {"compilations": self.compilations})  # type: ignore[no-any-return]

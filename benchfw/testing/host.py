@@ -177,6 +177,11 @@ class Instance:
         latencies: NDArray[np.int64] = arrays["ends"] - arrays["starts"]
         return latencies
 
+    def profile(self, n: int) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+        """Return the layers of `n` inferences and their times; see `benchfw.worker.returned.profile`."""
+        answer = self.ask("profile", n=n)
+        return answer.values["layers"], dict(answer.arrays)
+
     def outputs(self, slot: int = 0) -> dict[str, NDArray[Any]]:
         """Return the outputs of the last launch of a slot."""
         return {name: np.array(array) for name, array in self.ask("outputs", slot=slot).arrays.items()}

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from benchfw.testing.faults import NAMES
 
-Place = Literal["init", "prepare", "load", "bind", "launch", "outputs", "facts", "counters", "explain", "close"]
+Place = Literal[
+    "init", "prepare", "load", "bind", "launch", "outputs", "facts", "counters", "profile", "explain", "close"
+]
 Unit = Literal["calls", "seconds"]
 
 

@@ -16,7 +16,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw.testing.options:FakeOptions",
             accepts=("*",),
             provider="fake",
-            capabilities=Capabilities(precisions=("fp32", "fp16"), specializes=specializes),
+            capabilities=Capabilities(precisions=("fp32", "fp16"), specializes=specializes, profiles=True),
         )
         for name, summary, specializes in (
             ("fake", "a backend for tests; one artifact serves all shapes", False),

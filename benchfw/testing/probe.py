@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import Backend, Bound, Context
+from benchfw.spec.layers import LayerProfile
 from benchfw.spec.tensors import IoSpec, Profile
 
 _LAUNCHES = 5
@@ -67,6 +68,9 @@ class ProbedBackend(Backend):
         if self._bound is not None:
             probe["allocations"] = allocations(self._bound.launch, self._code, self._framework)
         return {**self._inner.facts(), "probe": probe}
+
+    def profile(self, n: int) -> LayerProfile:
+        return self._inner.profile(n)
 
     def explain(self, error: Exception) -> Any:
         return self._inner.explain(error)

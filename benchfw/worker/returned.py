@@ -6,6 +6,7 @@ import json
 import operator
 import traceback
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchfw.errors import BackendError, Invalid
 from benchfw.spec.backend import Backend
+from benchfw.spec.layers import LayerProfile, LayerTime
 from benchfw.spec.tensors import TensorSpec
 
 _T = TypeVar("_T")
@@ -104,3 +106,32 @@ def outputs(value: Any) -> dict[str, NDArray[Any]]:
         Invalid: They are no mapping, or one is no array.
     """
     return {str(name): array(name, item) for name, item in mapping("outputs", value).items()}
+
+
+def profile(value: Any, n: int) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+    """Return the layers of a profile as JSON values, and their times: `layers` [layers, n] and `inferences` [n], in ns.
+
+    Raises:
+        Invalid: It is none, has no layer, or its times are not `n` numbers each.
+    """
+    agreed("profile", value, LayerProfile)
+    layers = [agreed("profile", layer, LayerTime) for layer in value.layers]
+    if not layers:
+        raise Invalid("profile() returned no layer")
+    times = [_times(layer.name, layer.time_ns, n) for layer in layers]
+    described = [{key: item for key, item in asdict(layer).items() if key != "time_ns"} for layer in layers]
+    try:
+        json.dumps(described)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Invalid(f"profile() returned what JSON cannot hold: {error}") from error
+    return described, {"layers": np.stack(times), "inferences": _times("inference_ns", value.inference_ns, n)}
+
+
+def _times(name: str, value: Any, n: int) -> NDArray[np.float64]:
+    try:
+        times = np.array(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise Invalid(f"profile() returned times of {name!r} that are no numbers: {error}") from error
+    if times.shape != (n,) or not np.isfinite(times).all() or (times < 0).any():
+        raise Invalid(f"profile() returned times of {name!r} that are not {n} numbers of ns, 0 or more")
+    return times

@@ -266,6 +266,13 @@ class Server:
         instance = self._instances[values["instance"]]
         return ok(facts=returned.facts(instance.backend), peak_rss_bytes=counters.rss_bytes())
 
+    def on_profile(self, values: Mapping[str, Any]) -> Message:
+        """Return the times of layers in `n` inferences of the slot that was bound last; see `returned.profile`."""
+        n = int(values["n"])
+        _check_length(n)
+        layers, arrays = returned.profile(self._instances[values["instance"]].backend.profile(n), n)
+        return Message("ok", {"layers": layers}, arrays)
+
     def on_close(self, values: Mapping[str, Any]) -> Message:
         """Close one instance, or all of them before the process ends."""
         names = [values["instance"]] if "instance" in values else list(self._instances)

@@ -23,6 +23,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             capabilities=Capabilities(
                 precisions=("fp32", "int8"),
                 releases_gil=True,
+                profiles=True,
                 lacks={
                     "fp16": "the CPU execution provider turns a graph in fp16 back into fp32",
                     "bf16": "the CPU execution provider has no convolution in bf16",

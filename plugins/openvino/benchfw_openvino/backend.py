@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from benchfw.errors import BackendError, BuildFailed, Invalid, OutOfMemory, Unsupported
 from benchfw.spec import Artifact, Backend, Bound, IoSpec, Profile, TensorSpec
 from benchfw.spec.backend import check_inputs
+from benchfw.spec.layers import WARMUP, LayerProfile
+from benchfw_openvino.counters import layers
 
 _HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
 """What floats are computed in; an int8 graph says itself what is quantised."""
@@ -59,6 +62,9 @@ class OpenVinoBound(Bound):
             self._request.set_tensor(spec.name, tensor)
         self.launch = partial(self._request.infer, share_inputs=True, share_outputs=True)
 
+    def input(self, name: str) -> ov.Tensor:
+        return self._request.get_tensor(name)
+
     def outputs(self) -> Mapping[str, NDArray[Any]]:
         try:
             self._request.start_async(share_inputs=True)
@@ -79,31 +85,36 @@ class OpenVino(Backend):
     _io: IoSpec | None = None
     _made_of: tuple[Artifact, Profile] | None = None
     _broken = False
+    _last: Callable[[], OpenVinoBound | None] = staticmethod(lambda: None)
 
     def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
         self._made_of = artifact, profile
         self._bounds: weakref.WeakSet[OpenVinoBound] = weakref.WeakSet()
-        core = ov.Core()
-        if self.context.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise Unsupported("this CPU has no bf16 arithmetic, that is neither AVX512-BF16 nor AMX")
         try:
-            model = core.read_model(artifact.path)
-            model.reshape(self._shapes(profile))
-            self._compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": _HINTS[self.context.precision],
-                    "INFERENCE_NUM_THREADS": int(self.options["threads"] or self.context.threads),
-                    "PERFORMANCE_HINT": self.options["performance_hint"],
-                    "NUM_STREAMS": int(self.options["streams"]),
-                },
-            )
+            self._compiled = self._compile(artifact, profile)
         except RuntimeError as error:
             if meaning := self.explain(error):
                 raise meaning from error
             raise BuildFailed(f"openvino: {str(error).strip().splitlines()[-1]}") from error
         return artifact
+
+    def _compile(self, artifact: Artifact, profile: Profile, **more: str) -> ov.CompiledModel:
+        core = ov.Core()
+        if self.context.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise Unsupported("this CPU has no bf16 arithmetic, that is neither AVX512-BF16 nor AMX")
+        model = core.read_model(artifact.path)
+        model.reshape(self._shapes(profile))
+        return core.compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _HINTS[self.context.precision],
+                "INFERENCE_NUM_THREADS": int(self.options["threads"] or self.context.threads),
+                "PERFORMANCE_HINT": self.options["performance_hint"],
+                "NUM_STREAMS": int(self.options["streams"]),
+                **more,
+            },
+        )
 
     def load(self, artifact: Artifact) -> IoSpec:
         if self._compiled is None:
@@ -122,7 +133,28 @@ class OpenVino(Backend):
             self._broken = False
         bound = OpenVinoBound(self._compiled, self._io, inputs, self._abandon)
         self._bounds.add(bound)
+        self._last = weakref.ref(bound)  # which knows this object: no cycle
         return bound
+
+    def profile(self, n: int) -> LayerProfile:
+        """Compile once more with counters turned on, and read them after every inference."""
+        bound = self._last()
+        if bound is None or self._made_of is None or self._io is None:
+            raise Invalid("profile before bind")
+        compiled = self._compile(*self._made_of, PERF_COUNT="YES")
+        request = compiled.create_infer_request()
+        for spec in self._io.inputs:
+            request.set_tensor(spec.name, bound.input(spec.name))
+        infer = partial(request.infer, share_inputs=True, share_outputs=True)
+        for _ in range(WARMUP):
+            infer()
+        inference_ns, counters = [], []
+        for _ in range(n):
+            start = time.monotonic_ns()
+            infer()
+            inference_ns.append(time.monotonic_ns() - start)
+            counters.append(request.profiling_info)
+        return LayerProfile(layers=layers(compiled, counters), inference_ns=inference_ns)
 
     def facts(self) -> Mapping[str, Any]:
         if self._compiled is None:

@@ -21,6 +21,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             capabilities=Capabilities(
                 precisions=("fp32", "bf16", "int8"),
                 releases_gil=True,
+                profiles=True,
                 lacks={"fp16": "its CPU plugin computes in bf16 or fp32 where fp16 is asked for"},
             ),
             requires=("openvino>=2025.0",),

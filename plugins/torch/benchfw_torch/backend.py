@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from benchfw.errors import BackendError, Invalid, OutOfMemory
 from benchfw.spec import Artifact, Backend, Bound, Context, IoSpec
 from benchfw.spec.backend import check_inputs
+from benchfw.spec.layers import LayerProfile
 from benchfw_torch.sources import build
 from benchfw_torch.tensors import DTYPES, Cast, arguments, named_outputs
 
@@ -45,6 +46,7 @@ class TorchEager(Backend):
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         super().__init__(options, context)
         self._model: nn.Module | None = None
+        self._last: TorchBound | None = None
         self._threads = int(options.get("threads") or context.threads)
         torch.set_num_threads(self._threads)
         torch.set_float32_matmul_precision("highest")  # no bf16 or TF32 behind the name fp32
@@ -59,9 +61,18 @@ class TorchEager(Backend):
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
-        return TorchBound(
+        self._last = TorchBound(
             self._function(), self._call_with({name: self._tensor(array) for name, array in inputs.items()})
         )
+        return self._last
+
+    def profile(self, n: int) -> LayerProfile:
+        """Run under the profiler of PyTorch, modules marked by hooks."""
+        from benchfw_torch.profiler import layers  # not for workers that time
+
+        if self._model is None or self._last is None:
+            raise Invalid("profile before bind")
+        return layers(self._model, self._last.launch, n)
 
     def facts(self) -> Mapping[str, Any]:
         return {
@@ -77,7 +88,7 @@ class TorchEager(Backend):
         return OutOfMemory(words) if words else None
 
     def close(self) -> None:
-        self._model = None
+        self._model = self._last = None
 
     def _function(self) -> Callable[..., Any]:
         if self._model is None:

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch._dynamo.utils import counters as dynamo_counters
 from torch._inductor.compile_fx import compile_fx
 
-from benchfw.errors import BuildFailed, Invalid, MissingDependency, OutOfMemory
+from benchfw.errors import BuildFailed, Invalid, MissingDependency, OutOfMemory, Unsupported
 from benchfw.spec import Artifact, Bound, Context, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
+from benchfw.spec.layers import LayerProfile
 from benchfw_torch.backend import TorchBound, TorchEager, first_line, out_of_memory
 from benchfw_torch.tensors import example_inputs
 
@@ -101,6 +102,9 @@ class TorchCompile(TorchEager):
             "cache_hits": int(cache["fxgraph_cache_hit"]),
             "cache_misses": int(cache["fxgraph_cache_miss"]),
         }
+
+    def profile(self, n: int) -> LayerProfile:
+        raise Unsupported("torch-compile does not profile: inductor's kernels hold several layers of the model each")
 
     def close(self) -> None:
         self._compiled = None

@@ -20,7 +20,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_torch.options:EagerOptions",
             accepts=("torch",),
             provider="torch",
-            capabilities=Capabilities(precisions=_PRECISIONS, specializes=False, releases_gil=True),
+            capabilities=Capabilities(precisions=_PRECISIONS, specializes=False, releases_gil=True, profiles=True),
             requires=_TORCH,
             install=_INSTALL,
         ),
