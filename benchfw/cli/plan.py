@@ -59,8 +59,9 @@ def command(
 
 def _row(case: Case, registry: Registry, loaded: Loaded) -> dict[str, Any]:
     status, reason, route = case.status, case.reason, ""
-    if status is None:
-        status, reason, route = _route(case, registry, loaded)
+    if case.session.info is not None:  # also of a case that is skipped here: another machine may have the device
+        why_not, said, route = _route(case, registry, loaded)
+        status, reason = (status, reason) if status is not None else (why_not, said)
     return {
         "cohort": case.cohort_id,
         "case_id": case.case_id,
@@ -123,7 +124,8 @@ def _show(plan: Plan, rows: list[dict[str, Any]], loaded: Loaded, effort: str) -
     for row in rows:
         if row["status"] != "planned":
             remedy = f"; {row['remedy']}" if row["remedy"] else ""
-            skips[f"{row['status']} {row['session']}: {row['reason']}{remedy}"] = None
+            route = f"; its route: {row['route']}" if row["route"] and row["status"] == "SKIPPED" else ""
+            skips[f"{row['status']} {row['session']}: {row['reason']}{remedy}{route}"] = None
     if skips:
         console.print()
     for line in skips:

@@ -66,7 +66,7 @@ class EngineFromOnnx(Step):
             "package": self.distribution,
             "version": trt.__version__,
             "plan_bytes": destination.stat().st_size,
-            "profiles": [{name: [list(shape) for shape in three] for name, three in shapes.items()}],
+            "profiles": [{name: [list(shape) for shape in three] for name, three in shapes.items()}] if shapes else [],
             **settings,
             "seconds": {"parse": round(parsed - begun, 3), "build": round(built - parsed, 3)},
             "tensors": list(_tensors(trt, network)),
