@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,46 @@ class Branch(nn.Module):
         return -x
 
 
+class Eigen(nn.Module):
+    def forward(self, x):
+        return torch.linalg.eigh(x @ x.T)[0]
+
+
 class BySize(nn.Module):
     def forward(self, x):
         return 2 * x if x.shape[0] > 2 else x
+"""
+
+RUN = """
+name = "several"
+threads = 1
+[model]
+ref = "python:nets:Mixed"
+[model.inputs.ids]
+shape = [-1, -1]
+dtype = "int64"
+high = 50
+[model.inputs."state.h"]
+shape = ["batch", 8]
+[model.inputs."state.c"]
+shape = ["batch", 8]
+[model.inputs."pair.0"]
+shape = [-1, 8]
+[model.inputs."pair.1"]
+shape = [-1, 8]
+[shapes]
+batch = { min = 1, opt = 3, max = 4 }
+ids_1 = { min = 2, opt = 5, max = 9 }
+[[sweep]]
+kind = "fixed"
+[measure]
+effort = "quick"
+budget = "1s"
+[[backend]]
+use = "torch-eager"
+precision = ["fp32", "bf16"]
+[[backend]]
+use = "ort-cpu"
 """
 
 BATCH = AxisRange(min=1, opt=3, max=4)
@@ -209,6 +247,11 @@ def test_a_model_that_cannot_be_exported_names_the_line(maker: Maker) -> None:
         maker.make("Branch")
 
 
+def test_an_operator_that_onnx_has_not_is_named(maker: Maker) -> None:
+    with pytest.raises(BuildFailed, match=r"torchscript, opset 20\): .*'aten::linalg_eigh' .* is not supported"):
+        maker.make("Eigen", exporter="torchscript")
+
+
 def test_a_traced_branch_is_a_warning(maker: Maker) -> None:
     x = [TensorSpec(name="x", dtype="float32", shape=("batch", 4), low=1, high=2)]
     made = maker.make("Branch", inputs=x, exporter="torchscript")
@@ -278,23 +321,38 @@ def test_models_with_the_same_weights_stay_apart_once_denormals_are_gone(maker: 
     assert any("denormal" in text for text in as_it_is.warnings)
 
 
+@pytest.mark.usefixtures("brief")
+def test_several_inputs_run_in_several_precisions(project: Any) -> None:
+    (project.folder / "nets.py").write_text(NETS)
+    outcome, _ = project.run(RUN)
+    rows = {(row["name"], row["precision"]): row for row in outcome.rows}
+    assert {key: (row["status"], row["status_reason"]) for key, row in rows.items()} == dict.fromkeys(
+        [("torch-eager", "fp32"), ("torch-eager", "bf16"), ("ort-cpu", "fp32")], ("OK", None)
+    )
+    for (name, precision), row in rows.items():
+        assert row["precision_effective"] == precision
+        assert name == "ort-cpu" or json.loads(row["facts"])["io_dtype"] == "float32+int64"
+    errors = [rows["torch-eager", precision]["rel_l2"] for precision in ("fp32", "bf16")]
+    assert errors == sorted(errors) and errors[1] > 0
+
+
 def test_without_onnxruntime_the_evaluator_of_onnx_compares(mixed: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     from benchfw.spec.values import random_inputs
 
     pytest.importorskip("torch")
-    from benchfw_torch import compared
+    from benchfw_torch import compared, samples
 
     inputs = random_inputs(MIXED, {"batch": 2, "words": 3})
     expected = _run(mixed.artifact.path, inputs)
     path = Path(mixed.artifact.path)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    sample = compared.Sample(where="at opt", inputs=inputs, outputs=expected)
+    sample = samples.Sample(where="at opt", inputs=inputs, outputs=expected)
     result = compared.compare_graph(path, [sample], "fp32")
     assert result.runtime is not None and result.runtime.startswith("onnx.reference")
     assert set(result.errors) == set(expected) and not result.notes
-    wrong = compared.Sample(where="at opt", inputs=inputs, outputs={**expected, "scores": expected["scores"] + 1})
+    wrong = samples.Sample(where="at opt", inputs=inputs, outputs={**expected, "scores": expected["scores"] + 1})
     with pytest.raises(BuildFailed, match=r"output 'scores' of the exported graph is not the model's, at opt"):
         compared.compare_graph(path, [wrong], "fp32")
     monkeypatch.setattr(compared, "_REFERENCE_BYTES", 0)

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
-from numpy.typing import NDArray
 
 from benchfw.errors import BuildFailed, Invalid
 from benchfw.spec.accuracy import compare, match
+from benchfw_torch.samples import Arrays, Sample
 
-Arrays = Mapping[str, NDArray[Any]]
 _REFERENCE_BYTES = 4 << 20
 """Size of a file that ONNX's own evaluator, which is made of numpy and slow, can be asked to run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """Inputs of one point of the profile, and what the model made of them."""
-
-    where: str
-    inputs: Arrays
-    outputs: Arrays
 
 
 @dataclass(frozen=True, kw_only=True)

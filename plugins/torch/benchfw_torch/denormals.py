@@ -120,6 +120,8 @@ def _floats(path: Path, mode: Any) -> Iterator[tuple[str, _Bits, NDArray[Any]]]:
     """Yield the float tensors of a file as maps of their bits."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            raise ValueError(f"its header would have {length} bytes")
         header = json.loads(file.read(length))
     for name, entry in header.items():
         bits = _FORMATS.get(entry.get("dtype", ""))

@@ -13,16 +13,15 @@ from typing import Any
 
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from benchfw.errors import BuildFailed, Invalid
 from benchfw.spec import Artifact, Profile, Step, TensorSpec
-from benchfw.spec.values import random_inputs
-from benchfw_torch import tensors
-from benchfw_torch.compared import Sample, compare_graph
+from benchfw_torch.compared import compare_graph
 from benchfw_torch.denormals import Survey
+from benchfw_torch.reasons import reason
+from benchfw_torch.samples import points, take_sample
 from benchfw_torch.sources import build
 from benchfw_torch.tensors import arguments, cast, named_outputs
 
@@ -60,12 +59,12 @@ class OnnxFromTorch(Step):
         model = build(artifact).to("cpu")
         inputs = _in_order(model, inputs)
         self.report("running the model")
-        samples = [_sample(model, inputs, point, sizes) for point, sizes in _points(profile).items()]
+        samples = [take_sample(model, inputs, point, sizes) for point, sizes in points(profile).items()]
         half = precision == "fp16" and artifact.precision != "fp16"
         zeros = _zeros_in_half(model) if half else 0
         notes = _half_notes(zeros, model) if half else _left_denormal(artifact)
         keep = bool(self.options["keep_io_types"])
-        examples = {name: torch.from_numpy(array) for name, array in samples[0].inputs.items()}
+        examples = {name: torch.from_numpy(array.copy()) for name, array in samples[0].inputs.items()}
         if half:
             model = model.half()
             examples = examples if keep else cast(examples, torch.float16)
@@ -108,7 +107,7 @@ class OnnxFromTorch(Step):
             except Exception as error:
                 traceback.print_exc()  # the log has the whole report
                 raise BuildFailed(
-                    f"torch.onnx.export ({exporter}, opset {job.opset}): {_reason(error)}",
+                    f"torch.onnx.export ({exporter}, opset {job.opset}): {reason(error)}",
                     hint="change the model there, or try the other `exporter` in [steps.OnnxFromTorch]; "
                     "the log has the whole report",
                 ) from error
@@ -177,7 +176,10 @@ def _checked(job: _Job) -> onnx.ModelProto:
             )
         for place, axis in axes.items():
             if not made[name][place].dim_param:
-                raise BuildFailed(f"the axis {axis!r} of {name!r} became {made[name][place].dim_value} for good")
+                raise BuildFailed(
+                    f"the axis {axis!r} of {name!r} became {made[name][place].dim_value} for good",
+                    hint="the model's code depends on this very size: give the axis one size in [shapes]",
+                )
     return graph
 
 
@@ -199,40 +201,6 @@ def _in_order(model: nn.Module, inputs: Sequence[TensorSpec]) -> list[TensorSpec
                 hint="inputs have the names of parameters; `arg.key` and `arg.0` lead into dicts and tuples",
             )
     return sorted(inputs, key=lambda spec: order.get(spec.name.partition(".")[0], len(order)))
-
-
-def _points(profile: Profile) -> dict[str, dict[str, int]]:
-    """Return the sizes at opt and, if they differ, at min and max."""
-    points: dict[str, dict[str, int]] = {}
-    for point in ("opt", "min", "max"):
-        if profile.sizes(point) not in points.values():
-            points[point] = profile.sizes(point)
-    return points
-
-
-def _sample(model: nn.Module, inputs: Sequence[TensorSpec], point: str, sizes: Mapping[str, int]) -> Sample:
-    """Run the model once.
-
-    Raises:
-        BuildFailed: It fails on these inputs.
-    """
-    arrays = random_inputs(inputs, sizes)
-    where = f"at {point}" + (f" ({', '.join(f'{axis} {size}' for axis, size in sizes.items())})" if sizes else "")
-    try:
-        with torch.inference_mode():
-            result = model(**arguments({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}))
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-        raise BuildFailed(
-            f"the model fails {where} on {shapes}: {_reason(error)}", hint="see [model.inputs] and [shapes]"
-        ) from error
-    return Sample(where=where, inputs=arrays, outputs=_arrays(named_outputs(result)))
-
-
-def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    return {name: tensor.detach().numpy() for name, tensor in outputs.items()}
 
 
 def _by_place(model: nn.Module, names: Sequence[str], *, half: bool, keep: bool) -> nn.Module:
@@ -293,21 +261,3 @@ def _zeros_in_half(model: nn.Module) -> int:
 def _half_notes(zeros: int, model: nn.Module) -> list[str]:
     values = sum(tensor.numel() for tensor in model.state_dict().values() if tensor.is_floating_point())
     return [f"{zeros} of {values} weights are too small for fp16 and become 0"] if zeros > values * _FEW else []
-
-
-def _reason(error: BaseException) -> str:
-    """Return what went wrong at the root of an error, in one line, and where in the model's own code."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_foreign(frame.filename)]
-    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno} in {own[-1].name})" if own else ""
-    return f"{type(error).__name__}: {lines[0] if lines else ''}{place}"
-
-
-def _is_foreign(file: str) -> bool:
-    return file in _OUR_FILES or file.startswith(("<", _TORCH))
-
-
-_TORCH = str(Path(torch.__file__).parent)
-_OUR_FILES = {__file__, tensors.__file__}
