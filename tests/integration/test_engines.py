@@ -164,6 +164,20 @@ def test_the_engine_has_the_precision_of_its_model(build: Any) -> None:
     assert [item["dtype"] for item in made.artifact.meta["tensors"]] == ["float16", "float16"]
 
 
+def test_integer_biases_of_a_quantised_model(build: Any) -> None:
+    graph = perceptron("biased", "batch")
+    graph.node[1].input[0] = "sum"
+    graph.node.insert(0, helper.make_node("DequantizeLinear", ["b", "scale"], ["bias"], name="dequantise"))
+    graph.node.insert(2, helper.make_node("Add", ["h", "bias"], ["sum"], name="sum"))
+    graph.initializer.append(numpy_helper.from_array(np.arange(4, dtype=np.int32), "b"))
+    graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "scale"))
+    with pytest.raises(BuildFailed) as raised:
+        build(graph, [X], {"batch": BATCH})
+    assert "node 'dequantise' (DequantizeLinear): " in raised.value.message
+    assert "input has type Int32 but must have type FP8" in raised.value.message
+    assert 'recipe = "tensorrt"' in (raised.value.hint or "")
+
+
 def test_an_operator_that_it_does_not_know(build: Any) -> None:
     graph = perceptron("unknown", "batch")
     graph.node[1].op_type, graph.node[1].domain = "Wobble", "of.nobody"
