@@ -332,6 +332,12 @@ def test_plan_shows_the_route_of_what_is_skipped_here(model: str, tmp_path: Path
     assert text.count("its route: onnx -> onnx (FixedBatchOnnx)") == 1
 
 
+def test_init_leaves_what_needs_a_gpu_in_a_comment(model: str) -> None:
+    result = CliRunner().invoke(cli, ["init", model, "-o", "-", "-q"], standalone_mode=False)
+    assert result.exception is None
+    assert '# use = "trt-rtx" # it needs a GPU, and this version measures on the CPU\n' in result.stdout
+
+
 def test_a_run_skips_what_needs_a_gpu(project: Any) -> None:
     write(perceptron("dynamic", "N"), project.folder / "m.onnx")
     outcome, _ = project.run(SCENARIO)
