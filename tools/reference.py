@@ -154,6 +154,7 @@ def _backends() -> str:
         text += _item(f"Model source `{source.scheme}:`", facts, source)
     for step in _own(registry.steps):
         facts = {"from": code([step.source]), "to": code([step.target]), "profiles": code(step.profiles)}
+        facts |= {"`benchfw build --for`": code([step.runtime])} if step.runtime else {}
         text += _item(f"Step `{step.name}`", facts, step)
     for sampler in _own(registry.samplers):
         text += _item(f"Sampler `{sampler.name}`", {"what": sampler.summary}, sampler)

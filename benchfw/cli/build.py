@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -162,8 +161,8 @@ def _copied(engine: Path, output: Path | None) -> Path:
 def _show(made: Made, profile: Profile, path: Path, runtime: str, as_json: bool) -> None:
     from benchfw.cli.console import literal, make_console, print_json
     from benchfw.cli.shapes import range_text
+    from benchfw.store.files import size_text
 
-    meta = json.loads(json.dumps(dict(made.artifact.meta)))
     axes = {name: range_text(axis) for name, axis in profile.axes.items()}
     size = path.stat().st_size
     if as_json:
@@ -179,7 +178,7 @@ def _show(made: Made, profile: Profile, path: Path, runtime: str, as_json: bool)
                 "profile": axes,
                 "warnings": list(made.warnings),
                 "notes": list(made.notes),
-                "meta": meta,
+                "meta": dict(made.artifact.meta),
             }
         )
         return
@@ -187,7 +186,7 @@ def _show(made: Made, profile: Profile, path: Path, runtime: str, as_json: bool)
     took = f"{made.seconds:.1f} s" if made.seconds else "from the cache"
     lines = {
         "engine": str(path),
-        "size": f"{size / 1e6:.1f} MB, {made.artifact.precision}",
+        "size": f"{size_text(size)}, {made.artifact.precision}",
         "made": f"{took}, {' -> '.join(made.steps)}",
         "profile": ", ".join(f"{name} {sizes}" for name, sizes in axes.items()) or "fixed",
     }

@@ -109,6 +109,8 @@ def _choices(registry: Registry, scheme: str, *, has_axes: bool) -> list[Choice]
         needs = [(info.requires, info.install), *((step.requires, step.install) for step in route)]
         states = [state_here(*need) for need in needs]
         lacks = next((f"{state['reason']}: {state['install']}" for state in states if not state["ready"]), "")
+        if not lacks and "cpu" not in info.capabilities.devices:
+            lacks = "it needs a GPU, and this version measures on the CPU"
         choice = Choice(use=info.name, summary=info.summary, precision=precision, lacks=lacks)
         found.append((bool(lacks), precision != "fp32", len(route), choice))
     return [choice for *_, choice in sorted(found, key=lambda item: item[:3])]

@@ -5,6 +5,8 @@ Everything that is not as the reader would do it stands in this file.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 QUICK = "--set measure.budget=1s"
 SMALL = (  # an ONNX model in place of ResNet, and one backend: no export, no import of torch
     "--set model.ref=onnx:models/mlp.onnx --set model.inputs={} --set accuracy.reference=ort-cpu"
@@ -37,6 +39,7 @@ NOT_RUN = (
     (r"BENCHFW_\w+=\S+ pytest .*", "tests of their own"),
     (r'eval "\$\(benchfw completion zsh\)"', "needs zsh"),
     (r"benchfw env (create|rm) .*|benchfw env check ort-.*", "would install packages from an index"),
+    *(() if find_spec("tensorrt_rtx") else ((r"benchfw build .*", "TensorRT-RTX is not installed"),)),
 )
 """Commands that are not run, and why not."""
 

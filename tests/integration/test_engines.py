@@ -164,6 +164,20 @@ def test_the_engine_has_the_precision_of_its_model(build: Any) -> None:
     assert [item["dtype"] for item in made.artifact.meta["tensors"]] == ["float16", "float16"]
 
 
+def test_integer_biases_of_a_quantised_model(build: Any) -> None:
+    graph = perceptron("biased", "batch")
+    graph.node[1].input[0] = "sum"
+    graph.node.insert(0, helper.make_node("DequantizeLinear", ["b", "scale"], ["bias"], name="dequantise"))
+    graph.node.insert(2, helper.make_node("Add", ["h", "bias"], ["sum"], name="sum"))
+    graph.initializer.append(numpy_helper.from_array(np.arange(4, dtype=np.int32), "b"))
+    graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "scale"))
+    with pytest.raises(BuildFailed) as raised:
+        build(graph, [X], {"batch": BATCH})
+    assert "node 'dequantise' (DequantizeLinear): " in raised.value.message
+    assert "input has type Int32 but must have type FP8" in raised.value.message
+    assert 'recipe = "tensorrt"' in (raised.value.hint or "")
+
+
 def test_an_operator_that_it_does_not_know(build: Any) -> None:
     graph = perceptron("unknown", "batch")
     graph.node[1].op_type, graph.node[1].domain = "Wobble", "of.nobody"
@@ -316,6 +330,12 @@ def test_plan_shows_the_route_of_what_is_skipped_here(model: str, tmp_path: Path
     assert (told["bf16"]["status"], told["bf16"]["route"]) == ("UNSUPPORTED", "")
     text = CliRunner().invoke(cli, ["plan", str(tmp_path / "s.toml")], standalone_mode=False).stdout
     assert text.count("its route: onnx -> onnx (FixedBatchOnnx)") == 1
+
+
+def test_init_leaves_what_needs_a_gpu_in_a_comment(model: str) -> None:
+    result = CliRunner().invoke(cli, ["init", model, "-o", "-", "-q"], standalone_mode=False)
+    assert result.exception is None
+    assert '# use = "trt-rtx" # it needs a GPU, and this version measures on the CPU\n' in result.stdout
 
 
 def test_a_run_skips_what_needs_a_gpu(project: Any) -> None:

@@ -135,8 +135,10 @@ def _parse(trt: Any, network: Any, log: BuildLog, path: str) -> Any:
 
 
 def _parser_error(error: Any) -> str:
-    words = _QUOTED.search(error.desc().strip())
-    text = words[1] if words else error.desc().strip().splitlines()[0]
+    lines = [line for line in error.desc().strip().splitlines() if not line.startswith("Invalid Node - ")]
+    line = lines[0] if lines else error.desc().strip()  # after "Invalid Node" follows why it is
+    words = _QUOTED.search(line)  # an assertion and what it means
+    text = words[1] if words else line
     operator = error.node_operator() if hasattr(error, "node_operator") else ""  # since TensorRT 10
     if not operator:
         return f"node {error.node()}: {text}" if error.node() >= 0 else text
