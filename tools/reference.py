@@ -147,6 +147,7 @@ def _backends() -> str:
             "precisions": f"{code(able.precisions)} on {code(able.devices)}",
             "dynamic shapes": "yes" if able.dynamic_shapes else "no",
             "a static artifact differs from a dynamic one": "yes" if able.specializes else "no",
+            "tells the times of layers": "yes" if able.profiles else "no",
         }
         text += _item(f"Backend `{info.name}`", facts, info)
     for source in _own(registry.model_sources):

@@ -170,7 +170,7 @@ def _comparison(case: Row, layers: Sequence[Row]) -> list[str]:
         line = f"profiled inference  {_time(whole, unit)} {unit}: "
         lines.append(line + (f"{_time(gaps, unit)} {unit} {why}" if gaps >= 0 else "layers ran at the same time"))
     if latency is None or added is None or together is None or not latency:
-        return lines
+        return [*lines, f"latency             none to compare with: {text(case, 'verdict')}"]
     low, high = (finite(case.get(f"latency_p50_{end}_ns")) for end in ("low", "high"))
     if low is not None and high is not None and low <= latency + added <= high:
         what = "the profiled inference is within this interval"
@@ -178,7 +178,7 @@ def _comparison(case: Row, layers: Sequence[Row]) -> list[str]:
         what = f"profiling added {_time(added, unit)} {unit} ({added / latency:.0%})"
     else:
         what = f"the profiled pass was faster by {_time(-added, unit)} {unit} ({-added / latency:.0%})"
-    interval = f"[{_time(low, unit)}, {_time(high, unit)}]"
+    interval = f"[{_time(low, unit)}, {_time(high, unit)}]" if low is not None else "(too few blocks for an interval)"
     lines.append(f"latency             {_time(latency, unit)} {unit} {interval} without profiling: {what}")
     return [*lines, f"                    the sum of layers is {together / latency:.0%} of it"]
 

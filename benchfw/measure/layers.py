@@ -140,21 +140,21 @@ def _work(layer: Mapping[str, Any], graph: GraphFacts | None) -> dict[str, Any]:
 
 
 def _nodes(names: Sequence[str], own: int | None, graph: GraphFacts) -> list[NodeFacts]:
-    """Return the nodes that a layer computes; none where the names do not fit what it multiplies by its shapes.
+    """Return the nodes that a layer computes; none where they multiply more than it does by its own shapes.
 
     A runtime may name a layer after the last of the nodes that it fused, so that the one which multiplies is found
-    further back.
+    further back; and it may multiply more than they do, with channels that fill up a block.
     """
     found = [graph.find(name) for name in names]
     nodes = list({node.name: node for node in found if node is not None}.values())
+    if not own:
+        return nodes
     for _ in range(_FUSED):
-        if not nodes or not own or _products(nodes) == own:
-            return nodes
+        if not nodes or _products(nodes) != 0:
+            break
         before = graph.find(nodes[0].inputs[0]) if nodes[0].inputs else None
-        if before is None or _products(nodes) != 0:
-            return []
-        nodes.insert(0, before)
-    return nodes if _products(nodes) == own else []
+        nodes = [before, *nodes] if before is not None else []
+    return nodes if 0 < (_products(nodes) or 0) <= own else []
 
 
 def _products(nodes: Sequence[NodeFacts]) -> int | None:

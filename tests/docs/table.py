@@ -22,7 +22,7 @@ SHORTER = (
     (r"(benchfw run --resume .*)", r"\1"),
     (r"(benchfw (?:doctor --json|env check default))", r"BENCHFW_BLOCK_PLUGINS=torch \1"),  # `doctor` imports it
     (r"(benchfw compare latest --by )backend.*", r"\1name"),  # the reader has fakes, or one backend
-    (r"((?:\w+=\S+ )*benchfw (?:run|time) .*)", rf"\1 {QUICK}"),
+    (r"((?:\w+=\S+ )*benchfw (?:run|time|profile) .*)", rf"\1 {QUICK}"),
 )
 """Commands that would take long, and how they are shortened."""
 

@@ -20,12 +20,12 @@ class LayerChecks:
 
     def test_layers_take_the_time_of_an_inference(self, live: Bench) -> None:
         sizes = Profile(live.case.axes).sizes("max")
+        if not live.info.capabilities.profiles:
+            remedy = "declare Capabilities.profiles, or leave `profile` as it is"
+            refused(Unsupported, lambda: live.loaded.profile(_N), "profile", remedy)
+            return
         with live.loaded_for(Profile.fixed(sizes)) as instance:
             instance.bind(live.case.arrays(sizes))
-            if not live.info.capabilities.profiles:
-                remedy = "declare Capabilities.profiles, or leave `profile` as it is"
-                refused(Unsupported, lambda: instance.profile(_N), "profile", remedy)
-                return
             latency = float(np.median(instance.launch(n=2 * _N)))
             try:
                 layers, times = instance.profile(_N)

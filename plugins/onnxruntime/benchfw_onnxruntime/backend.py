@@ -122,7 +122,7 @@ class OrtCpu(Backend):
         return self._last
 
     def profile(self, n: int) -> LayerProfile:
-        """Run another session, with its trace turned on, which costs some 10 µs per node."""
+        """Run another session, with its trace turned on."""
         if self._loaded is None or self._last is None:
             raise Invalid("profile before bind")
         with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 from torch import nn
@@ -56,20 +57,23 @@ class _Layer:
         self._first = first
         self._time_ns = [0.0] * n
         self._calls = 0
+        self._within: dict[str, list[float]] = {}
 
     def add(self, place: int, event: Any) -> None:
         self._time_ns[place] += _US * event.time_range.elapsed_us()
         self._calls += 1
+        for part in _family(event):
+            self._within.setdefault(part.name, []).append(part.self_cpu_time_total)
 
     def time(self, path: str, op: str, n: int) -> LayerTime:
-        kernel = max(_family(self._first), key=lambda event: float(event.self_cpu_time_total))
+        kernel = max(self._within, key=lambda name: median(self._within[name]))  # one call may have been interrupted
         return LayerTime(
             name=f"{path}.{op}" if path else op,
             op=op,
             time_ns=self._time_ns,
             calls=max(1, self._calls // n),
             provider="torch",
-            kernel=kernel.name[len(_ATEN) :],
+            kernel=kernel[len(_ATEN) :] if kernel.startswith(_ATEN) else kernel,
             inputs=tuple(tuple(shape) for shape in self._first.input_shapes or () if shape),
         )
 

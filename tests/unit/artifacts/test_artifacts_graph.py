@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ F32 = TensorProto.FLOAT
 def model(
     nodes: Sequence[onnx.NodeProto],
     inputs: dict[str, Sequence[int | str]],
-    weights: dict[str, np.ndarray[Any, Any]],
+    weights: Mapping[str, np.ndarray[Any, Any]],
     outputs: Sequence[str] = ("y",),
 ) -> onnx.ModelProto:
     graph = helper.make_graph(
@@ -110,7 +110,7 @@ def test_quantised_weights_count_and_their_scales_do_not(tmp_path: Path) -> None
         helper.make_node("DequantizeLinear", ["b32", "scale"], ["b"]),
         helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=1),
     ]
-    weights = {
+    weights: dict[str, np.ndarray[Any, Any]] = {
         "w8": np.ones((6, 5), np.int8),
         "zero": np.zeros((), np.int8),
         "scale": np.array(0.1, np.float32),

@@ -89,7 +89,14 @@ def test_nodes_that_the_runtime_tells_are_taken_as_they_are(graph: GraphFacts) -
     assert row["flops"] == FLOPS
 
 
-def test_a_name_that_fits_another_amount_of_work_is_no_match(graph: GraphFacts) -> None:
+def test_channels_that_fill_up_a_block_are_not_the_models(graph: GraphFacts) -> None:
+    padded = LayerTime(**{**vars(conv("a", "relu")), "inputs": (IMAGE, (16, 4, 3, 3)), "outputs": ((1, 16, 8, 8),)})
+    (row,) = rows(graph, padded)
+    assert json.loads(row["nodes"]) == ["conv", "add", "relu"]
+    assert row["flops"] == FLOPS
+
+
+def test_a_name_that_stands_for_more_work_is_no_match(graph: GraphFacts) -> None:
     wrong = LayerTime(name="a", op="Conv", time_ns=(1.0,) * 3, inputs=(IMAGE, (8, 4, 1, 1)), outputs=((1, 8, 8, 8),))
     for name in ("conv", "relu", "nobody"):
         (row,) = rows(graph, LayerTime(**{**vars(wrong), "nodes": (name,)}))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchfw.errors import BuildFailed, Invalid, OutOfMemory
-from benchfw.spec import Backend, Bound, IoSpec, TensorSpec
+from benchfw.spec import Backend, Bound, IoSpec, LayerProfile, LayerTime, TensorSpec
 from benchfw.spec.backend import check_inputs
 from benchfw_other import fill
 
@@ -134,6 +134,12 @@ class Numpy(Backend):
         if len(x) > axis.max and self.sin not in ("wrong_outside", "static_it_says"):
             raise Invalid(f"made for at most {axis.max} rows")
         return NumpyBound(self, slot, x)
+
+    def profile(self, n):
+        if self.sin != "layers_in_seconds":
+            return super().profile(n)
+        layer = LayerTime(name="x @ w", op="MatMul", time_ns=[1e-5] * n)
+        return LayerProfile(layers=(layer,), inference_ns=[1e-5] * n)
 
     def facts(self):
         return {
@@ -341,6 +347,7 @@ OUTSIDE, THREADS, LEAK = (
 )
 ALLOCATES, EXPLAINS = "launch_allocates_nothing_of_its_own", "what_means_nothing_is_not_explained"
 PYTHONS, RUN = "its_code_is_code_on_every_python_found", "a_whole_run"
+LAYERS = "layers_take_the_time_of_an_inference"
 IMPORTS = "its_imports_are_what_workers_have"
 
 SINS = {
@@ -401,6 +408,14 @@ SINS = {
     "static_it_says": Sin(
         checks={OUTSIDE: "Capabilities.dynamic_shapes is wrong"},
         registration={"capabilities": {"dynamic_shapes": False}},
+    ),
+    "claims_layers": Sin(
+        checks={LAYERS: "profile() raised: the backend does not profile"},
+        registration={"capabilities": {"profiles": True}},
+    ),
+    "layers_in_seconds": Sin(
+        checks={LAYERS: "the layers of an inference took 0 ns, a launch"},
+        registration={"capabilities": {"profiles": True}},
     ),
     "one_thread": Sin(checks={}),
     "ignores_threads": Sin(checks={THREADS: "facts() says 2 threads, the context 1"}),
