@@ -76,6 +76,43 @@ def test_ls_of_a_damaged_one(cli: Cli, cache: Cache) -> None:
     cli("cache", "explain", key)
 
 
+SIDECARS: list[dict[str, Any]] = [
+    {"artifact": {}},
+    {"artifact": None},
+    {"recipe": []},
+    {"recipe": {"profile": {"batch": 3}}},
+    {"recipe": {"profile": "x"}},
+    {"recipe": {"options": 5}},
+    {"recipe": {"versions": []}},
+    {"recipe": {"inputs": 7}},
+    {"source": 1},
+    {"files": {"model.onnx": None}},
+    {"files": None},
+    {"artifact": {"path": "model.onnx", "format": "onnx", "meta": {"warnings": 3}}},
+    {"artifact": {"path": "model.onnx", "format": "onnx", "meta": [1]}},
+    {"artifact": {"path": "model.onnx", "format": 7}},
+]
+
+
+def test_sidecars_that_anybody_wrote_are_told_of_and_nothing_more(cli: Cli, cache: Cache) -> None:
+    for number, changes in enumerate(SIDECARS):
+        key = add(cache, options={"number": number})
+        path = cache.root / "artifacts" / key / SIDECAR
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    own = add(cache, inputs=[1, None, ["\x1b[31m"]])
+    path = cache.root / "artifacts" / own / SIDECAR
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"source": {"key": own}}))  # a circle
+    listed = json.loads(cli("cache", "ls", "--json")[0])["entries"]
+    told = json.loads(cli("cache", "verify", "--json", code=3)[0])
+    assert told["verified"] == len(listed) == len(SIDECARS) + 1
+    assert len(told["damaged"]) == len(SIDECARS) and own not in told["damaged"]
+    cli("cache", "ls")
+    for entry in listed:
+        if entry["fault"]:
+            assert "damaged" in cli("cache", "explain", entry["key"])[0]
+    assert "\x1b" not in cli("cache", "explain", own)[0]
+
+
 def test_rm_by_key_by_age_by_size_and_all(cli: Cli, cache: Cache) -> None:
     old, new = add(cache, days=40), add(cache, options={"a": 1})
     out, _ = cli("cache", "rm", "--older-than", "30d", "--dry-run")
