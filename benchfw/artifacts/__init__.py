@@ -1,7 +1,8 @@
 """Models and what is made of them: references resolved, routes of steps found, artifacts cached."""
 
-from benchfw.artifacts.builder import Builder, Made, ResolvedModel
+from benchfw.artifacts.builder import Builder
 from benchfw.artifacts.cache import Cache
+from benchfw.artifacts.made import Made, ResolvedModel
 from benchfw.artifacts.routes import Wanted, find_route
 
 __all__ = ["Builder", "Cache", "Made", "ResolvedModel", "Wanted", "find_route"]

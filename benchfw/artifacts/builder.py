@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from benchfw.artifacts.denormals import denormals_left
 from benchfw.artifacts.entries import evict, sweep
 from benchfw.artifacts.heartbeat import Heartbeat
 from benchfw.artifacts.holds import Uses
+from benchfw.artifacts.made import Made, ResolvedModel
 from benchfw.artifacts.routes import Wanted, find_route, precision_after
 from benchfw.errors import BackendError, BenchfwError, BuildFailed, CaseError
 from benchfw.requirements import check_requirements, distributions
@@ -27,46 +28,6 @@ from benchfw.supervisor import Worker
 
 _FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _ROOM = "make room there (`benchfw cache rm --older-than 30d`, `df`), or let BENCHFW_CACHE name another folder"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResolvedModel:
-    """A model as an artifact.
-
-    Attributes:
-        artifact: Its `sha256` is the results' `model_hash`.
-        io: Inputs and outputs as the model itself has them, where its source knows.
-        seconds: What resolving took.
-    """
-
-    artifact: Artifact
-    io: IoSpec | None
-    seconds: float
-
-    @property
-    def model_hash(self) -> str:
-        return self.artifact.sha256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """An artifact for a backend, and what making it took.
-
-    Attributes:
-        artifact: What the backend loads.
-        steps: Names of the steps, in order.
-        seconds: Time in steps that had to run; 0 if all came from the cache.
-        notes: Why cached artifacts could not be used.
-        warnings: What the steps had to say of it.
-        metas: What each step noted of its artifact, in order.
-    """
-
-    artifact: Artifact
-    steps: tuple[str, ...]
-    seconds: float
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    metas: tuple[Mapping[str, Any], ...] = ()
 
 
 class Builder:

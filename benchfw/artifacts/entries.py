@@ -204,12 +204,42 @@ def damage_of(entry: Entry) -> str:
         return f"it cannot be read ({type(error).__name__}: {error})"
 
 
+def checked_sidecar(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a side-car if all that is told of it is of the kind that it must be: anybody may have written it.
+
+    Raises:
+        ValueError: It is not; the message names the first field.
+    """
+    recipe, artifact = _table(data, "recipe"), _table(data, "artifact")
+    _table(data, "files")
+    _table(data, "source")
+    for name in ("options", "versions"):
+        _table(recipe, name)
+    lists = {f"profile of {axis}": sizes for axis, sizes in _table(recipe, "profile").items()}
+    lists |= {"inputs": recipe.get("inputs", []), "warnings": _table(artifact, "meta").get("warnings", [])}
+    for name, values in lists.items():
+        if not isinstance(values, list):
+            raise ValueError(f"{name}: {values!r:.40} is no list")
+    for name in ("path", "format"):
+        if not isinstance(artifact.get(name), str):
+            raise ValueError(f"{name}: {artifact.get(name)!r:.40} is no text")
+    return data
+
+
+def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    table = data.get(name, {})
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{name}: {table!r:.40} is no table")
+    return table
+
+
 def _artifact(path: Path) -> Entry:
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    sidecar, fault = {}, ""
+    sidecar: Mapping[str, Any] = {}
+    fault = ""
     try:
-        sidecar = read_sidecar(path)
-    except (OSError, ValueError) as error:
+        sidecar = checked_sidecar(read_sidecar(path))
+    except (OSError, ValueError, RecursionError) as error:
         fault = f"its side-car cannot be read ({error})"
     return Entry(key=path.name, path=path, bytes=size, used=_used(path), sidecar=sidecar, fault=fault)
 

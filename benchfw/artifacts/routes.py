@@ -12,7 +12,7 @@ from benchfw.spec.backend import BackendInfo
 
 ANY = "*"
 _MAX_STEPS = 4
-_FULL = "fp32"
+FULL = "fp32"
 """Other precisions are made of this one, and of no other."""
 
 
@@ -38,7 +38,7 @@ class Wanted:
     @classmethod
     def by(cls, info: BackendInfo, precision: str, *, specialize: bool, asked: Collection[str] = ()) -> Wanted:
         """Return what a backend wants for a case in some precision."""
-        artifact = _FULL if precision in info.turns else precision
+        artifact = FULL if precision in info.turns else precision
         return cls(
             accepts=info.accepts,
             precision=artifact if info.typed else None,
@@ -49,7 +49,7 @@ class Wanted:
 
 
 def find_route(
-    source: str, wanted: Wanted, steps: Iterable[StepInfo], *, precision: str = _FULL
+    source: str, wanted: Wanted, steps: Iterable[StepInfo], *, precision: str = FULL
 ) -> tuple[StepInfo, ...]:
     """Return the shortest route; of equally short ones the one to the format that the backend wants most.
 
@@ -83,7 +83,7 @@ def find_route(
 
 def precision_after(step: StepInfo, precision: str, goal: str) -> str:
     """Return the precision of what a step makes on a route to the precision `goal`."""
-    return goal if precision == _FULL and goal in step.makes else precision
+    return goal if precision == FULL and goal in step.makes else precision
 
 
 def _shortest(

@@ -35,6 +35,8 @@ def describe(path: Path) -> Mapping[str, Any]:
         BuildFailed: The file is no model or not a whole one, or external data are missing or lie elsewhere.
     """
     model = read(path)
+    if not model.opset_import:  # it comes last
+        raise BuildFailed(f"{path} is not a whole ONNX model: it names no operator set", hint="copy or export it again")
     external: dict[Path, int] = {}
     weights = Weights()
     for tensor in tensors(model):
@@ -53,7 +55,7 @@ def describe(path: Path) -> Mapping[str, Any]:
         "outputs": [asdict(tensor_spec(value)) for value in model.graph.output],
         "precision": graph_precision(model),
         "nodes": sum(operators.values()),
-        "operators": dict(operators.most_common()),
+        "operators": dict(sorted(operators.items(), key=lambda item: (-item[1], item[0]))),
         "weights": weights.facts(),
         "external_data": [{"file": file.name, "bytes": size} for file, size in sorted(external.items())],
         "bytes": path.stat().st_size + sum(external.values()),

@@ -275,6 +275,6 @@ def _making(entry: Entry, model: str) -> Iterable[str]:
         if isinstance(items, dict) and items:
             yield f"{shown}: {', '.join(f'{key} {value}' for key, value in items.items())}."
     for item in recipe.get("inputs") or ():
-        yield f"Input: {' '.join(map(str, item))}."
+        yield f"Input: {' '.join(map(str, item)) if isinstance(item, list) else item}."
     for text in artifact.get("meta", {}).get("warnings", ()):
         yield f"The builder warned: {text}"

@@ -108,18 +108,18 @@ def _sidecar_beside(path: Path) -> Mapping[str, Any]:
         BuildFailed: It is that of another file.
     """
     from benchfw.artifacts.cache import sha256_of
+    from benchfw.artifacts.entries import checked_sidecar
     from benchfw.errors import BuildFailed
 
     beside = path.with_name(f"{path.name}.json")
     try:
-        sidecar = json.loads(beside.read_text(encoding="utf-8"))
+        sidecar = checked_sidecar(dict(json.loads(beside.read_text(encoding="utf-8"))))
         hashes = {item["sha256"] for item in sidecar["files"].values()}
-        artifact = dict(sidecar["artifact"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     if sha256_of(path) not in hashes:
         raise BuildFailed(f"{beside} is the side-car of another file than {path}", hint="build or copy both again")
-    return {**sidecar, "artifact": artifact}
+    return sidecar
 
 
 def _format(path: Path) -> str:

@@ -51,7 +51,8 @@ def command(
     chosen = effort or loaded.scenario.measure.effort
     rows = [_row(case, registry, loaded) for case in plan.cases]
     if as_json:
-        print_json({"scenario": loaded.scenario.name, "cases": rows, "seconds": _estimate(plan, loaded, chosen)})
+        told = {"scenario": loaded.scenario.name, "model": loaded.scenario.model.ref, "runs_code": _runs_code(loaded)}
+        print_json({**told, "cases": rows, "seconds": _estimate(plan, loaded, chosen)})
     else:
         _show(plan, rows, loaded, chosen)
     return 0
@@ -77,6 +78,7 @@ def _row(case: Case, registry: Registry, loaded: Loaded) -> dict[str, Any]:
 def _route(case: Case, registry: Registry, loaded: Loaded) -> tuple[str | None, str, str]:
     """Return the status, reason and artifact route of a case."""
     from benchfw.artifacts import Wanted, find_route
+    from benchfw.artifacts.routes import FULL, precision_after
     from benchfw.errors import Unsupported
 
     scheme = loaded.scenario.model.ref.partition(":")[0]
@@ -89,7 +91,11 @@ def _route(case: Case, registry: Registry, loaded: Loaded) -> tuple[str | None, 
         route = find_route(source.format, wanted, registry.steps.values())
     except Unsupported as error:
         return error.status, error.message, ""
-    return None, "", " -> ".join([source.format, *(f"{step.target} ({step.name})" for step in route)])
+    places, precision = [source.format], FULL
+    for step in route:
+        before, precision = precision, precision_after(step, precision, wanted.precision or FULL)
+        places.append(f"{step.target}{f' in {precision}' if precision != before else ''} ({step.name})")
+    return None, "", " -> ".join(places)
 
 
 def _estimate(plan: Plan, loaded: Loaded, effort: str) -> tuple[float, float]:
@@ -110,10 +116,8 @@ def _show(plan: Plan, rows: list[dict[str, Any]], loaded: Loaded, effort: str) -
 
     console = make_console()
     scenario = loaded.scenario
-    runs_code = scenario.model.ref.startswith("python:")
-    console.print(
-        literal(f"{scenario.name}: {scenario.model.ref}" + (" (runs your code)" if runs_code else ""), style="bold")
-    )
+    runs_code = " (runs your code)" if _runs_code(loaded) else ""
+    console.print(literal(f"{scenario.name}: {scenario.model.ref}{runs_code}", style="bold"))
     for cohort in plan.cohorts:
         console.print()
         console.print(literal(f"cohort {cohort.cohort_id}"))
@@ -138,6 +142,10 @@ def _show(plan: Plan, rows: list[dict[str, Any]], loaded: Loaded, effort: str) -
         f"{_duration(least)} to {_duration(most)} at effort {effort}; export, compilation and loading come on top",
         soft_wrap=True,
     )
+
+
+def _runs_code(loaded: Loaded) -> bool:
+    return loaded.scenario.model.ref.startswith("python:")
 
 
 def _duration(seconds: float) -> str:

@@ -23,6 +23,7 @@ SHORTER = (
     (r"(benchfw (?:doctor --json|env check default))", r"BENCHFW_BLOCK_PLUGINS=torch \1"),  # `doctor` imports it
     (r"(benchfw compare latest --by )backend.*", r"\1name"),  # the reader has fakes, or one backend
     (r"((?:\w+=\S+ )*benchfw (?:run|time|profile) .*)", rf"\1 {QUICK}"),
+    (r"benchfw export builtin:\S+ (-o \S+).*", r"benchfw export scenarios/models/mlp.onnx \1"),  # no import of torch
 )
 """Commands that would take long, and how they are shortened."""
 
@@ -33,6 +34,8 @@ INSTEAD = ((r"\b[0-9]{8}T[0-9]\S*", "latest"),)
 """What readers have and this test has not: here the id of a run."""
 
 NOT_RUN = (
+    (r"benchfw cache rm --all", "would empty the cache that all tests share"),
+    (r"benchfw quantize .*", "takes long; tests/unit/cli run it"),
     (r"make .*", "would run the whole suite, or for minutes; that the target is there is tested"),
     (r"pip install .*", "changes the environment that the tests run in"),
     (r"source \.venv/bin/activate", "the tests are in that environment already"),

@@ -12,8 +12,7 @@ import onnx
 import onnx.reference
 import pytest
 
-from benchfw.artifacts import Builder
-from benchfw.artifacts.builder import Made, ResolvedModel
+from benchfw.artifacts import Builder, Made, ResolvedModel
 from benchfw.artifacts.routes import Wanted
 from benchfw.errors import BackendError, BuildFailed
 from benchfw.executors.making import making

@@ -35,6 +35,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "envs/old").mkdir(parents=True)
     (tmp_path / "envs/old/benchfw-environment.json").touch()
     monkeypatch.setenv("BENCHFW_ENVIRONMENTS", str(tmp_path / "envs"))
+    (tmp_path / "cache/artifacts/OnnxFromTorch-batch8-ab").mkdir(parents=True)
+    (tmp_path / "cache/artifacts/.OnnxFromTorch-batch8-cd").mkdir()
+    monkeypatch.setenv("BENCHFW_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
@@ -68,6 +71,8 @@ RUNS = ["20250102T000000Z-bbbbbb", "20250101T000000Z-aaaaaa"]
         (("backends", "fake"), ["fake", "fake-special"]),
         (("run", "--executor", "lo"), ["local"]),
         (("env", "check", ""), ["default", "old"]),
+        (("cache", "rm", "Onnx"), ["OnnxFromTorch-batch8-ab"]),
+        (("cache", "explain", "S"), []),
         (("env", "rm", ""), ["old"]),
         (("completion", "z"), ["zsh"]),
     ],
