@@ -215,7 +215,7 @@ def _show(listing: dict[str, Any]) -> None:
             cells = (
                 item["key"].rpartition("-")[2][:_SHORT],
                 item["fault"] or item["step"],
-                item["model"] or "",
+                (item["model"] or "").rpartition("/")[2],
                 _profile(item["profile"]),
                 item["precision"] or "",
                 size_text(item["bytes"]),
