@@ -192,7 +192,7 @@ class Builder:
             "options": dict(options),
             "precision": precision,
             "profile": {name: [axis.min, axis.opt, axis.max] for name, axis in profile.axes.items()},
-            "inputs": [[spec.name, spec.dtype, list(spec.shape)] for spec in inputs],
+            "inputs": [[spec.name, spec.dtype, list(spec.shape), spec.low, spec.high] for spec in inputs],
             "versions": {name: packages.get(name) for name in (*distributions(step.requires), *step.uses)},
         }
         if any(options.get(name) for name in step.reads):
