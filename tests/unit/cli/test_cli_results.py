@@ -281,7 +281,7 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(
 NO_LISTING = {"init", "new-plugin", "schema", "completion", "results export", "env create", "env rm"}
 """They print a path, JSON as it is, a script, what `--format` asks for, or what they did."""
 
-ELSEWHERE = {"doctor", "env check", "compare", "gate", "ab"}
+ELSEWHERE = {"doctor", "env check", "compare", "gate", "ab", "build"}
 """Their JSON is read by tests of their own."""
 
 
