@@ -40,7 +40,7 @@ def version() -> str:
 
 
 @pytest.fixture(scope="module")
-def build(registry: Registry, version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def module_build(registry: Registry, version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Function that builds an engine of a graph; one worker serves all tests of this module."""
     folder = tmp_path_factory.mktemp("models")
     options: dict[str, dict[str, Any]] = {STEP: {}}
@@ -58,8 +58,16 @@ def build(registry: Registry, version: str, tmp_path_factory: pytest.TempPathFac
             return builder.make(model.artifact, wanted, inputs=inputs, profile=Profile(axes))
 
         run.log = folder / "log"  # type: ignore[attr-defined]
+        run.uses = builder._uses  # type: ignore[attr-defined]
         assert builder.worker.alive  # started before the first test, which may leave nothing behind
         yield run
+
+
+@pytest.fixture
+def build(module_build: Any) -> Iterator[Any]:
+    """The same; what a test has built is no longer needed once it is over."""
+    yield module_build
+    module_build.uses.close()
 
 
 def write(graph: onnx.GraphProto, path: Path) -> Path:
