@@ -154,7 +154,8 @@ def _backends() -> str:
         facts = {"what": source.summary, "format": code([source.format])}
         text += _item(f"Model source `{source.scheme}:`", facts, source)
     for step in _own(registry.steps):
-        facts = {"from": code([step.source]), "to": code([step.target]), "profiles": code(step.profiles)}
+        facts = {"what": step.summary} if step.summary else {}
+        facts |= {"from": code([step.source]), "to": code([step.target]), "profiles": code(step.profiles)}
         facts |= {"`benchfw build --for`": code([step.runtime])} if step.runtime else {}
         text += _item(f"Step `{step.name}`", facts, step)
     for sampler in _own(registry.samplers):

@@ -33,6 +33,7 @@ def benchfw_register_steps() -> list[StepInfo]:
     return [
         StepInfo(
             name="RtxEngineFromOnnx",
+            summary="an engine of TensorRT-RTX, built without a GPU",
             source="onnx",
             target=_RTX_ENGINE,
             runtime="tensorrt-rtx",
