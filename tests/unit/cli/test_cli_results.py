@@ -278,10 +278,14 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(
 
 # --- all commands ---------------------------------------------------------------------------------------------------
 
-NO_LISTING = {"init", "new-plugin", "schema", "completion", "results export", "env create", "env rm"}
+NO_LISTING = {"init", "new-plugin", "schema", "completion", "results export", "env create", "env rm", "cache rm"}
 """They print a path, JSON as it is, a script, what `--format` asks for, or what they did."""
 
-ELSEWHERE = {"doctor", "env check", "compare", "gate", "ab", "build"}
+ELSEWHERE = {
+    *("doctor", "env check", "compare", "gate", "ab", "profile", "check"),
+    *("export", "simplify", "quantize", "inspect", "build"),
+    *("cache ls", "cache explain", "cache verify"),
+}
 """Their JSON is read by tests of their own."""
 
 
