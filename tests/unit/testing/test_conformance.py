@@ -89,7 +89,7 @@ class Numpy(Backend):
         self.shared = {}
 
     def prepare(self, artifact, profile):
-        self.profile = profile
+        self.made_for = profile
         return artifact
 
     def load(self, artifact):
@@ -108,7 +108,7 @@ class Numpy(Backend):
         return self.io
 
     def is_wrong_for(self, rows):
-        axis = self.profile.axes["batch"]
+        axis = self.made_for.axes["batch"]
         return (
             (self.sin == "wrong_at_max" and rows == axis.max > axis.min)
             or (self.sin == "wrong_for_one_shape" and axis.min == axis.max == 8)
@@ -126,7 +126,7 @@ class Numpy(Backend):
         else:
             check_inputs(self.io, inputs)
             x = inputs["x"]
-        axis = self.profile.axes["batch"]
+        axis = self.made_for.axes["batch"]
         if len(x) > axis.max and self.sin == "ends_the_worker_outside":
             import os
 
