@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def _public(source: str) -> Iterator[ast.ClassDef | ast.FunctionDef]:
 
 
 def _signature(function: ast.FunctionDef) -> str:
-    arguments = ast.unparse(function.args)
+    arguments = re.sub(r"(: [^,=]+)=", r"\1 = ", ast.unparse(function.args))  # as ruff formats it
     for own in ("self, ", "cls, ", "self", "cls"):
         arguments = arguments.removeprefix(own)
     returns = f" -> {ast.unparse(function.returns)}" if function.returns else ""
