@@ -64,8 +64,8 @@ def share(model: onnx.ModelProto, shapes: Shapes) -> dict[str, Any]:
         shapes: Of the tensors before those were put in.
 
     Returns:
-        `nodes` and `quantised_nodes` (products), `macs` and `quantised_macs`, the ratio of these, `quantised_share`, and
-        `unknown_macs`: the number of products whose shapes are not known.
+        `nodes` and `quantised_nodes` (products), `macs` and `quantised_macs`, their ratio `quantised_share`,
+        and `unknown_macs`: the number of products whose shapes are not known.
     """
     made_by = {name: node for node in model.graph.node for name in node.output}
     counts: Counter[str] = Counter(nodes=0, quantised_nodes=0, macs=0, quantised_macs=0, unknown_macs=0)
