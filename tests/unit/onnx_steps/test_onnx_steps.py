@@ -94,7 +94,7 @@ def test_axes_names_and_types_of_inputs_and_outputs_survive(
     assert axes(made) == axes(source)
     kinds = [[v.type.tensor_type.elem_type for v in (*m.graph.input, *m.graph.output)] for m in (made, source)]
     assert kinds[0] == kinds[1]
-    assert meta["agreement"]["verdict"] in ("pass", "warn")
+    assert meta["agreement"]["cosine"] > (0.98 if step is Int8Onnx else 0.999)  # int8 of so few elements is coarse
 
 
 @EVERY
@@ -222,7 +222,7 @@ def _other_weights(model: onnx.ModelProto) -> None:
     [
         (_fix("input", 0, 2), "axis 0 ('batch') of input 'x' was lost: it is fixed to 2"),
         (_fix("output", 0, 2), "axis 0 ('batch') of output 'y' was lost: it is fixed to 2"),
-        (_other_weights, "onnxsim's graph has other outputs than the model: 'y' at batch 2: relative L2"),
+        (_other_weights, "onnxsim's graph has other outputs than the model: 'y' at batch "),
         (lambda model: model.graph.output[0].ClearField("name"), "output 'y' was lost"),
     ],
     ids=["input", "output", "values", "name"],
@@ -284,6 +284,18 @@ def test_half_has_fp16_weights_and_the_ends_that_were_asked_for(lab: Lab, io: st
     assert not made.graph.value_info
     wanted = onnx.TensorProto.FLOAT if io == "fp32" else onnx.TensorProto.FLOAT16
     assert {value.type.tensor_type.elem_type for value in (*made.graph.input, *made.graph.output)} == {wanted}
+
+
+def test_half_keeps_one_of_the_casts_that_the_converter_doubles(lab: Lab) -> None:
+    """Two readers of one tensor that stay in fp32: the converter casts it twice, under one name."""
+    model = no_products()
+    for name in ("first", "second"):
+        model.graph.node.append(onnx.helper.make_node("CumSum", ["a", "axis"], [name]))
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 3, 8, 8]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.int64), "axis"))
+    made, _ = lab.run(HalfOnnx, model)
+    names = [name for node in made.graph.node for name in node.output]
+    assert len(names) == len(set(names))
 
 
 def test_half_refuses_what_overflows(lab: Lab) -> None:
