@@ -42,7 +42,7 @@ docs-html: $(STAMP)
 $(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(PLUGINS:%=-e 'plugins/%[cpu]')
+	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(PLUGINS:%=-e 'plugins/%[cpu]') -e 'plugins/onnxruntime[optimize]'
 	touch $@
 
 clean:

@@ -169,8 +169,8 @@ def test_weights_are_counted_whether_beside_the_file_or_in_it(lab: Lab) -> None:
 @pytest.mark.parametrize("tool", ["onnxsim", "onnxslim", "onnxoptimizer"])
 def test_every_tool_takes_nodes_away(lab: Lab, tool: str) -> None:
     pytest.importorskip(tool)
-    passes = {"passes": ["eliminate_identity"]} if tool == "onnxoptimizer" else {}
-    made, meta = lab.run(SimplifiedOnnx, convolutions(), tool=tool, **passes)
+    passes = ["eliminate_identity"] if tool == "onnxoptimizer" else []
+    made, meta = lab.run(SimplifiedOnnx, convolutions(), tool=tool, passes=passes)
     assert meta["nodes"] == {"before": 7, "after": 6}
     assert "Identity" not in {node.op_type for node in made.graph.node}
 
