@@ -36,7 +36,8 @@ def samples(options: Mapping[str, Any], root: Path, inputs: Sequence[TensorSpec]
     """
     source, count = options["calibration"], options["samples"]
     if source is None:
-        return [seeded(inputs, profile.sizes("opt"), seed) for seed in range(1, count + 1)]
+        batch, sizes = _batch(inputs, profile)
+        return [seeded(inputs, sizes, seed) for seed in range(1, -(-count // batch) + 1)]
     if source.startswith("python:"):
         given = itertools.islice(_call(source, root), count)
         return _not_empty([_fitted(sample, inputs, profile, f"sample {i}") for i, sample in enumerate(given)], source)
@@ -113,10 +114,7 @@ def _image(path: Path, spec: TensorSpec, profile: Profile, options: Mapping[str,
 
 def _batches(single: Sequence[tuple[str, Sample]], inputs: Sequence[TensorSpec], profile: Profile) -> Iterator[Sample]:
     """Stack samples to the smallest batch that the model takes; the last one is filled up from the beginning."""
-    firsts = {spec.name: spec.shape[0] if spec.shape else 1 for spec in inputs}
-    sizes = profile.sizes("min")
-    wanted = {sizes.get(dim, 1) if isinstance(dim, str) else dim for dim in firsts.values()}
-    batch = max(wanted)
+    batch, _ = _batch(inputs, profile)
     for start in range(0, len(single), batch):
         chosen = [single[index % len(single)] for index in range(start, start + batch)]
         where = chosen[0][0]
@@ -128,6 +126,14 @@ def _batches(single: Sequence[tuple[str, Sample]], inputs: Sequence[TensorSpec],
                 raise BuildFailed(f"{where}: samples of {spec.name!r} that make one batch differ in shape")
             stacked[spec.name] = np.stack(arrays)
         yield _fitted(stacked, inputs, profile, where)
+
+
+def _batch(inputs: Sequence[TensorSpec], profile: Profile) -> tuple[int, dict[str, int]]:
+    """Return the smallest batch that the model takes, and sizes with it: that of the first axes; others are at opt."""
+    firsts = {spec.shape[0] for spec in inputs if spec.shape}
+    smallest = profile.sizes("min")
+    sizes = profile.sizes("opt") | {dim: smallest[dim] for dim in firsts if isinstance(dim, str)}
+    return max((sizes[dim] if isinstance(dim, str) else dim for dim in firsts), default=1), sizes
 
 
 def _lookup(sample: Sample, spec: TensorSpec, where: str) -> NDArray[Any]:

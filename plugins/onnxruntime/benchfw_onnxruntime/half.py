@@ -41,9 +41,10 @@ class HalfOnnx(Step):
         del half.graph.value_info[:]  # types of before; runtimes infer them, and refuse or misuse wrong ones
         if graph_precision(half) != "fp16":
             raise BuildFailed(f"{tool} left the weights as they were, in {graph_precision(half)}", hint=_HINT)
+        _drop_doubles(half)
         casts = sum(node.op_type == "Cast" for node in half.graph.node)
         save(half, destination)
-        same = agreement(artifact.path, destination, inputs, profile, "fp16", self.report)
+        same = agreement(artifact.path, destination, inputs, profile, "fp16", self.report, _HINT)
         return {
             "tool": tool,
             "casts": casts,
@@ -81,3 +82,15 @@ def _by_onnxruntime(model: onnx.ModelProto, keep_io_types: bool) -> onnx.ModelPr
     large = sum(len(tensor.raw_data) for tensor in tensors(model)) > LARGEST  # shape inference takes one message
     converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=keep_io_types, disable_shape_infer=large)
     return converted
+
+
+def _drop_doubles(model: onnx.ModelProto) -> None:
+    """Keep one of several casts of one tensor: ONNX Runtime's converter makes one per reader, all of the same name."""
+    nodes, made = [], set[str]()
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.output[0] in made:
+            continue
+        made.update(node.output)
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

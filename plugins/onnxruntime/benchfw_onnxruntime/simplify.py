@@ -34,7 +34,7 @@ class SimplifiedOnnx(Step):
         check_axes(ends[1], after.graph.output, "output", {axis for value in ends[0] for axis in _axes(value)})
         count = len(after.graph.node)
         save(after, destination)
-        same = agreement(artifact.path, destination, inputs, profile, artifact.precision, self.report)
+        same = agreement(artifact.path, destination, inputs, profile, artifact.precision, self.report, _HINT)
         return {"nodes": {"before": nodes, "after": count}, "agreement": require_same(same, f"{tool}'s graph", _HINT)}
 
     def _simplified(self, model: onnx.ModelProto, path: str, tool: str) -> onnx.ModelProto:

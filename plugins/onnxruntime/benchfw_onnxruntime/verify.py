@@ -27,16 +27,16 @@ class Model:
         BuildFailed: It cannot be loaded.
     """
 
-    def __init__(self, path: Path | str, what: str) -> None:
+    def __init__(self, path: Path | str, what: str, hint: str | None = None) -> None:
         options = ort.SessionOptions()
         options.log_severity_level = _QUIET
-        self._what = what
+        self._what, self._hint = what, hint
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except MemoryError:
             raise
         except Exception as error:  # ONNX Runtime raises a class of its own per status code
-            raise BuildFailed(f"onnxruntime cannot load {what}: {error}") from error
+            raise BuildFailed(f"onnxruntime cannot load {what}: {error}", hint=hint) from error
         self.outputs = {output.name: output.shape for output in self._session.get_outputs()}
         self._dtypes = {value.name: _DTYPES.get(value.type) for value in self._session.get_inputs()}
 
@@ -52,7 +52,7 @@ class Model:
         except MemoryError:
             raise
         except Exception as error:
-            raise BuildFailed(f"onnxruntime cannot run {self._what}: {error}") from error
+            raise BuildFailed(f"onnxruntime cannot run {self._what}: {error}", hint=self._hint) from error
 
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -77,6 +77,7 @@ def agreement(
     profile: Profile,
     precision: str,
     report: Callable[[str], None] = lambda text: None,
+    hint: str | None = None,
 ) -> dict[str, Any]:
     """Compare two models at the smallest, the optimal and the largest sizes.
 
@@ -93,7 +94,7 @@ def agreement(
     first: list[Arrays] = []
     second: list[Arrays] = []
     for results, path, what in ((first, source, "the model"), (second, made, "what was made of it")):
-        model = Model(path, what)
+        model = Model(path, what, hint)
         for slug in points:
             report(f"{what} at {slug}")
             results.append(model(arrays[slug]))

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from benchfw.artifacts import Wanted, find_route
+from benchfw.artifacts.denormals import denormals_left
 from benchfw.artifacts.routes import precision_after
 from benchfw.errors import Unsupported
 from benchfw.spec.artifact import StepInfo
+from benchfw.spec.backend import BackendInfo
 
 
 def _step(source: str, target: str, profiles: tuple[str, ...] = ("static", "dynamic"), name: str = "") -> StepInfo:
@@ -161,3 +163,18 @@ def test_a_wish_for_a_format_that_is_not_reached_changes_nothing() -> None:
 
 def test_nobody_simplifies_unasked() -> None:
     assert find_route("onnx", Wanted(accepts=["onnx"]), ALL) == ()
+
+
+def test_what_a_typed_backend_turns_itself_is_made_of_the_fp32_artifact() -> None:
+    info = BackendInfo(name="b", factory="p.m:B", accepts=("onnx",), typed=True, turns=("bf16",))
+    wanted = {
+        precision: Wanted.by(info, precision, specialize=False).precision for precision in ("fp32", "bf16", "int8")
+    }
+    assert wanted == {"fp32": "fp32", "bf16": "fp32", "int8": "int8"}
+
+
+def test_only_the_last_artifact_that_knows_its_weights_warns_of_denormals() -> None:
+    some, none = {"weights": {"elements": 10, "denormal": 3}}, {"weights": {"elements": 10, "denormal": 0}}
+    assert denormals_left([some, {}]).startswith("3 of 10 float32 weights are denormal")
+    assert denormals_left([some, none, {"engine": True}]) == ""
+    assert denormals_left([{}]) == denormals_left([]) == ""
