@@ -118,6 +118,7 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "uses": (_each(_is_word, least=0), "a tuple of distributions, as ('onnxsim',) is"),
     "reads": (_each(_is_word, least=0), "a tuple of names of options"),
     "step_options": (_is_table_of_tables, "a mapping from names of steps to mappings of options"),
+    "exact_options": (lambda value: isinstance(value, Mapping), "a mapping from options to values"),
     "profiles": (_each(_one_of(PROFILES)), f"a tuple of one or more of {', '.join(PROFILES)}"),
 }
 _CAPABILITIES: dict[str, tuple[Test, str]] = {

@@ -17,6 +17,7 @@ _COMMANDS = {
     "inspect": "Tell what a model, an engine or an artifact of the cache holds.",
     "build": "Build an engine of a model, ahead of a run.",
     "profile": "Show the layers that one model spends its time in on one backend.",
+    "check": "Compare the outputs of backends with those of a reference, and find where they depart.",
     "show": "Show the results of a run.",
     "compare": "Compare runs, or the cases of one run: speed-ups with intervals, accuracy beside them.",
     "gate": "Say whether a run is slower than a baseline may be, for CI.",

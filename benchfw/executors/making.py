@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from benchfw.artifacts import Builder, Cache
 from benchfw.environments import Environment, thread_variables, usable_cpus
 from benchfw.executors.options import filler, step_options
 from benchfw.executors.scratch import scratch
+from benchfw.plugins import options_model
 from benchfw.registry import Registry
 from benchfw.requirements import distributions
-from benchfw.spec.artifact import ModelSourceInfo
+from benchfw.spec.artifact import ModelSourceInfo, StepInfo
+from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import IoSpec
 from benchfw.supervisor import Worker, hand_over
 
@@ -41,30 +44,73 @@ def making(
         notify: Told when a step begins, and every few seconds that it still runs.
     """
     infos = (*registry.steps.values(), *registry.model_sources.values())
-    names = {name for info in infos for name in distributions(info.requires)}
-    names |= {name for info in registry.steps.values() for name in info.uses}
     with scratch(Path.cwd()) as folder:
         code = hand_over(folder / "code", {info.factory for info in infos})
-        builder = Builder(
-            start=lambda: Worker(
-                python=Environment().python,
-                code=code,
-                log=log or folder / "log",
-                env=thread_variables(usable_cpus()),
-                distributions=names,
-                mark=folder.name,
-            ),
-            cache=Cache.default(),
-            steps=registry.steps,
-            options=filler(step_options(registry), options or {}),
+        builder = make_builder(
+            registry,
+            code,
+            folder,
+            options=options,
             rebuild=rebuild,
             timeout=timeout,
+            log=log,
             notify=notify,
         )
         try:
             yield builder
         finally:
             builder.close()
+
+
+def make_builder(
+    registry: Registry,
+    code: Path,
+    folder: Path,
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    extra: Sequence[StepInfo] = (),
+    cache: Cache | None = None,
+    rebuild: bool = False,
+    timeout: float = TIMEOUT_S,
+    log: Path | None = None,
+    stop: Stop | None = None,
+    notify: Callable[[str], None] = lambda text: None,
+) -> Builder:
+    """Return a builder whose worker starts when it is first needed, on this interpreter; close it.
+
+    Args:
+        registry: What plugins provide.
+        code: What its worker may import, made by `hand_over`.
+        folder: Of a scratch: takes the log if there is no other, and its name begins the worker's mark.
+        options: Options of steps that somebody gave, by the steps' names.
+        extra: Steps beside those of plugins.
+        cache: Default: the user's.
+        log: File that keeps what the worker prints.
+        rebuild, timeout, stop, notify: As for `Builder`.
+    """
+    steps = {**registry.steps, **{step.name: step for step in extra}}
+    infos = (*steps.values(), *registry.model_sources.values())
+    names = {name for info in infos for name in distributions(info.requires)}
+    names |= {name for info in steps.values() for name in info.uses}
+    models = ChainMap({step.name: options_model(step) for step in extra}, step_options(registry))  # type: ignore[arg-type]
+    return Builder(
+        start=lambda: Worker(
+            python=Environment().python,
+            code=code,
+            log=log or folder / "log",
+            env=thread_variables(usable_cpus()),
+            distributions=names,
+            stop=stop,
+            mark=folder.name,
+        ),
+        cache=cache or Cache.default(),
+        steps=steps,
+        options=filler(models, options or {}),
+        rebuild=rebuild,
+        timeout=timeout,
+        stop=stop,
+        notify=notify,
+    )
 
 
 def describe_model(registry: Registry, ref: str, root: Path) -> IoSpec | None:

@@ -47,6 +47,11 @@ class InputMaker:
         self._made: dict[tuple[tuple[tuple[str, int], ...], int], dict[str, str]] = {}
         self.hashes: dict[str, str] = {}
 
+    @property
+    def count(self) -> int | None:
+        """Number of samples in the folder; None for random values."""
+        return len(next(iter(self._samples.values()))) if self._samples else None
+
     def bytes_of(self, sizes: Mapping[str, int]) -> int:
         """Return the bytes of one set of inputs of these sizes."""
         return sum(

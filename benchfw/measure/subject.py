@@ -40,9 +40,16 @@ class Subject:
         Raises:
             CaseError: It cannot be made.
         """
+        return self.make_wanted(case, self.wanted(case))
+
+    def wanted(self, case: Case) -> Wanted:
+        """Return which artifact a case needs."""
         info = case.session.info
         assert info is not None
         own = self.model.io.inputs if self.model.io else ()
         dynamic = any(isinstance(dim, str) for spec in (*self.inputs.specs, *own) for dim in spec.shape)
-        wanted = Wanted.by(info, case.session.precision, specialize=dynamic and case.profile.static, asked=self.asked)
+        return Wanted.by(info, case.session.precision, specialize=dynamic and case.profile.static, asked=self.asked)
+
+    def make_wanted(self, case: Case, wanted: Wanted) -> Made:
+        """Make another artifact of the model for the shapes of a case; as `make`."""
         return self.builder.make(self.model.artifact, wanted, inputs=self.inputs.specs, profile=case.profile)

@@ -77,6 +77,8 @@ class BackendInfo(NamedInfo):
         turns: Precisions to which a typed backend turns a model in fp32 itself all the same.
         step_options: Options of steps that make its artifacts, by the steps' names, where they should differ from the
             steps' own defaults; a scenario's come before them.
+        exact_options: Options with which it runs each node of an ONNX graph as it stands, none fused or left out: what
+            `benchfw check --bisect` compares others with. Empty if it cannot.
         capabilities: See `Capabilities`.
     """
 
@@ -86,6 +88,7 @@ class BackendInfo(NamedInfo):
     typed: bool = False
     turns: tuple[str, ...] = ()
     step_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    exact_options: Mapping[str, Any] = field(default_factory=dict)
     capabilities: Capabilities = field(default_factory=Capabilities)
 
 

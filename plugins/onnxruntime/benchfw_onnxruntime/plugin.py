@@ -19,6 +19,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_onnxruntime.options:CpuOptions",
             accepts=("onnx",),
             provider="CPUExecutionProvider",
+            exact_options={"optimization": "disabled"},
             typed=True,
             capabilities=Capabilities(
                 precisions=("fp32", "int8"),

@@ -1,0 +1,325 @@
+"""The first tensor of a graph that departs from what it should be: what `benchfw check --bisect` shows.
+
+Two graphs run with the same inputs: the model as ONNX, node by node, on a backend that changes nothing of it
+(`BackendInfo.exact_options`); and what the suspicious backend is given, there. All their intermediate tensors become
+outputs, some at a time, and those of the same name are compared in the order in which the suspicious graph computes
+them, until one departs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from benchfw.artifacts import Builder, Cache, Made, Wanted
+from benchfw.artifacts.routes import find_route
+from benchfw.errors import CaseError, Invalid, Unsupported
+from benchfw.executors.checking import Checked, Checker
+from benchfw.plugins import options_model
+from benchfw.scenario import Case
+from benchfw.scenario.schema import BackendEntry
+from benchfw.spec import accuracy
+from benchfw.spec.artifact import StepInfo
+from benchfw.spec.backend import BackendInfo
+from benchfw.spec.events import Stage
+
+AT_ONCE = 64
+"""Tensors that are outputs at the same time: all of a large model would not fit into memory."""
+
+SHOWN = 5
+"""Departures that are told; of most others the cause is that their inputs depart."""
+
+_ONNX = "onnx"
+_MARKING = "MarkedOnnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """How far one tensor is from the reference's.
+
+    Attributes:
+        name: Its name in both graphs.
+        rel_l2: Relative L2 distance; None where they cannot be compared.
+        max_abs_err: Largest absolute difference; likewise.
+        departs: It is beyond the tolerance of the precision.
+        reason: Why.
+    """
+
+    name: str
+    rel_l2: float | None
+    max_abs_err: float | None
+    departs: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Departure:
+    """A tensor that departs, and the node that computes it.
+
+    Attributes:
+        tensor: The tensor.
+        op, node: Operator and name of its node.
+        inputs: Those inputs of the node that were compared.
+        unknown: Inputs that nodes compute and that could not: the reference has none of the name, or of no known type.
+        weights: The weights among its inputs.
+    """
+
+    tensor: Tensor
+    op: str
+    node: str
+    inputs: tuple[Tensor, ...]
+    unknown: tuple[str, ...]
+    weights: tuple[str, ...]
+
+    @property
+    def begins(self) -> bool:
+        """Whether it departs although none of its inputs that were compared does."""
+        return not any(tensor.departs for tensor in self.inputs)
+
+
+@dataclass
+class Bisection:
+    """Where the outputs of a backend begin to be wrong.
+
+    Attributes:
+        case: Of the backend.
+        input_set: Set of inputs, the one with the worst output.
+        against: Backend that ran the reference graph.
+        departures: The first ones, in the order of the graph.
+        compared: Tensors that were compared until then.
+        common: Tensors that both graphs have, and that can be outputs.
+        note: What there is to say if there is no departure; empty otherwise.
+    """
+
+    case: Case
+    input_set: int
+    against: str = ""
+    departures: list[Departure] = field(default_factory=list)
+    compared: int = 0
+    common: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A graph that can be marked, and what runs it."""
+
+    checker: Checker
+    builder: Builder
+    case: Case
+    made: Made
+
+    def marked(self, tensors: Sequence[str]) -> Made:
+        """Return the graph with these tensors among its outputs; its `meta` describes it."""
+        wanted = Wanted(accepts=(_ONNX,), asked=(_MARKING,), options={_MARKING: {"tensors": list(tensors)}})
+        return self.builder.make(
+            self.made.artifact, wanted, inputs=self.checker.resolved.specs, profile=self.case.profile
+        )
+
+    def outputs(self, tensors: Sequence[str], set_: int) -> accuracy.Outputs:
+        """Run the graph and return its outputs, these tensors among them."""
+        live = self.checker.live(self.case)
+        live.session.drop(self.case)
+        marked = self.marked(tensors)
+        info = self.case.session.info
+        assert info is not None
+        wanted = Wanted.by(info, self.case.session.precision, specialize=False)
+        made = self.builder.make(marked.artifact, wanted, inputs=self.checker.resolved.specs, profile=self.case.profile)
+        live.session.instance(self.case, lambda: made)
+        return live.outputs(set_)
+
+
+def bisect(checker: Checker, checked: Checked) -> Bisection:
+    """Find the first tensor that departs in a case whose outputs failed.
+
+    Args:
+        checker: Has compared them.
+        checked: The case, with at least one row whose verdict is `fail`.
+    """
+    worst = max((row for row in checked.rows if row["verdict"] == "fail"), key=_distance)
+    result = Bisection(case=checked.case, input_set=worst["input_set"])
+    builder = checker.marking_builder(_step(checker), Cache(checker.folder / "marked"))
+    try:
+        reference, suspect = _graphs(checker, builder, checked.case)
+        result.against = reference.case.session.entry.use
+        _search(checker, reference, suspect, result)
+    except CaseError as error:
+        result.note = error.message + (f" ({error.hint})" if error.hint else "")
+    finally:
+        builder.close()
+    return result
+
+
+def compare_tensors(
+    nodes: Sequence[Mapping[str, Any]], outputs: accuracy.Outputs, reference: accuracy.Outputs, precision: str
+) -> dict[str, Tensor]:
+    """Compare the tensors that two graphs have under the same names, in the order of the nodes.
+
+    Args:
+        nodes: Of the suspicious graph: `op`, `name`, `inputs`, `outputs`.
+        outputs: What was computed there, by name.
+        reference: What it should be.
+        precision: Whose tolerance applies.
+    """
+    names = [name for node in nodes for name in node["outputs"] if name in outputs and name in reference]
+    return {name: _compared(name, outputs, reference, precision) for name in names}
+
+
+def departures(
+    nodes: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor], inputs: Collection[str] = ()
+) -> list[Departure]:
+    """Return the tensors that depart, with their nodes, in the order of the nodes.
+
+    Args:
+        nodes: Of the suspicious graph.
+        tensors: What was compared.
+        inputs: Names of the graph's inputs, which are the same for both.
+    """
+    computed = {name for node in nodes for name in node["outputs"]}
+    return [
+        Departure(
+            tensor=tensors[name],
+            op=node["op"],
+            node=node["name"],
+            inputs=tuple(tensors[item] for item in node["inputs"] if item in tensors),
+            unknown=tuple(item for item in node["inputs"] if item in computed and item not in tensors),
+            weights=tuple(item for item in node["inputs"] if item and item not in computed and item not in inputs),
+        )
+        for node in nodes
+        for name in node["outputs"]
+        if name in tensors and tensors[name].departs
+    ]
+
+
+def _search(checker: Checker, reference: _Graph, suspect: _Graph, result: Bisection) -> None:
+    """Compare the tensors of both graphs, some at a time, until one departs."""
+    precision, set_ = result.case.session.precision, result.input_set
+    graph, other = suspect.marked(()).artifact.meta, reference.marked(()).artifact.meta
+    nodes, known = graph["nodes"], set(other["tensors"])
+    inputs = {spec.name for spec in checker.resolved.specs}
+    common = [name for name in graph["tensors"] if name in known]
+    result.common = len(common)
+    wanted = checker.reference_outputs(result.case, set_)
+    tensors: dict[str, Tensor] = {}
+    for first in range(0, len(common) or 1, AT_ONCE):
+        part = common[first : first + AT_ONCE]
+        checker.notify(Stage(f"comparing tensors {first + 1} to {first + len(part)} of {len(common)}"))
+        right = reference.outputs(part, set_)
+        if first == 0:
+            _check_graph(right, wanted, result.against, checker.reference_of(result.case).session.entry.use)
+        left = suspect.outputs(part, set_)
+        if first + AT_ONCE >= len(common):  # the graph's own outputs come last
+            part += [name for name in left if name not in known]
+        tensors |= compare_tensors(nodes, {name: left[name] for name in part if name in left}, right, precision)
+        result.departures = departures(nodes, tensors, inputs)[:SHOWN]
+        if result.departures:
+            break
+    result.compared = len(tensors)
+    if not result.departures:
+        result.note = _nothing_departs(len(tensors))
+
+
+def _nothing_departs(compared: int) -> str:
+    if not compared:
+        return "the two graphs have no tensor of the same name and a known type: there is nothing to compare"
+    return (
+        "no tensor departs once all can be seen: what goes wrong is what the backend makes of several nodes together, "
+        "which it cannot when their results are asked for (its options may turn such optimisations off)"
+    )
+
+
+def _check_graph(outputs: accuracy.Outputs, wanted: accuracy.Outputs, runs: str, reference: str) -> None:
+    """Refuse to look into a graph that is wrong already as the model: there is no right one to compare with."""
+    own = dict(list(outputs.items())[: len(wanted)])  # marked tensors come behind the graph's own outputs
+    for name, output, right in accuracy.match(own, wanted):
+        metrics = accuracy.compare(output, right, "fp32")
+        if metrics["verdict"] == "fail":
+            raise Invalid(
+                f"the model as ONNX is wrong already: {name!r} on {runs} departs from {reference}: {metrics['reason']}",
+                hint="look at its export, or at the inputs: no tensor of it can be held against anything",
+            )
+
+
+def _graphs(checker: Checker, builder: Builder, case: Case) -> tuple[_Graph, _Graph]:
+    """Return the reference's graph and the suspicious one, each with a case that runs it.
+
+    Raises:
+        Unsupported: What the backend is given does not come by way of ONNX, or nothing can run the reference.
+        CaseError: They cannot be made.
+    """
+    info, model = case.session.info, checker.subject.model.artifact
+    assert info is not None
+    own = checker.subject.wanted(case)
+    route = find_route(model.format, own, checker.registry.steps.values(), precision=model.precision)
+    if _ONNX not in (model.format, *(step.target for step in route)):
+        raise Unsupported(
+            f"{info.name} is given the model as {model.format!r}: there is no graph whose tensors could be compared",
+            hint="--bisect needs a backend that is given ONNX, or what is made of it",
+        )
+    made = checker.subject.make_wanted(case, replace(own, accepts=(_ONNX,)))
+    plain = checker.subject.make_wanted(case, replace(own, accepts=(_ONNX,), precision=None, asked=(), options={}))
+    exact = _exact(checker)
+    reference = _labelled(case, exact, "bisect-reference", "fp32", exact.exact_options)
+    suspect = replace(case, session=replace(case.session, session_id=f"bisect-{case.session.session_id}"))
+    return _Graph(checker, builder, reference, plain), _Graph(checker, builder, suspect, made)
+
+
+def _exact(checker: Checker) -> BackendInfo:
+    """Return the backend that runs the reference graph node by node."""
+    for info in checker.registry.backends.values():
+        if info.exact_options and _ONNX in info.accepts:
+            return info
+    raise Unsupported(
+        "no installed backend can run an ONNX graph node by node", hint="pip install 'benchfw-onnxruntime[cpu]'"
+    )
+
+
+def _labelled(case: Case, info: BackendInfo, name: str, precision: str, options: Mapping[str, Any]) -> Case:
+    model = options_model(info)
+    values = model.model_validate(dict(options)).model_dump(mode="json") if model else dict(options)
+    session = replace(
+        case.session,
+        session_id=f"{name}-{precision}",
+        entry=BackendEntry(use=info.name, name=name),
+        info=info,
+        precision=precision,
+        environment="default",
+        options=values,
+    )
+    return replace(case, session=session)
+
+
+def _step(checker: Checker) -> StepInfo:
+    """Return the step that marks tensors. No plugin registers it, so that no scenario can ask for it."""
+    onnx = checker.registry.model_source(_ONNX)
+    return StepInfo(
+        name=_MARKING,
+        source=_ONNX,
+        target=_ONNX,
+        factory="benchfw.builtin.marking:MarkedOnnx",
+        on_request=True,
+        options="benchfw.builtin.marking_options:MarkedOptions",
+        requires=onnx.requires,
+        install=onnx.install,
+    )
+
+
+def _compared(name: str, outputs: accuracy.Outputs, reference: accuracy.Outputs, precision: str) -> Tensor:
+    try:
+        ((_, output, wanted),) = accuracy.match({name: outputs[name]}, {name: reference[name]})
+    except Invalid as error:
+        return Tensor(name=name, rel_l2=None, max_abs_err=None, departs=True, reason=error.message)
+    metrics = accuracy.compare(output, wanted, precision)
+    return Tensor(
+        name=name,
+        rel_l2=metrics["rel_l2"],
+        max_abs_err=metrics["max_abs_err"],
+        departs=metrics["verdict"] == "fail",
+        reason=metrics["reason"],
+    )
+
+
+def _distance(row: Mapping[str, Any]) -> float:
+    value = float(row["rel_l2"])
+    return value if value == value else float("inf")
