@@ -39,8 +39,8 @@ class MarkedOnnx(Step):
     """Makes outputs of the tensors that its option `tensors` names; each is computed as before.
 
     The artifact's `meta` describes the graph: `nodes`, in the order in which they run, each with `op`, `name`, `inputs`
-    and `outputs`; and `tensors`, the names of those that can become outputs, in the same order. Nodes in subgraphs are
-    part of the node that holds them.
+    and `outputs` (nodes in subgraphs are part of the one that holds them); `outputs`, those that the graph had before;
+    `tensors`, the names of what can become one, in the order of the nodes.
     """
 
     def run(
@@ -48,6 +48,7 @@ class MarkedOnnx(Step):
     ) -> Mapping[str, Any]:
         source = Path(artifact.path)
         model = _read(source)
+        own = [value.name for value in model.graph.output]
         files = set(external_files(model, source))
         known = _intermediates(model)
         for name in self.options["tensors"]:
@@ -61,7 +62,7 @@ class MarkedOnnx(Step):
             {"op": node.op_type, "name": node.name, "inputs": list(node.input), "outputs": list(node.output)}
             for node in model.graph.node
         ]
-        return {"nodes": nodes, "tensors": list(known)}
+        return {"nodes": nodes, "tensors": list(known), "outputs": own}
 
 
 def _intermediates(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:

@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from numpy.typing import NDArray
+
 from benchfw.artifacts import Builder, Cache, Made, Wanted
 from benchfw.artifacts.routes import find_route
 from benchfw.errors import CaseError, Invalid, Unsupported
@@ -88,7 +90,7 @@ class Bisection:
         against: Backend that ran the reference graph.
         departures: The first ones, in the order of the graph.
         compared: Tensors that were compared until then.
-        common: Tensors that both graphs have, and that can be outputs.
+        common: Tensors that both graphs have under the same name, and that can be seen.
         note: What there is to say if there is no departure; empty otherwise.
     """
 
@@ -151,19 +153,27 @@ def bisect(checker: Checker, checked: Checked) -> Bisection:
     return result
 
 
-def compare_tensors(
-    nodes: Sequence[Mapping[str, Any]], outputs: accuracy.Outputs, reference: accuracy.Outputs, precision: str
-) -> dict[str, Tensor]:
-    """Compare the tensors that two graphs have under the same names, in the order of the nodes.
+def compare_tensor(name: str, output: NDArray[Any], reference: NDArray[Any], precision: str) -> Tensor:
+    """Say how far a tensor is from what it should be.
 
     Args:
-        nodes: Of the suspicious graph: `op`, `name`, `inputs`, `outputs`.
-        outputs: What was computed there, by name.
-        reference: What it should be.
+        name: Its name.
+        output: What was computed.
+        reference: What it should be; another shape or kind of type is a departure too.
         precision: Whose tolerance applies.
     """
-    names = [name for node in nodes for name in node["outputs"] if name in outputs and name in reference]
-    return {name: _compared(name, outputs, reference, precision) for name in names}
+    try:
+        accuracy.match({name: output}, {name: reference})
+    except Invalid as error:
+        return Tensor(name=name, rel_l2=None, max_abs_err=None, departs=True, reason=error.message)
+    metrics = accuracy.compare(output, reference, precision)
+    return Tensor(
+        name=name,
+        rel_l2=metrics["rel_l2"],
+        max_abs_err=metrics["max_abs_err"],
+        departs=metrics["verdict"] == "fail",
+        reason=metrics["reason"],
+    )
 
 
 def departures(
@@ -196,23 +206,25 @@ def _search(checker: Checker, reference: _Graph, suspect: _Graph, result: Bisect
     """Compare the tensors of both graphs, some at a time, until one departs."""
     precision, set_ = result.case.session.precision, result.input_set
     graph, other = suspect.marked(()).artifact.meta, reference.marked(()).artifact.meta
-    nodes, known = graph["nodes"], set(other["tensors"])
+    own = set(graph["outputs"]) & set(other["outputs"])
+    shared = (set(graph["tensors"]) & set(other["tensors"])) | own
+    names = [name for node in graph["nodes"] for name in node["outputs"] if name in shared]
     inputs = {spec.name for spec in checker.resolved.specs}
-    common = [name for name in graph["tensors"] if name in known]
-    result.common = len(common)
+    result.common = len(names)
     wanted = checker.reference_outputs(result.case, set_)
     tensors: dict[str, Tensor] = {}
-    for first in range(0, len(common) or 1, AT_ONCE):
-        part = common[first : first + AT_ONCE]
-        checker.notify(Stage(f"comparing tensors {first + 1} to {first + len(part)} of {len(common)}"))
-        right = reference.outputs(part, set_)
+    for first in range(0, len(names), AT_ONCE):
+        part = names[first : first + AT_ONCE]
+        checker.notify(Stage(f"comparing tensors {first + 1} to {first + len(part)} of {len(names)}"))
+        marks = [name for name in part if name not in own]
+        right = reference.outputs(marks, set_)
         if first == 0:
             _check_graph(right, wanted, result.against, checker.reference_of(result.case).session.entry.use)
-        left = suspect.outputs(part, set_)
-        if first + AT_ONCE >= len(common):  # the graph's own outputs come last
-            part += [name for name in left if name not in known]
-        tensors |= compare_tensors(nodes, {name: left[name] for name in part if name in left}, right, precision)
-        result.departures = departures(nodes, tensors, inputs)[:SHOWN]
+        left = suspect.outputs(marks, set_)
+        for name in part:
+            if name in left and name in right:
+                tensors[name] = compare_tensor(name, left[name], right[name], precision)
+        result.departures = departures(graph["nodes"], tensors, inputs)[:SHOWN]
         if result.departures:
             break
     result.compared = len(tensors)
@@ -302,21 +314,6 @@ def _step(checker: Checker) -> StepInfo:
         options="benchfw.builtin.marking_options:MarkedOptions",
         requires=onnx.requires,
         install=onnx.install,
-    )
-
-
-def _compared(name: str, outputs: accuracy.Outputs, reference: accuracy.Outputs, precision: str) -> Tensor:
-    try:
-        ((_, output, wanted),) = accuracy.match({name: outputs[name]}, {name: reference[name]})
-    except Invalid as error:
-        return Tensor(name=name, rel_l2=None, max_abs_err=None, departs=True, reason=error.message)
-    metrics = accuracy.compare(output, wanted, precision)
-    return Tensor(
-        name=name,
-        rel_l2=metrics["rel_l2"],
-        max_abs_err=metrics["max_abs_err"],
-        departs=metrics["verdict"] == "fail",
-        reason=metrics["reason"],
     )
 
 
