@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import onnx
 
-from benchfw.builtin.onnx_files import _read, external_files
+from benchfw.builtin.onnx_files import _external_tensors, _read, external_files
 from benchfw.errors import BuildFailed
 from benchfw.spec.artifact import Artifact, Step
 from benchfw.spec.tensors import Profile, TensorSpec
@@ -49,15 +48,16 @@ class MarkedOnnx(Step):
         source = Path(artifact.path)
         model = _read(source)
         own = [value.name for value in model.graph.output]
-        files = set(external_files(model, source))
+        locations = _locations(model, source)
         known = _intermediates(model)
         for name in self.options["tensors"]:
             if name not in known:
                 raise BuildFailed(f"{source.name} has no tensor {name!r} that could become an output")
             model.graph.output.append(known[name])
         onnx.save_model(model, str(destination))
-        for file in files:
-            _place(file, destination.parent / file.relative_to(source.parent.resolve()))
+        for location in locations:  # copied: onnx takes a file with two names for an attack
+            (destination.parent / location).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.parent / location, destination.parent / location)
         nodes = [
             {"op": node.op_type, "name": node.name, "inputs": list(node.input), "outputs": list(node.output)}
             for node in model.graph.node
@@ -84,15 +84,14 @@ def _intermediates(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     return {name: noted[name] for name in names if name not in shown and name in noted and _usable(noted[name])}
 
 
+def _locations(model: onnx.ModelProto, source: Path) -> set[str]:
+    """Return the names of the files beside a model that hold its weights, once they are known to be safe to read."""
+    for _ in external_files(model, source):
+        pass
+    tensors = _external_tensors(model)
+    return {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
+
+
 def _usable(value: onnx.ValueInfoProto) -> bool:
     tensor = value.type.tensor_type
     return tensor.elem_type in _TYPES and tensor.HasField("shape")
-
-
-def _place(file: Path, destination: Path) -> None:
-    """Put a file that nothing will change under another name too; gigabytes are copied only between file systems."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(file, destination)
-    except OSError:
-        shutil.copyfile(file, destination)

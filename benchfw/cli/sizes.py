@@ -41,7 +41,7 @@ def axis_ranges(inputs: Mapping[str, Any], batch: str | None, sizes: tuple[str, 
     unknown = [axis for axis in wanted if axis not in axes]
     if unknown:
         raise UsageError(f"--size {unknown[0]}: the model has no such axis; it has {', '.join(axes) or 'none'}")
-    return wanted
+    return {axis: wanted[axis] for axis in axes}
 
 
 def _assignment(text: str) -> tuple[str, dict[str, int]]:
