@@ -122,8 +122,8 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.chdir(tmp_path)
     write_model(tmp_path / "tokens.onnx")
 
-    def run(*arguments: str, code: int = 0) -> dict[str, Any]:
-        sizes = () if "--size" in arguments else ("--size", "length=5")
+    def run(*arguments: str, code: int = 0, length: bool = True) -> dict[str, Any]:
+        sizes = ("--size", "length=5") if length and "--size" not in arguments else ()
         command = ["benchfw", "check", "tokens.onnx", *sizes, "--json", *arguments]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as end:
@@ -205,6 +205,21 @@ def test_samples_of_a_folder_are_all_compared(check: Check, tmp_path: Path) -> N
         np.savez(folder / f"{number}.npz", ids=random.integers(0, 2, 5), mask=mask)
     found = check("--backend", "ort-cpu", "--inputs", str(folder), "--batch", "2")
     assert {row["input_set"] for row in found["checks"][0]["rows"]} == {0, 1}  # of two samples each
+
+
+def test_tensors_with_several_names_keep_their_own(check: Check, tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    pairs = [("Identity", "x", "same"), ("Relu", "same", "r"), ("Identity", "r", "again"), ("Identity", "again", "y")]
+    graph = helper.make_graph(
+        [helper.make_node(op, [source], [target]) for op, source, target in pairs],
+        "aliases",
+        [value("x", TensorProto.FLOAT, ["batch", 4])],
+        [value("y", TensorProto.FLOAT, ["batch", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, str(tmp_path / "tokens.onnx"))
+    found = check("--backend", "openvino", "--samples", "1", length=False)
+    assert [line["output"] for line in found["checks"][0]["outputs"]] == ["y"]
 
 
 def test_a_precision_that_a_backend_lacks_is_told(check: Check) -> None:

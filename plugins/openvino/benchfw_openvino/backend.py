@@ -104,6 +104,8 @@ class OpenVino(Backend):
             raise Unsupported("this CPU has no bf16 arithmetic, that is neither AVX512-BF16 nor AMX")
         model = core.read_model(artifact.path)
         model.reshape(self._shapes(profile))
+        self._inputs = [port.get_any_name() for port in model.inputs]
+        self._outputs = [port.get_any_name() for port in model.outputs]
         return core.compile_model(
             model,
             "CPU",
@@ -119,8 +121,9 @@ class OpenVino(Backend):
     def load(self, artifact: Artifact) -> IoSpec:
         if self._compiled is None:
             raise Invalid("load before prepare")
-        self._io = IoSpec(
-            inputs=tuple(map(_spec, self._compiled.inputs)), outputs=tuple(map(_spec, self._compiled.outputs))
+        self._io = IoSpec(  # by the names of before: compiling gives tensors that become one each other's names too
+            inputs=tuple(map(_spec, self._compiled.inputs, self._inputs)),
+            outputs=tuple(map(_spec, self._compiled.outputs, self._outputs)),
         )
         return self._io
 
@@ -222,12 +225,12 @@ class OpenVino(Backend):
         return shapes
 
 
-def _spec(port: Any) -> TensorSpec:
+def _spec(port: Any, name: str) -> TensorSpec:
     kind = port.get_element_type().get_type_name()
     if kind not in _DTYPES:
-        raise BuildFailed(f"{port.get_any_name()!r} is of type {kind}, which benchfw does not know")
+        raise BuildFailed(f"{name!r} is of type {kind}, which benchfw does not know")
     shape = tuple(
-        int(dim.get_length()) if dim.is_static else f"{port.get_any_name()}_{place}"
+        int(dim.get_length()) if dim.is_static else f"{name}_{place}"
         for place, dim in enumerate(port.get_partial_shape())
     )
-    return TensorSpec(name=port.get_any_name(), dtype=_DTYPES[kind], shape=shape)
+    return TensorSpec(name=name, dtype=_DTYPES[kind], shape=shape)

@@ -199,6 +199,7 @@ def test_an_entry_point_that_is_no_module_is_listed(monkeypatch: pytest.MonkeyPa
         ("accepts", ("",)),
         ("spec", "1"),
         ("capabilities", {"precisions": ("fp32",)}),
+        ("exact_options", ("optimization",)),
     ],
 )
 def test_a_field_that_is_not_what_the_contract_says_is_listed(make: Make, field: str, value: object) -> None:
