@@ -10,9 +10,9 @@ from typing import Any
 
 import onnx
 
-from benchfw.builtin.onnx_files import _external_tensors, _read, external_files
 from benchfw.errors import BuildFailed
 from benchfw.spec.artifact import Artifact, Step
+from benchfw.spec.onnx_files import external_files, external_tensors, read
 from benchfw.spec.tensors import Profile, TensorSpec
 
 _TYPES = frozenset(
@@ -46,7 +46,7 @@ class MarkedOnnx(Step):
         self, artifact: Artifact, *, inputs: Sequence[TensorSpec], profile: Profile, precision: str, destination: Path
     ) -> Mapping[str, Any]:
         source = Path(artifact.path)
-        model = _read(source)
+        model = read(source)
         own = [value.name for value in model.graph.output]
         locations = _locations(model, source)
         known = _intermediates(model)
@@ -88,7 +88,7 @@ def _locations(model: onnx.ModelProto, source: Path) -> set[str]:
     """Return the names of the files beside a model that hold its weights, once they are known to be safe to read."""
     for _ in external_files(model, source):
         pass
-    tensors = _external_tensors(model)
+    tensors = external_tensors(model)
     return {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
 
 

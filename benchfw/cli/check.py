@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from benchfw.executors.checking import Checked
     from benchfw.plugins import Registry
     from benchfw.scenario import Loaded
+    from benchfw.spec.tensors import AxisRange
 
 
 @click.command()
@@ -171,10 +172,29 @@ def _shapes(
     table: dict[str, Any],
 ) -> dict[str, Any]:
     """Fill in the model's inputs and return `shapes` and the sweep."""
+    from dataclasses import asdict
+
     from benchfw.cli.inputs import find_inputs
-    from benchfw.cli.sizes import axis_ranges
+    from benchfw.cli.shapes import make_profile, parse_sizes
+    from benchfw.spec.tensors import TensorSpec
 
     table["inputs"] = find_inputs(registry, model, inputs, Path.cwd())
-    ranges = axis_ranges(table["inputs"], batch, sizes)
-    fixed = all(axis["min"] == axis["max"] for axis in ranges.values())
-    return {"shapes": ranges, "sweep": [{"kind": "fixed" if fixed else "min-opt-max"}]}
+    specs = [
+        TensorSpec(name=name, dtype=item.get("dtype", "float32"), shape=tuple(item["shape"]))
+        for name, item in table["inputs"].items()
+    ]
+    profile = make_profile(specs, _batch(batch), parse_sizes(sizes))
+    return {
+        "shapes": {name: asdict(axis) for name, axis in profile.axes.items()},
+        "sweep": [{"kind": "fixed" if profile.static else "min-opt-max"}],
+    }
+
+
+def _batch(text: str | None) -> AxisRange | None:
+    from benchfw.cli.shapes import parse_sizes
+    from benchfw.errors import UsageError
+
+    try:
+        return parse_sizes([f"batch={text}"])["batch"] if text is not None else None
+    except UsageError as error:
+        raise UsageError(f"--batch {text}: is neither N nor MIN:OPT:MAX, ascending and above 0") from error
