@@ -187,19 +187,38 @@ def departures(
         inputs: Names of the graph's inputs, which are the same for both.
     """
     computed = {name for node in nodes for name in node["outputs"]}
+    origins = dequantized(nodes)
+    read = {id(node): [origins.get(item, item) for item in node["inputs"]] for node in nodes}
     return [
         Departure(
             tensor=tensors[name],
             op=node["op"],
             node=node["name"],
-            inputs=tuple(tensors[item] for item in node["inputs"] if item in tensors),
-            unknown=tuple(item for item in node["inputs"] if item in computed and item not in tensors),
-            weights=tuple(item for item in node["inputs"] if item and item not in computed and item not in inputs),
+            inputs=tuple(tensors[item] for item in read[id(node)] if item in tensors),
+            unknown=tuple(item for item in read[id(node)] if item in computed and item not in tensors),
+            weights=tuple(item for item in read[id(node)] if item and item not in computed and item not in inputs),
         )
         for node in nodes
         for name in node["outputs"]
         if name in tensors and tensors[name].departs
     ]
+
+
+def dequantized(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what each output of a DequantizeLinear stands for: the tensor that was quantised, or a quantised weight.
+
+    A tensor that is quantised is compared as its readers see it. A quantiser may leave out an activation, and give its
+    name to what was computed before, since to quantise clips as well (seen with onnxruntime 1.31: Relu).
+    """
+    makers = {name: node for node in nodes for name in node["outputs"]}
+    origins = {}
+    for node in nodes:
+        if node["op"] == "DequantizeLinear":
+            source = node["inputs"][0]
+            maker = makers.get(source)
+            quantises = maker is not None and maker["op"] == "QuantizeLinear"
+            origins[node["outputs"][0]] = maker["inputs"][0] if maker is not None and quantises else source
+    return origins
 
 
 def _search(checker: Checker, reference: _Graph, suspect: _Graph, result: Bisection) -> None:
@@ -210,6 +229,8 @@ def _search(checker: Checker, reference: _Graph, suspect: _Graph, result: Bisect
     shared = (set(graph["tensors"]) & set(other["tensors"])) | own
     names = [name for node in graph["nodes"] for name in node["outputs"] if name in shared]
     inputs = {spec.name for spec in checker.resolved.specs}
+    views = {source: name for name, source in dequantized(graph["nodes"]).items() if name in graph["tensors"]}
+    views = {name: views.get(name, name) if name not in own else name for name in names}
     result.common = len(names)
     wanted = checker.reference_outputs(result.case, set_)
     tensors: dict[str, Tensor] = {}
@@ -220,10 +241,10 @@ def _search(checker: Checker, reference: _Graph, suspect: _Graph, result: Bisect
         right = reference.outputs(marks, set_)
         if first == 0:
             _check_graph(right, wanted, result.against, checker.reference_of(result.case).session.entry.use)
-        left = suspect.outputs(marks, set_)
+        left = suspect.outputs([views[name] for name in marks], set_)
         for name in part:
-            if name in left and name in right:
-                tensors[name] = compare_tensor(name, left[name], right[name], precision)
+            if views[name] in left and name in right:
+                tensors[name] = compare_tensor(name, left[views[name]], right[name], precision)
         result.departures = departures(graph["nodes"], tensors, inputs)[:SHOWN]
         if result.departures:
             break

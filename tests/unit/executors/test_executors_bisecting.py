@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchfw.executors.bisecting import Tensor, compare_tensor, departures
+from benchfw.executors.bisecting import Tensor, compare_tensor, departures, dequantized
 
 NODES = [
     {"op": "MatMul", "name": "a", "inputs": ["x", "w"], "outputs": ["h"]},
@@ -33,6 +33,19 @@ def test_inputs_that_were_not_compared_are_named_and_those_of_the_graph_are_not(
     assert (found.inputs, found.unknown, found.weights, found.begins) == ((), ("left", "right"), (), True)
     (found,) = departures(NODES, {"h": tensor("h", departs=True)}, {"x"})
     assert (found.inputs, found.unknown, found.weights) == ((), (), ("w",))
+
+
+def test_readers_of_a_quantised_tensor_are_told_the_tensor() -> None:
+    nodes = [
+        {"op": "Conv", "name": "a", "inputs": ["x", "w"], "outputs": ["r"]},
+        {"op": "QuantizeLinear", "name": "q", "inputs": ["r", "s", "z"], "outputs": ["r8"]},
+        {"op": "DequantizeLinear", "name": "d", "inputs": ["r8", "s", "z"], "outputs": ["r32"]},
+        {"op": "DequantizeLinear", "name": "e", "inputs": ["v8", "s", "z"], "outputs": ["v32"]},
+        {"op": "Conv", "name": "b", "inputs": ["r32", "v32"], "outputs": ["y"]},
+    ]
+    assert dequantized(nodes) == {"r32": "r", "v32": "v8"}
+    (found,) = departures(nodes, {"r": tensor("r"), "y": tensor("y", departs=True)}, {"x"})
+    assert ([item.name for item in found.inputs], found.unknown, found.weights) == (["r"], (), ("v8",))
 
 
 @pytest.mark.parametrize(
