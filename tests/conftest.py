@@ -51,9 +51,10 @@ def registry() -> Registry:
 def nothing_is_left(request: pytest.FixtureRequest, surroundings: Path) -> Iterator[None]:
     """A test leaves no process, no open pipe or file (so no lock either), and no temporary file of a run.
 
-    Workers of the kit for backends live as long as its class: what they leave is seen once the module is over.
+    Workers of the kit for backends live as long as its class, those of `maker` as long as its module: what they leave,
+    and what they hold in the cache, is seen once the module is over.
     """
-    if "bench" in request.fixturenames:
+    if {"bench", "maker"} & {*request.fixturenames}:
         yield
         return
     with _leaving_nothing(surroundings):
