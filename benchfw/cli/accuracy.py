@@ -13,8 +13,9 @@ from benchfw.analysis.text import finite
 from benchfw.cli.console import fitting, literal, make_console, print_json, print_table, simple_table
 
 if TYPE_CHECKING:
-    from benchfw.executors.bisecting import Bisection, Departure, Tensor
+    from benchfw.executors.bisecting import Bisection
     from benchfw.executors.checking import Checked
+    from benchfw.executors.departures import Departure, Tensor
     from benchfw.scenario import Scenario
 
 _COLUMNS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchfw.executors.bisecting import Tensor, compare_tensor, departures, dequantized
+from benchfw.executors.departures import Tensor, compare_tensor, departures, dequantized
 
 NODES = [
     {"op": "MatMul", "name": "a", "inputs": ["x", "w"], "outputs": ["h"]},
