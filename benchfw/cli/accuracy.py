@@ -67,6 +67,8 @@ def show(
         _say(console, "errors: the worst input's; columns that begin with `mean` and top-N: the mean over the inputs")
     for item, outputs in lines:
         _print_reasons(console, item, outputs)
+    for note in dict.fromkeys(f"{_name(item)}: {note}" for item in found for note in item.notes):  # once for all shapes
+        _say(console, note)
     for bisection in bisections or ():
         _print_bisection(console, bisection)
     if bisections == []:
@@ -135,8 +137,6 @@ def _print_reasons(console: Console, item: Checked, outputs: Sequence[Mapping[st
             many = f"{output['failed']} of {output['inputs']} inputs, " if output["failed"] else ""
             where = f"{output['output']}: {many}worst is input {output['input_set']}"
             _say(console, f"{output['verdict']} {_name(item)} at {_shape(item)}, {where}: {output['reason']}")
-    for note in item.notes:
-        _say(console, f"{_name(item)}: {note}")
 
 
 def _print_bisection(console: Console, found: Bisection) -> None:
