@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchfw import plugins
 from benchfw.plugins import Registry, discover
 from benchfw.processes import MARK
 from benchfw.testing.fixtures import _warm as _warm
@@ -20,6 +21,15 @@ from tests.brief import measure_little
 
 REPOSITORY = Path(__file__).parents[1]
 OTHERS = ("BENCHFW_ENVIRONMENTS", "BENCHFW_LOCKS", "TMPDIR")
+
+
+@pytest.fixture
+def no_entry_points(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No plugin is installed: what is found then is neither taken from another test nor left to one."""
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
+    plugins.forget()
+    yield
+    plugins.forget()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,10 +19,12 @@ from benchfw.testing import BackendConformance
 
 REPOSITORY = Path(__file__).parents[2]
 CHECKS = sum(name.startswith("test_") for name in dir(BackendConformance))
+OUTCOME = f"{CHECKS - 1} passed, 1 skipped in "
+"""That of a backend that does not claim to tell the times of layers."""
 
 
 def test_the_tutorial_shows_as_many_checks_as_there_are() -> None:
-    assert f"\n{CHECKS} passed in " in (REPOSITORY / "docs/plugins/tutorial.md").read_text("utf-8")
+    assert f"\n{OUTCOME}" in (REPOSITORY / "docs/plugins/tutorial.md").read_text("utf-8")
 
 
 @pytest.mark.timeout(600)
@@ -60,8 +62,8 @@ def test_a_generated_plugin_and_the_finished_tutorial_work_in_a_fresh_environmen
         if any(words in str(error) for words in ("No matching distribution", "Could not find a version", "Connection")):
             no_index()
         raise
-    assert f" {CHECKS} passed in" in run(str(bin_ / "pytest"), "-p", "no:cacheprovider", cwd=mine)
-    assert f" {CHECKS} passed in" in run(str(bin_ / "pytest"), "-p", "no:cacheprovider", cwd=tract)
+    assert OUTCOME in run(str(bin_ / "pytest"), "-p", "no:cacheprovider", cwd=mine)
+    assert OUTCOME in run(str(bin_ / "pytest"), "-p", "no:cacheprovider", cwd=tract)
     assert "reuse_state" in run(str(bin_ / "benchfw"), "backends", "tract")
     run(str(bin_ / "benchfw"), "run", str(tract / "compare.toml"), "--set", "measure.budget=1s")
     cases = benchfw.load(tmp_path / "results").cases

@@ -14,12 +14,11 @@ AREAS = ["machine", "GPU", "storage", "terminal", "Python", "plugins", "environm
 
 
 @pytest.fixture
-def _plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_entry_points: None) -> None:
     """The frameworks that are installed would take seconds to import."""
     (tmp_path / "doctor_broken.py").write_text("raise RuntimeError('on purpose')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("BENCHFW_PLUGINS", "benchfw.testing.plugin,doctor_broken")
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
 
 
 def doctor(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:

@@ -160,10 +160,9 @@ def test_mistakes_and_their_exit_codes(benchfw: Benchfw, root: Path, tmp_path: P
 
 
 @pytest.fixture
-def unmet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def unmet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_entry_points: None) -> str:
     """A scenario whose environment works but lacks a package; the frameworks that are installed would take seconds."""
     monkeypatch.setenv("BENCHFW_PLUGINS", "benchfw.testing.plugin")
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
     text = NULL.replace('"3.10"', f'"{sys.executable}"').replace("numpy>1", "numpy>1000")
     (tmp_path / "s.toml").write_text(text)
     return str(tmp_path / "s.toml")

@@ -124,8 +124,9 @@ def test_a_dash_is_stdout(cli: Cli, tmp_path: Path) -> None:
     assert (err, list(tmp_path.iterdir())) == ("", [])
 
 
-def test_no_backend_for_a_model(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
+def test_no_backend_for_a_model(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_entry_points: None
+) -> None:
     monkeypatch.setenv("BENCHFW_PLUGINS", "")
     write_graph(tmp_path / "net.onnx", GRAPHS["static"])
     _, err = cli("init", "net.onnx", code=2)
