@@ -484,8 +484,9 @@ READER = """
 import sys
 from pathlib import Path
 from benchfw.store.reader import Results
-last = 0
-for _ in range(15):
+last = reads = 0
+while reads < 15 or not last:  # a writer may take its time until the first cohort
+    reads += 1
     results = Results([Path(sys.argv[1])])
     sizes = results.table("shapes").column("size").to_pylist()
     codes = results.table("warnings").num_rows
