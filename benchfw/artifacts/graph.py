@@ -19,14 +19,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchfw.artifacts.operators import VIEWS, Shape, macs
 from benchfw.errors import BuildFailed
+from benchfw.spec.operators import VIEWS, Shape, macs
 
 if TYPE_CHECKING:
     import onnx
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
-"""Those whose operators the tables above speak of."""
+"""Those whose operators `benchfw.spec.operators` knows."""
 
 _NO_PARAMETERS = VIEWS | {"Clip", "Pad", "Range", "Resize", "Upsample"}
 _PARAMETERS_AT = {

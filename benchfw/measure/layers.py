@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from benchfw.artifacts.graph import GraphFacts, NodeFacts, graph_facts
-from benchfw.artifacts.operators import macs
 from benchfw.errors import BuildFailed, CaseError, Unsupported
 from benchfw.measure.member import Member
 from benchfw.measure.subject import Subject
 from benchfw.spec.layers import WARMUP
+from benchfw.spec.operators import macs
 from benchfw.worker.protocol import Message
 
 _FACTOR = 20

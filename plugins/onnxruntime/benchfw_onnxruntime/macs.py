@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import onnx
+
+from benchfw.spec.operators import macs
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 Shapes = Mapping[str, tuple[int, ...]]
@@ -38,24 +39,6 @@ def shapes_at(path: Path, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, tup
     return found
 
 
-def macs(node: onnx.NodeProto, shapes: Shapes) -> int | None:
-    """Return the multiply-accumulates of a product; None if a shape is not known.
-
-    Conv: elements of the output times weights per output channel; ConvTranspose: elements of the input times weights
-    per input channel; Gemm and MatMul: elements of the output times the length of a row of the first factor.
-    """
-    try:
-        first, second, output = shapes[node.input[0]], shapes[node.input[1]], shapes[node.output[0]]
-    except KeyError:
-        return None
-    if node.op_type == "Conv":
-        return math.prod(output) * math.prod(second[1:])
-    if node.op_type == "ConvTranspose":
-        return math.prod(first) * math.prod(second[1:])
-    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return math.prod(output) * (first[0] if transposed else first[-1])
-
-
 def share(model: onnx.ModelProto, shapes: Shapes) -> dict[str, Any]:
     """Say how much of a graph is quantised.
 
@@ -72,7 +55,8 @@ def share(model: onnx.ModelProto, shapes: Shapes) -> dict[str, Any]:
     for node in products(model):
         factors = [made_by.get(name) for name in node.input[:2]]
         quantised = all(factor is not None and factor.op_type == "DequantizeLinear" for factor in factors)
-        count = macs(node, _renamed(node, made_by, shapes))
+        known = _renamed(node, made_by, shapes)
+        count = macs(node.op_type, [known.get(name) for name in node.input], [known.get(name) for name in node.output])
         counts.update(nodes=1, quantised_nodes=quantised, macs=count or 0, unknown_macs=count is None)
         counts.update(quantised_macs=(count or 0) * quantised)
     whole = counts["macs"]

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from benchfw.artifacts.graph import GraphFacts, graph_facts
-from benchfw.artifacts.operators import macs
 from benchfw.errors import BuildFailed
+from benchfw.spec.operators import macs
 from benchfw.testing.models import write_perceptron
 
 F32 = TensorProto.FLOAT
