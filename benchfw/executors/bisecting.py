@@ -191,7 +191,8 @@ def _exact(checker: Checker) -> BackendInfo:
         if info.exact_options and _ONNX in info.accepts:
             return info
     raise Unsupported(
-        "no installed backend can run an ONNX graph node by node", hint="pip install 'benchfw-onnxruntime[cpu]'"
+        "no installed backend can run an ONNX graph node by node",
+        hint="`benchfw backends` lists what is installed, and what would install the rest",
     )
 
 
