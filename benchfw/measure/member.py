@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw import supervisor
-from benchfw.errors import CaseError, Invalid, Unsupported
+from benchfw.errors import CaseError
 from benchfw.measure.blocks import Block, rewarm_count, stamps
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.observer import Observer
 from benchfw.measure.order import Order
 from benchfw.measure.session import Host, Instance, LiveSession
 from benchfw.measure.settings import Effort, Settings
+from benchfw.measure.shapes import check_fit, check_outputs
 from benchfw.measure.slots import Slots, last_level_cache_bytes, sets_to_rotate
 from benchfw.measure.stopping import Evidence, Stopping, targets
 from benchfw.scenario import Case
@@ -164,7 +165,7 @@ class Member:
         for place in range(len(self.sizes)):
             sizes = self.sizes_at(place)
             for spec in inputs.specs:
-                _check_fit(spec, fixed.get(spec.name), sizes)
+                check_fit(spec, fixed.get(spec.name), sizes)
             self.input_bytes += inputs.bytes_of(sizes) * self.slots.sets
         self.bind_lane(self.session, instance, inputs, 0)
 
@@ -189,7 +190,7 @@ class Member:
         """
         assert self.instance is not None
         outputs = self.session.ask("outputs", self.settings.load_s, instance=self.instance.key, slot=slot).arrays
-        _check_outputs(self.instance.io.outputs, outputs, self.sizes_at(self.sizes.index(self.slots.size_of(slot))))
+        check_outputs(self.instance.io.outputs, outputs, self.sizes_at(self.sizes.index(self.slots.size_of(slot))))
         return outputs
 
     def read_facts(self) -> None:
@@ -364,38 +365,3 @@ class Member:
         """Samples per second: work over fenced wall time."""
         wall = sum(block.duration_ns for block in self.windows)
         return sum(map(self.work, self.windows)) / wall * 1e9 if wall else None
-
-
-def _check_outputs(announced: Sequence[TensorSpec], outputs: Outputs, sizes: Mapping[str, int]) -> None:
-    """Compare outputs with what `load` announced; a backend that announces none is compared with the reference alone.
-
-    Raises:
-        Invalid: A name, dtype, number of dimensions, or a dimension that is known, differs.
-    """
-    if not announced:
-        return
-    if {spec.name for spec in announced} != set(outputs):
-        raise Invalid(f"outputs {sorted(outputs)} came back, {sorted(spec.name for spec in announced)} were announced")
-    for spec in announced:
-        array = outputs[spec.name]
-        wanted = [sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.shape]
-        fits = len(wanted) == array.ndim and all(
-            isinstance(dim, str) or dim == size for dim, size in zip(wanted, array.shape, strict=True)
-        )
-        if not fits:
-            raise Invalid(f"output {spec.name!r} has shape {list(array.shape)}, {wanted} was announced")
-        if array.dtype != np.dtype(spec.dtype):
-            raise Invalid(f"output {spec.name!r} is {array.dtype}, {spec.dtype} was announced")
-
-
-def _check_fit(spec: TensorSpec, model: TensorSpec | None, sizes: dict[str, int]) -> None:
-    """Refuse a shape that the model itself cannot take.
-
-    Raises:
-        Unsupported: An axis of the model is fixed to another size.
-    """
-    if model is None:
-        return
-    for place, (size, dim) in enumerate(zip(spec.concrete(sizes), model.shape, strict=False)):
-        if isinstance(dim, int) and dim != size:
-            raise Unsupported(f"dimension {place} of input {spec.name!r} is fixed to {dim} in the model, not {size}")
