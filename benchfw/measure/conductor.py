@@ -16,7 +16,7 @@ from benchfw.measure.comparisons import ROUNDS, Question
 from benchfw.measure.exhausted import Exhausted, memory_is_short
 from benchfw.measure.failures import failures, told_later
 from benchfw.measure.gates import providers
-from benchfw.measure.group import Group
+from benchfw.measure.group import Group, grouped
 from benchfw.measure.lanes import Load
 from benchfw.measure.member import Member
 from benchfw.measure.observer import Observer
@@ -257,7 +257,9 @@ class Conductor:
         seed: int,
     ) -> None:
         """Measure cases in one process each, in groups that are interleaved."""
-        waiting = [(group, self._settings.interleave) for group in self._groups(cases)]
+        waiting = [
+            (group, self._settings.interleave) for group in grouped(cases, self._settings.interleave, self._reference)
+        ]
         restarts: Counter[str] = Counter()
         next_round = 0
         while waiting:
@@ -295,17 +297,6 @@ class Conductor:
                 if member not in again:
                     member.session.close()
                     member.fail(member.session.death or WorkerCrashed("its worker was lost again"))
-
-    def _groups(self, cases: Sequence[Case]) -> list[list[Case]]:
-        """Split cases by what is interleaved; the reference comes first, since the others are checked against it."""
-        cases = sorted(cases, key=lambda case: case.session.entry.label != self._reference)
-        if self._settings.interleave == "all":
-            return [cases] if cases else []
-        groups: dict[str, list[Case]] = {}
-        for case in cases:
-            key = case.case_id if self._settings.interleave == "off" else case.session.session_id
-            groups.setdefault(key, []).append(case)
-        return list(groups.values())
 
     def _open(
         self,

@@ -252,3 +252,21 @@ def _round_event(number: int, members: Sequence[Member], left_s: float | None) -
     widths = [(member.stopping.widest, member.name) for member in open_ if member.stopping.widest is not None]
     widest = max(widths, default=None)
     return RoundDone(number, left_s, len(open_), (widest[1], widest[0] or 0.0) if widest else None)
+
+
+def grouped(cases: Sequence[Case], interleave: str, reference: str | None) -> list[list[Case]]:
+    """Split cases by what is interleaved.
+
+    Args:
+        cases: Of one cohort.
+        interleave: `all`, `session` or `off`.
+        reference: Name of the backend that comes first, since the others are checked against it.
+    """
+    cases = sorted(cases, key=lambda case: case.session.entry.label != reference)
+    if interleave == "all":
+        return [cases] if cases else []
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        key = case.case_id if interleave == "off" else case.session.session_id
+        groups.setdefault(key, []).append(case)
+    return list(groups.values())
