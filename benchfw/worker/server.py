@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from benchfw.errors import BenchfwError, BuildFailed, Invalid, MissingDependency, ProtocolError
+from benchfw.errors import BenchfwError, Invalid, ProtocolError
 from benchfw.spec.artifact import Artifact, Step
 from benchfw.spec.backend import Backend, Bound, Context
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.worker import clocks, counters, inputs, loops, protocol, returned, windows
 from benchfw.worker.canary import Canary
+from benchfw.worker.imports import load_class, version_of
 from benchfw.worker.pace import MIN_PERIOD_NS
 from benchfw.worker.protocol import Message
 from benchfw.worker.sampling import Sampling
@@ -86,12 +87,12 @@ class Server:
             implementation=sys.implementation.name,
             numpy=np.__version__,
             clock=clocks.describe(),
-            packages={name: _version(name) for name in values.get("distributions", [])},
+            packages={name: version_of(name) for name in values.get("distributions", [])},
         )
 
     def on_import(self, values: Mapping[str, Any]) -> Message:
         """Import a class and make no instance of it: does it load here?"""
-        _load_class(values["factory"])
+        load_class(values["factory"])
         return ok()
 
     def on_canary(self, values: Mapping[str, Any]) -> Message:
@@ -114,7 +115,7 @@ class Server:
 
     def on_resolve(self, values: Mapping[str, Any]) -> Message:
         """Turn a model reference into an artifact."""
-        source = _load_class(values["factory"])()
+        source = load_class(values["factory"])()
         artifact, io = source.resolve(
             values["target"],
             root=Path(values["root"]),
@@ -127,11 +128,11 @@ class Server:
 
     def on_describe(self, values: Mapping[str, Any]) -> Message:
         """Tell what a file holds."""
-        return ok(facts=dict(_load_class(values["factory"])().describe(Path(values["path"]))))
+        return ok(facts=dict(load_class(values["factory"])().describe(Path(values["path"]))))
 
     def on_copy(self, values: Mapping[str, Any]) -> Message:
         """Copy an artifact and what lies beside it."""
-        source = _load_class(values["factory"])()
+        source = load_class(values["factory"])()
         return ok(facts=dict(source.copy(Path(values["path"]), Path(values["destination"]))))
 
     def on_step(self, values: Mapping[str, Any]) -> Message:
@@ -152,7 +153,7 @@ class Server:
         return ok(reads=dict(self._step(values).reads(inputs, Profile.from_json(values["profile"]))))
 
     def _step(self, values: Mapping[str, Any]) -> Step:
-        step: Step = _load_class(values["factory"])(values["options"])
+        step: Step = load_class(values["factory"])(values["options"])
         step.report = lambda text: self.tell(Message("progress", {"text": str(text)}))
         step.root, step.cache_dir = Path(values["root"]), Path(values["cache_dir"])
         return step
@@ -162,7 +163,7 @@ class Server:
     def on_open(self, values: Mapping[str, Any]) -> Message:
         """Import a backend and make an instance of it under the name `instance`."""
         context = values["context"]
-        backend = _load_class(values["factory"])(
+        backend = load_class(values["factory"])(
             values["options"],
             Context(
                 device=context["device"],
@@ -290,7 +291,7 @@ class Server:
     def on_sample_start(self, values: Mapping[str, Any]) -> Message:
         """Begin to read samplers: `factories` by their names, ten times per second."""
         os.nice(_NICE)
-        makers = {name: lambda path=path: _load_class(path)() for name, path in values["factories"].items()}
+        makers = {name: lambda path=path: load_class(path)() for name, path in values["factories"].items()}
         self._sampling = Sampling(makers, MIN_PERIOD_NS)
         return ok()
 
@@ -383,36 +384,3 @@ def _about(path: Path, format_: str) -> dict[str, Any]:
     except ImportError:
         return {}
     return {"weights": count(path)}
-
-
-def _load_class(path: str) -> Any:
-    """Import `package.module:Class`.
-
-    Raises:
-        MissingDependency: A package is not installed, or cannot be imported here.
-        BuildFailed: It is the plugin's own package, or benchfw, that lacks something: all there is was handed over.
-    """
-    module, _, name = path.partition(":")
-    try:
-        imported = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if missing.partition(".")[0] in (module.partition(".")[0], "benchfw"):
-            reason = f"the plugin's factory {path!r} cannot be imported: workers have no module {missing!r}"
-            raise BuildFailed(reason) from error
-        raise MissingDependency(f"{module} needs the package {missing!r}, which is not installed") from error
-    except ImportError as error:  # a shared library of the framework, or another version of it
-        raise MissingDependency(f"{module} cannot be imported: {error}") from error
-    try:
-        return getattr(imported, name)
-    except AttributeError as error:
-        raise BuildFailed(f"the plugin's factory {path!r} cannot be imported: {module} has no {name!r}") from error
-
-
-def _version(distribution: str) -> str | None:
-    from importlib import metadata  # takes longer to import than all of this package
-
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None

@@ -23,7 +23,7 @@ from benchfw.spec.hooks import hookimpl
 from benchfw.spec.info import SPEC_VERSION
 from benchfw.spec.plan import PlanEdit
 from benchfw.testing.options import FakeOptions
-from benchfw.worker.server import _load_class
+from benchfw.worker import imports
 
 Make = Callable[..., str]
 
@@ -324,7 +324,7 @@ def test_a_worker_tells_a_wrong_factory_from_a_missing_framework(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(error, match=words) as caught:
-        _load_class(factory)
+        imports.load_class(factory)
     assert error is MissingDependency or factory in str(caught.value)
 
 
