@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
 import os
 import secrets
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +19,12 @@ from benchfw.errors import (
     CaseError,
     MissingDependency,
     OutOfMemory,
-    PluginError,
     ProtocolError,
     ResultError,
     WorkerCrashed,
     WorkerTimeout,
 )
+from benchfw.handover import NO_NUMPY
 from benchfw.processes import MARK, kill_marked, signal_name, state_of
 from benchfw.spec.stop import Stop
 from benchfw.worker import cgroups, protocol
@@ -41,49 +37,7 @@ LOG_LIMIT_BYTES = 16 << 20
 """A log that grows beyond this loses its middle: a worker that floods its output must not fill the disk."""
 
 _LOG_KEPT_BYTES = 256 << 10
-_CORE = ("__init__.py", "errors.py", "spec", "worker")
-_PARENT_ONLY = ("hooks.py",)
 _MAX_PROGRESS = 200
-_NO_NUMPY = 121
-_MAIN = f"""\
-import sys
-from importlib.util import find_spec
-
-if find_spec("numpy") is None:
-    sys.exit({_NO_NUMPY})
-
-from benchfw.worker.main import main
-
-main()
-"""
-
-
-def hand_over(folder: Path, factories: Iterable[str]) -> Path:
-    """Copy into `folder` the code that workers need, and only that code.
-
-    Workers may run on another interpreter, which must not see this one's site-packages with their compiled
-    modules. So they get the worker-safe part of benchfw and the whole package of each plugin that they serve.
-
-    Args:
-        folder: An empty folder.
-        factories: `package.module:Class` of what the workers will import.
-
-    Raises:
-        PluginError: A plugin's package is not to be found.
-    """
-    core = Path(__file__).parent
-    for name in _CORE:
-        _copy(core / name, folder / "benchfw" / name)
-    for package in sorted({package_of(factory) for factory in factories}):
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise PluginError(f"the package {package!r} of a plugin is not to be found")
-        origin = Path(spec.origin)
-        source = origin.parent if spec.submodule_search_locations else origin
-        target = folder.joinpath(*package.split("."))
-        _copy(source, target if source.is_dir() else target.with_suffix(".py"))
-    (folder / "__main__.py").write_text(_MAIN, encoding="utf-8")
-    return folder
 
 
 class Worker:
@@ -359,7 +313,7 @@ class Worker:
         error: CaseError
         if code is None:
             error = WorkerCrashed(f"the worker closed its pipe {where}", hint=self._last_words())
-        elif code == _NO_NUMPY and self._stage == "hello":
+        elif code == NO_NUMPY and self._stage == "hello":
             error = MissingDependency(f"the interpreter {self._python} has no numpy", hint="install numpy there")
         elif code >= 0:
             error = WorkerCrashed(f"the worker exited with {code} {where}", hint=self._last_words())
@@ -386,34 +340,3 @@ def log_tail(log: Path) -> str:
     except OSError:
         return ""
     return "\n".join(lines[-LOG_TAIL_LINES:])
-
-
-def package_of(factory: str) -> str:
-    """Return the package to hand over for a factory: a plugin's top level, or benchfw's own sub-package."""
-    parts = factory.partition(":")[0].split(".")
-    return ".".join(parts[:2]) if parts[0] == "benchfw" else parts[0]
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", *_PARENT_ONLY)
-        shutil.copytree(source, target, ignore=ignore, dirs_exist_ok=True, copy_function=_copy_file)
-    else:
-        _copy_file(str(source), str(target))
-
-
-def _copy_file(source: str, target: str) -> str:
-    """Copy a file; with a module goes its bytecode, which each worker would otherwise compile anew.
-
-    Bytecode names the time and size of its source, which the copy keeps, and other interpreters look for other files.
-    """
-    if source.endswith(".py") and sys.pycache_prefix is None:
-        with contextlib.suppress(OSError, SyntaxError, ValueError):
-            if not sys.dont_write_bytecode:
-                SourceFileLoader("", source).get_code("")  # caches it, unless it is there
-            bytecode = Path(importlib.util.cache_from_source(source)).read_bytes()
-            cached = Path(importlib.util.cache_from_source(target))
-            cached.parent.mkdir(exist_ok=True)
-            cached.write_bytes(bytecode)
-    return shutil.copy2(source, target)

@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from benchfw.environments import thread_variables
+from benchfw.handover import hand_over
 from benchfw.store.writer import RunWriter
-from benchfw.supervisor import Worker, hand_over
+from benchfw.supervisor import Worker
 
 THREADS = 2
 BATCH = 8

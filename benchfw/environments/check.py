@@ -17,9 +17,10 @@ from benchfw.environments import managed
 from benchfw.environments.environment import Environment, check_made, check_packages, start_worker
 from benchfw.environments.managed import create_command
 from benchfw.errors import BenchfwError, MissingDependency
+from benchfw.handover import hand_over
 from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.backend import BackendInfo
-from benchfw.supervisor import Worker, hand_over
+from benchfw.supervisor import Worker
 
 IMPORT_TIMEOUT_S = 120.0
 """Importing a framework takes seconds; from a cold disk or over a network, tens of them."""

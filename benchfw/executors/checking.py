@@ -17,6 +17,7 @@ from benchfw.executors.arm import ONLY, Arm, Resolved, make_arm, resolve
 from benchfw.executors.making import make_builder
 from benchfw.executors.run import settings_of
 from benchfw.executors.scratch import scratch
+from benchfw.handover import hand_over
 from benchfw.measure import Settings
 from benchfw.measure.gates.outputs import check_alive
 from benchfw.measure.session import LiveSession, Start
@@ -28,7 +29,7 @@ from benchfw.spec import accuracy
 from benchfw.spec.artifact import StepInfo
 from benchfw.spec.events import Event, Stage
 from benchfw.spec.stop import Stop
-from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
+from benchfw.supervisor import HELLO_TIMEOUT_S, Worker
 
 REFERENCE = "reference"
 """Name of the backend of the scenario that the others are compared with; it is given the model without wishes."""

@@ -12,13 +12,14 @@ from benchfw.artifacts import Builder, Cache
 from benchfw.environments import Environment, thread_variables, usable_cpus
 from benchfw.executors.options import filler, step_options
 from benchfw.executors.scratch import scratch
+from benchfw.handover import hand_over
 from benchfw.plugins import options_model
 from benchfw.registry import Registry
 from benchfw.requirements import distributions
 from benchfw.spec.artifact import ModelSourceInfo, StepInfo
 from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import IoSpec
-from benchfw.supervisor import Worker, hand_over
+from benchfw.supervisor import Worker
 
 TIMEOUT_S = 1200.0
 

@@ -15,6 +15,7 @@ from benchfw.executors.arm import ONLY, Arm
 from benchfw.executors.manifest import Manifest
 from benchfw.executors.options import filler, step_options
 from benchfw.executors.resume import refuse
+from benchfw.handover import hand_over
 from benchfw.measure import Settings
 from benchfw.measure.session import Start
 from benchfw.registry import Registry
@@ -23,7 +24,7 @@ from benchfw.scenario import Plan, Session
 from benchfw.scenario.arms import BASELINE, CONTROL
 from benchfw.spec.sampler import SamplerInfo
 from benchfw.spec.stop import Stop
-from benchfw.supervisor import HELLO_TIMEOUT_S, Worker, hand_over
+from benchfw.supervisor import HELLO_TIMEOUT_S, Worker
 
 DEFAULT_SAMPLERS = ("host",)
 TELEMETRY_VARIABLE = "BENCHFW_TELEMETRY"

@@ -17,12 +17,13 @@ from benchfw.artifacts import Builder, Cache, ResolvedModel, Wanted
 from benchfw.environments import thread_variables
 from benchfw.errors import CaseError
 from benchfw.executors.options import filler, step_options
+from benchfw.handover import hand_over
 from benchfw.plugins import Registry, options_model
 from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
-from benchfw.supervisor import Worker, hand_over
+from benchfw.supervisor import Worker
 from benchfw.testing.imports import import_names
 
 PROBE = "benchfw.testing.probe:ProbedBackend"

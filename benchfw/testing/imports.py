@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchfw.supervisor import package_of
+from benchfw.handover import package_of
 
 _CORE = ("benchfw.errors", "benchfw.spec")
 _PARENT_ONLY = "benchfw.spec.hooks"

@@ -166,7 +166,8 @@ def test_a_worker_that_is_killed_while_it_is_held_is_started_again_once(
 ORPHAN = """
 import sys, tempfile, time
 from pathlib import Path
-from benchfw.supervisor import Worker, hand_over
+from benchfw.handover import hand_over
+from benchfw.supervisor import Worker
 folder = Path(tempfile.mkdtemp(dir=sys.argv[1]))
 worker = Worker(python=sys.executable, code=hand_over(folder / "code", []), log=folder / "log")
 if sys.argv[2] == "held":

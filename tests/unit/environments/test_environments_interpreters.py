@@ -127,6 +127,6 @@ def test_another_interpreter_than_one_that_was_made_is_told_apart(places: Path) 
 
 
 def start(environment: Environment, folder: Path) -> None:
-    from benchfw.supervisor import hand_over
+    from benchfw.handover import hand_over
 
     start_worker(environment, code=hand_over(folder / "code", []), log=folder / "log").close()

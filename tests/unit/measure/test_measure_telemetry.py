@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchfw.errors import MissingDependency
+from benchfw.handover import hand_over
 from benchfw.measure.host import cpu_time_ns
 from benchfw.measure.telemetry import Telemetry
 from benchfw.processes import state_of
@@ -21,7 +22,7 @@ from benchfw.spec.events import Event, Notice
 from benchfw.spec.sampler import SamplerInfo
 from benchfw.spec.stop import Stop
 from benchfw.store.writer import row_faults
-from benchfw.supervisor import Worker, hand_over
+from benchfw.supervisor import Worker
 from benchfw.worker.protocol import Message
 
 COUNTER, KILLS = (SamplerInfo(name=name, factory=f"benchfw.testing.samplers:{name}") for name in ("Counter", "Kills"))

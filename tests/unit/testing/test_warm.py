@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from benchfw import supervisor
 from benchfw.errors import CaseError, WorkerCrashed
-from benchfw.supervisor import Worker, hand_over
+from benchfw.handover import hand_over
+from benchfw.supervisor import Worker
 from benchfw.testing.project import Project, virtual_backend
 
 SCENARIO = f"""
@@ -100,5 +100,5 @@ def test_bytecode_goes_with_the_code_that_is_handed_over(tmp_path: Path, monkeyp
     assert {file.name for file in (handed / "__pycache__").iterdir()} == {f"__init__.{tag}.pyc", f"fine.{tag}.pyc"}
     shutil.rmtree(plugin / "__pycache__")
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    supervisor.hand_over(tmp_path / "again", ["some_plugin.fine:X"])
+    hand_over(tmp_path / "again", ["some_plugin.fine:X"])
     assert not (plugin / "__pycache__").exists()
