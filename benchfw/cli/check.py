@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @click.option("--steps", metavar="NAME,…", default="", help="Artifact steps to ask for, but for the reference.")
 @options.inputs
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of weights and inputs.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: what affinity and quota allow]")
+@options.threads
 @click.option("--bisect", is_flag=True, help="Find the first tensor that departs, where an output has failed.")
 @options.overrides
 @options.verbosity

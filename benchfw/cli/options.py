@@ -34,6 +34,12 @@ overrides = click.option(
     metavar="KEY=VALUE",
     help="Change a value of the scenario, as in --set measure.budget=30s or --set backend.ort-cpu.options.threads=1.",
 )
+batch = click.option("--batch", type=click.IntRange(min=1), default=None, help="Size of the batch axis.  [default: 1]")
+precision = click.option("--precision", default="fp32", show_default=True, help="Precision to compute in.")
+sizes = click.option("--size", "sizes", multiple=True, metavar="AXIS=N", help="Size of another named axis; repeatable.")
+threads = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads.  [default: what affinity and quota allow]"
+)
 inputs = click.option(
     "--input",
     "inputs",

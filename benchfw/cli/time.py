@@ -18,11 +18,11 @@ from benchfw.cli import completers, options
     shell_complete=completers.installed_backends,
     help="Backend, as in `benchfw backends`.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=None, help="Size of the batch axis.  [default: 1]")
-@click.option("--precision", default="fp32", show_default=True, help="Precision to compute in.")
-@click.option("--size", "sizes", multiple=True, metavar="AXIS=N", help="Size of another named axis; repeatable.")
+@options.batch
+@options.precision
+@options.sizes
 @options.inputs
-@click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: what affinity and quota allow]")
+@options.threads
 @options.effort
 @options.overrides
 @options.results
