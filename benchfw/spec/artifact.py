@@ -79,7 +79,8 @@ class ModelSource(ABC):
             weights: File of weights that replaces the random ones.
 
         Raises:
-            BuildFailed: The reference leads nowhere, or what it leads to is no model.
+            BadReference: The reference leads nowhere. The run ends before anything is measured, with exit code 2.
+            BuildFailed: What it leads to is no model, or a damaged one. Each case of it fails.
         """
 
     def describe(self, path: Path) -> Mapping[str, Any]:
