@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchfw.errors import BadReference, Unsupported
-from benchfw.spec.artifact import Artifact, ModelSource, Step
+from benchfw.spec.artifact import Artifact, FileFormat, ModelSource, Step
 from benchfw.spec.onnx_files import external_files, graph_inputs, graph_precision, load, read, save, tensor_spec
 from benchfw.spec.tensors import FIXED_AXIS, IoSpec, Profile, TensorSpec
 
-__all__ = ["FixedBatchOnnx", "OnnxSource", "external_files", "graph_inputs", "graph_precision"]
+__all__ = ["FixedBatchOnnx", "OnnxFormat", "OnnxSource", "external_files", "graph_inputs", "graph_precision"]
 
 
 class OnnxSource(ModelSource):
@@ -37,6 +37,10 @@ class OnnxSource(ModelSource):
             Artifact(format="onnx", path=str(path), sha256=digest.hexdigest(), precision=graph_precision(model)),
             IoSpec(inputs=graph_inputs(model), outputs=outputs),
         )
+
+
+class OnnxFormat(FileFormat):
+    """Tells of graphs and weights; copies take external data along."""
 
     def describe(self, path: Path) -> Mapping[str, Any]:
         from benchfw.builtin.onnx_description import describe
