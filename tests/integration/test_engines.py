@@ -283,6 +283,15 @@ def test_build_writes_a_copy_and_its_side_car(model: str, tmp_path: Path) -> Non
     found = describe_engine(target)
     assert found["problem"] == "" and found["sidecar"]["recipe"]["options"]["workspace"] == "1GiB"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.rtx", "m.rtx.json"]
+    text = CliRunner().invoke(cli, ["inspect", str(target)], standalone_mode=False).stdout
+    for line in (
+        f"version: {found['version']}",
+        f"installed: {found['version']}",
+        "step: RtxEngineFromOnnx",
+        "profiles:",
+    ):
+        assert f"\n{line}" in text
+    assert "problem" not in text and "none lies beside" not in text
 
     told = json.loads(command(*arguments, "--json").stdout)
     assert (told["seconds"], told["steps"], told["profile"]) == (0.0, [STEP], {"batch": "1:4:8"})
