@@ -5,7 +5,7 @@ BIN = .venv/bin
 STAMP = .venv/.installed
 PLUGINS = torch onnxruntime openvino tensorrt
 EXTRAS_torch = cpu,models
-EXTRAS_onnxruntime = cpu,optimize
+EXTRAS_onnxruntime = cpu,optimize,images
 EXTRAS_tensorrt = rtx
 
 export PIP_CONSTRAINT = constraints.txt

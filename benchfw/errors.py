@@ -13,7 +13,8 @@
     │   │   ├── BuildFailed          compiling, converting or loading failed    BUILD_FAILED
     │   │   ├── OutOfMemory          host or device memory ran out              OOM
     │   │   ├── FellBack             another provider than the requested one    FALLBACK
-    │   │   └── Invalid              outputs or shapes are not what was agreed  INVALID
+    │   │   ├── Invalid              outputs or shapes are not what was agreed  INVALID
+    │   │   └── BadReference         what names the model is wrong              ends the run   (exit 2)
     │   └── WorkerError          the worker process failed
     │       ├── WorkerCrashed        it ended                                   CRASH
     │       ├── WorkerTimeout        it missed a deadline                       TIMEOUT
@@ -170,6 +171,13 @@ class Invalid(BackendError):
     status = "INVALID"
 
 
+class BadReference(BackendError):
+    """A model reference leads nowhere: what names it is wrong, not a file. It ends the run."""
+
+    status = "BUILD_FAILED"
+    exit_code = 2
+
+
 class WorkerError(CaseError):
     """The worker process failed while it served a case."""
 
@@ -231,6 +239,7 @@ BACKEND_ERRORS: dict[str, type[BackendError]] = {
         OutOfMemory,
         FellBack,
         Invalid,
+        BadReference,
     )
 }
 """Errors that cross the wire by name, so that the parent raises what the worker raised."""

@@ -116,6 +116,7 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "typed": (_is_yes_or_no, "True or False"),
     "turns": (_each(_one_of(PRECISIONS), least=0), f"a tuple of {', '.join(PRECISIONS)}"),
     "uses": (_each(_is_word, least=0), "a tuple of distributions, as ('onnxsim',) is"),
+    "begins": (_each(lambda value: isinstance(value, bytes) and bool(value), least=0), "a tuple of bytes"),
     "reads": (_each(_is_word, least=0), "a tuple of names of options"),
     "step_options": (_is_table_of_tables, "a mapping from names of steps to mappings of options"),
     "exact_options": (lambda value: isinstance(value, Mapping), "a mapping from options to values"),

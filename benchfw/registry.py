@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchfw.errors import PluginError, ScenarioError, UnknownName
-from benchfw.spec.artifact import ModelSourceInfo, StepInfo
+from benchfw.spec.artifact import FormatInfo, ModelSourceInfo, StepInfo
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.command import CommandInfo
 from benchfw.spec.events import Event, Notice
@@ -26,6 +26,7 @@ KINDS: dict[str, type[Info]] = {
     "backend": BackendInfo,
     "model source": ModelSourceInfo,
     "step": StepInfo,
+    "format": FormatInfo,
     "executor": ExecutorInfo,
     "sampler": SamplerInfo,
     "command": CommandInfo,
@@ -81,6 +82,7 @@ class Registry:
     backends: dict[str, BackendInfo] = field(default_factory=dict)
     model_sources: dict[str, ModelSourceInfo] = field(default_factory=dict)
     steps: dict[str, StepInfo] = field(default_factory=dict)
+    formats: dict[str, FormatInfo] = field(default_factory=dict)
     executors: dict[str, ExecutorInfo] = field(default_factory=dict)
     samplers: dict[str, SamplerInfo] = field(default_factory=dict)
     commands: dict[str, CommandInfo] = field(default_factory=dict)

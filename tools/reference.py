@@ -136,7 +136,7 @@ def _keys(model: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
 def _backends() -> str:
     registry = discover([])
-    text = "# Backends, model sources, steps, samplers\n\n"
+    text = "# Backends, model sources, steps, formats, samplers\n\n"
     text += "Those of this repository. `benchfw backends` lists what is installed.\n"
     for info in _own(registry.backends):
         able = info.capabilities
@@ -158,6 +158,9 @@ def _backends() -> str:
         facts |= {"from": code([step.source]), "to": code([step.target]), "profiles": code(step.profiles)}
         facts |= {"`benchfw build --for`": code([step.runtime])} if step.runtime else {}
         text += _item(f"Step `{step.name}`", facts, step)
+    for kind in _own(registry.formats):
+        begins = {"begins with": code(repr(head)[1:] for head in kind.begins)} if kind.begins else {}
+        text += _item(f"Format `{kind.name}`", {"what": kind.summary, **begins}, kind)
     for sampler in _own(registry.samplers):
         text += _item(f"Sampler `{sampler.name}`", {"what": sampler.summary}, sampler)
     return text

@@ -21,7 +21,7 @@ from benchfw.artifacts.made import Made, ResolvedModel
 from benchfw.artifacts.routes import Wanted, find_route, precision_after
 from benchfw.errors import BackendError, BenchfwError, BuildFailed, CaseError
 from benchfw.requirements import check_requirements, distributions
-from benchfw.spec.artifact import Artifact, ModelSourceInfo, StepInfo
+from benchfw.spec.artifact import Artifact, FormatInfo, ModelSourceInfo, StepInfo
 from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker
@@ -107,14 +107,14 @@ class Builder:
             self._uses.add(Path(artifact.path).name)
         return ResolvedModel(artifact=artifact, io=io, seconds=time.monotonic() - start)
 
-    def ask_source(self, kind: str, source: ModelSourceInfo, **values: Any) -> Mapping[str, Any]:
-        """Let a model source `describe` a file of its format, or `copy` one, and return the facts that it tells.
+    def ask_format(self, kind: str, info: FormatInfo, **values: Any) -> Mapping[str, Any]:
+        """Let a format `describe` a file, or `copy` one, and return the facts that it tells.
 
         Raises:
             CaseError: The file is none of that format, or cannot be read or written.
         """
-        self._check(f"a file of format {source.format}", source.requires, source.install)
-        answer = self.worker.ask(kind, self._timeout, factory=source.factory, **values)
+        self._check(f"a file of format {info.name}", info.requires, info.install)
+        answer = self.worker.ask(kind, self._timeout, factory=info.factory, **values)
         facts: Mapping[str, Any] = answer.values["facts"]
         return facts
 

@@ -19,7 +19,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchfw.errors import BuildFailed
 from benchfw.spec.operators import VIEWS, Shape, macs
 
 if TYPE_CHECKING:
@@ -142,31 +141,11 @@ def graph_facts(path: Path, shapes: Mapping[str, Shape]) -> GraphFacts:
     Raises:
         BuildFailed: The file cannot be read, or its shapes contradict each other.
     """
-    import onnx
-    from onnx import inliner, shape_inference
+    from benchfw.spec.onnx_shapes import inferred
 
-    try:
-        model = onnx.load_model(str(path), load_external_data=False)
-        if model.functions:
-            model = inliner.inline_local_functions(model)
-        _set_shapes(model.graph, shapes)
-        model = shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:  # protobuf and onnx raise classes of their own
-        raise BuildFailed(f"the shapes of {path.name} cannot be inferred: {error}") from error
+    model = inferred(path, shapes)
     tensors = _Tensors(model.graph)
     return GraphFacts(tuple(tensors.facts(node) for node in model.graph.node))
-
-
-def _set_shapes(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> None:
-    """Write concrete shapes into the inputs, and take away those that were inferred for others."""
-    del graph.value_info[:]
-    for value in graph.input:
-        for dim, size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ())):
-            dim.dim_value = size
-    for value in graph.output:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.HasField("dim_param"):
-                dim.Clear()
 
 
 class _Tensors:

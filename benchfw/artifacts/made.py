@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchfw.errors import CaseError
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.tensors import IoSpec
 
@@ -27,6 +28,21 @@ class ResolvedModel:
     @property
     def model_hash(self) -> str:
         return self.artifact.sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokenModel:
+    """A model that is there and cannot be used.
+
+    Attributes:
+        failure: Why; what every case of it ends with.
+        seconds: What trying to resolve it took.
+    """
+
+    failure: CaseError
+    seconds: float
+    io: None = None
+    model_hash: None = None
 
 
 @dataclass(frozen=True, kw_only=True)

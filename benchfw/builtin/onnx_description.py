@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from onnx.external_data_helper import load_external_data_for_tensor
 
 from benchfw.errors import BuildFailed
-from benchfw.spec.onnx_files import external_file, graph_inputs, graph_precision, read, tensor_spec, tensors
+from benchfw.spec.onnx_files import (
+    external_file,
+    graph_inputs,
+    graph_precision,
+    nodes,
+    operator,
+    read,
+    tensor_spec,
+    tensors,
+)
 from benchfw.spec.weights import Weights
 
 _FLOATS = {
@@ -35,8 +44,6 @@ def describe(path: Path) -> Mapping[str, Any]:
         BuildFailed: The file is no model or not a whole one, or external data are missing or lie elsewhere.
     """
     model = read(path)
-    if not model.opset_import:  # it comes last
-        raise BuildFailed(f"{path} is not a whole ONNX model: it names no operator set", hint="copy or export it again")
     external: dict[Path, int] = {}
     weights = Weights()
     for tensor in tensors(model):
@@ -45,7 +52,7 @@ def describe(path: Path) -> Mapping[str, Any]:
             external[file] = file.stat().st_size
         array = _values(tensor, path) if tensor.data_type in _FLOATS else None
         weights.add(_dtype(tensor.data_type), math.prod(tensor.dims), _bytes(tensor), array)
-    operators = Counter(_operator(node) for node in _nodes(model))
+    operators = Counter(operator(node) for node in nodes(model))
     return {
         "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         "ir_version": model.ir_version,
@@ -60,25 +67,6 @@ def describe(path: Path) -> Mapping[str, Any]:
         "external_data": [{"file": file.name, "bytes": size} for file, size in sorted(external.items())],
         "bytes": path.stat().st_size + sum(external.values()),
     }
-
-
-def _messages(model: onnx.ModelProto) -> Iterator[Any]:
-    """Yield every message of a model, wherever in it."""
-    messages: list[Any] = [model]
-    while messages:
-        message = messages.pop()
-        yield message
-        for field, value in message.ListFields():
-            if field.message_type is not None:
-                messages += [value] if hasattr(value, "ListFields") else value
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    return (message for message in _messages(model) if isinstance(message, onnx.NodeProto))
-
-
-def _operator(node: onnx.NodeProto) -> str:
-    return str(node.op_type) if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def _dtype(data_type: int) -> str:

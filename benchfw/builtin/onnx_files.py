@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchfw.errors import BuildFailed, Unsupported
-from benchfw.spec.artifact import Artifact, ModelSource, Step
+from benchfw.errors import BadReference, Unsupported
+from benchfw.spec.artifact import Artifact, FileFormat, ModelSource, Step
 from benchfw.spec.onnx_files import external_files, graph_inputs, graph_precision, load, read, save, tensor_spec
-from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
+from benchfw.spec.tensors import FIXED_AXIS, IoSpec, Profile, TensorSpec
 
-__all__ = ["FixedBatchOnnx", "OnnxSource", "external_files", "graph_inputs", "graph_precision"]
+__all__ = ["FixedBatchOnnx", "OnnxFormat", "OnnxSource", "external_files", "graph_inputs", "graph_precision"]
 
 
 class OnnxSource(ModelSource):
@@ -23,9 +23,9 @@ class OnnxSource(ModelSource):
     ) -> tuple[Artifact, IoSpec | None]:
         path = (root / target).resolve()
         if not path.is_file():
-            raise BuildFailed(f"no such model: {path}", hint="paths are relative to the scenario file")
+            raise BadReference(f"no such model: {path}", hint="paths are relative to the scenario file")
         if weights is not None:
-            raise BuildFailed("an ONNX model carries its weights", hint="remove model.weights from the scenario")
+            raise BadReference("an ONNX model carries its weights", hint="remove model.weights from the scenario")
         model = read(path)
         digest = hashlib.sha256()
         for file in (path, *sorted(set(external_files(model, path)))):
@@ -37,6 +37,10 @@ class OnnxSource(ModelSource):
             Artifact(format="onnx", path=str(path), sha256=digest.hexdigest(), precision=graph_precision(model)),
             IoSpec(inputs=graph_inputs(model), outputs=outputs),
         )
+
+
+class OnnxFormat(FileFormat):
+    """Tells of graphs and weights; copies take external data along."""
 
     def describe(self, path: Path) -> Mapping[str, Any]:
         from benchfw.builtin.onnx_description import describe
@@ -69,9 +73,12 @@ class FixedBatchOnnx(Step):
                     f"input {value.name!r} has {len(dims)} axes, {list(spec.shape)} was asked for",
                     hint="model.inputs of the scenario has to say what the graph takes",
                 )
-            for dim, size in zip(dims, spec.concrete(sizes), strict=True):
+            for place, (dim, size) in enumerate(zip(dims, spec.concrete(sizes), strict=True)):
                 if dim.HasField("dim_value") and dim.dim_value != size:
-                    raise Unsupported(f"axis of input {value.name!r} is fixed to {dim.dim_value}, {size} was asked for")
+                    raise Unsupported(
+                        f"axis {place} of input {value.name!r} is fixed to {dim.dim_value}, {size} was asked for",
+                        hint=FIXED_AXIS,
+                    )
                 if dim.dim_param:
                     by_axis[dim.dim_param] = size
                 dim.dim_value = size

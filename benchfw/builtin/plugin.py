@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, SamplerInfo, StepInfo
+from benchfw.spec import BackendInfo, Capabilities, FormatInfo, ModelSourceInfo, SamplerInfo, StepInfo
 from benchfw.spec.hooks import hookimpl
 
 _ONNX = ("onnx>=1.19",)
@@ -56,6 +56,19 @@ def benchfw_register_steps() -> list[StepInfo]:
             target="onnx",
             factory="benchfw.builtin.onnx_files:FixedBatchOnnx",
             profiles=("static",),
+            requires=_ONNX,
+            install=_INSTALL_ONNX,
+        )
+    ]
+
+
+@hookimpl
+def benchfw_register_formats() -> list[FormatInfo]:
+    return [
+        FormatInfo(
+            name="onnx",
+            summary="ONNX models: graph, operators, weights",
+            factory="benchfw.builtin.onnx_files:OnnxFormat",
             requires=_ONNX,
             install=_INSTALL_ONNX,
         )

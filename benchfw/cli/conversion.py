@@ -190,15 +190,14 @@ def _copy_out(builder: Builder, registry: Registry, source: Path, output: Path) 
         ResultError: It cannot be moved there.
     """
     from benchfw.errors import ResultError
-    from benchfw.executors.making import source_of
 
-    info = source_of(registry, FORMAT)
-    assert info is not None  # the built-in plugin provides it, and the model was resolved
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
         try:
             draft = folder / output.name
-            facts = builder.ask_source("copy", info, path=str(source), destination=str(draft.absolute()))
+            facts = builder.ask_format(
+                "copy", registry.formats[FORMAT], path=str(source), destination=str(draft.absolute())
+            )
             for file in (_data_of(draft), draft):  # the model last: what it names is there by then
                 if file.exists():
                     os.replace(file, output.with_name(file.name))

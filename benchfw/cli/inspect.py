@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 _SAFETENSORS = ".safetensors"
 _ENGINES = (b"vtrt", b"ftrt", b"ptrt")
-"""How plans of TensorRT and TensorRT-RTX begin."""
+"""How plans of TensorRT and TensorRT-RTX begin, also where no plugin knows them."""
+_HEAD_BYTES = 64
+_SHOWN = frozenset(
+    (
+        *("path", "format", "bytes", "precision", "inputs", "outputs", "opset", "ir_version", "producer", "graph"),
+        *("nodes", "operators", "tensors", "weights", "external_data", "sidecar"),
+    )
+)
+"""What has its own place in the text; other facts are told by their names."""
 _COUNTS = {
     "denormal": "denormal",
     "nan": "NaN",
@@ -69,7 +77,7 @@ def _facts(registry: Registry, file: str) -> dict[str, Any]:
         sidecar = entry.sidecar
         path = entry.path / sidecar["artifact"]["path"] if sidecar else entry.path
     sidecar = sidecar or _sidecar_beside(path)
-    format_ = str(sidecar["artifact"]["format"]) if sidecar else _format(path)
+    format_ = str(sidecar["artifact"]["format"]) if sidecar else _format(registry, path)
     if path.suffix == _SAFETENSORS:
         format_ = "safetensors"
     facts = {"path": str(path), "format": format_, "bytes": path.stat().st_size, **_described(registry, path, format_)}
@@ -122,7 +130,7 @@ def _sidecar_beside(path: Path) -> Mapping[str, Any]:
     return sidecar
 
 
-def _format(path: Path) -> str:
+def _format(registry: Registry, path: Path) -> str:
     """Tell the format of a file that has no side-car, from its first bytes.
 
     Raises:
@@ -131,11 +139,14 @@ def _format(path: Path) -> str:
     from benchfw.errors import BuildFailed
 
     with path.open("rb") as content:
-        head = content.read(4)
-    if head in _ENGINES:
+        head = content.read(_HEAD_BYTES)
+    for info in registry.formats.values():
+        if head.startswith(info.begins):
+            return info.name
+    if head.startswith(_ENGINES):
         raise BuildFailed(
-            f"{path} is an engine without its side-car, and nobody knows what it was built for",
-            hint="benchfw build writes FILE.json beside the engine; engines of the cache have theirs",
+            f"{path} is an engine without its side-car, and no installed plugin tells of such files",
+            hint="pip install benchfw-tensorrt; `benchfw build -o FILE` writes FILE.json beside the engine",
         )
     if head.startswith((b"PK\x03\x04", b"\x80")):
         raise BuildFailed(
@@ -146,7 +157,7 @@ def _format(path: Path) -> str:
 
 
 def _described(registry: Registry, path: Path, format_: str) -> dict[str, Any]:
-    """Return what the model source of a format tells of a file; nothing where there is none."""
+    """Return what a format tells of a file; nothing where no plugin knows it."""
     from benchfw.artifacts.safetensors import describe
     from benchfw.executors.making import describe_file
 
@@ -193,6 +204,7 @@ def _rest(facts: Mapping[str, Any]) -> Iterator[str]:
         yield from _weights(facts["weights"])
     for item in facts.get("external_data", ()):
         yield f"external data: {item['file']}, {size_text(item['bytes'])}"
+    yield from _named({name: value for name, value in facts.items() if name not in _SHOWN})
     if "sidecar" in facts:
         yield from _sidecar(facts["sidecar"])
 
@@ -218,11 +230,16 @@ def _sidecar(sidecar: Mapping[str, Any]) -> Iterator[str]:
     for name in ("made", "seconds", "python"):
         if sidecar.get(name) is not None:
             yield f"{name}: {sidecar[name]}"
-    for name, value in sidecar["artifact"].get("meta", {}).items():
+    yield from _named(sidecar["artifact"].get("meta", {}))
+
+
+def _named(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Say everything that has a value, lists line by line."""
+    for name, value in facts.items():
         if isinstance(value, list) and value:
             yield f"{name}:"
             yield from (f"  {_text(item)}" for item in value)
-        elif value not in (None, [], {}):
+        elif value not in (None, [], {}, ""):
             yield f"{name}: {_text(value)}"
 
 

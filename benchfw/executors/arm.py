@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchfw.artifacts import Builder, ResolvedModel
+from benchfw.artifacts import BrokenModel, Builder, ResolvedModel
 from benchfw.environments import DEFAULT, Environment, from_scenario, usable_cpus
+from benchfw.errors import BadReference, CaseError, Fault, MissingDependency, ScenarioError
 from benchfw.executors.options import backend_options
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.settings import Settings
@@ -59,12 +61,12 @@ def make_arm(name: str, loaded: Loaded, registry: Registry) -> Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """An arm whose model is resolved.
+    """An arm whose model is resolved, or was found to be broken.
 
     Attributes:
         arm: The arm.
         scenario: Its scenario, with the inputs that the model says.
-        specs: The inputs.
+        specs: The inputs; of a broken model those that the scenario declares.
         model: The model.
         builder: Makes artifacts of it.
     """
@@ -72,8 +74,14 @@ class Resolved:
     arm: Arm
     scenario: Scenario
     specs: list[TensorSpec]
-    model: ResolvedModel
+    model: ResolvedModel | BrokenModel
     builder: Builder
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest tells of the model."""
+        model = self.model
+        return {"failure": model.failure.message} if isinstance(model, BrokenModel) else asdict(model.artifact)
 
     def plan(self, registry: Registry, only_backends: frozenset[str], only_sweeps: frozenset[str]) -> Plan:
         """Return the plan of the arm."""
@@ -129,10 +137,32 @@ def resolve(arm: Arm, builder: Builder) -> Resolved:
 
     Raises:
         CaseError: It cannot be resolved.
-        ScenarioError: The scenario does not fit it.
+        ScenarioError: The reference leads nowhere, or the scenario does not fit the model.
     """
     spec, root = arm.scenario.model, arm.loaded.root
     target = spec.ref.partition(":")[2]
-    model = builder.resolve(arm.source, target, root=root, seed=spec.seed, weights=spec.weights)
+    try:
+        model = builder.resolve(arm.source, target, root=root, seed=spec.seed, weights=spec.weights)
+    except BadReference as error:
+        raise ScenarioError(arm.loaded.source, [Fault(("model", "ref"), error.message)], hint=error.hint) from error
     scenario, specs = model_inputs(arm.loaded, model.io)
     return Resolved(arm=arm, scenario=scenario, specs=specs, model=model, builder=builder)
+
+
+def resolve_or_fail(arm: Arm, builder: Builder) -> Resolved:
+    """Resolve the model of an arm; one that is there and broken fails each case of it, and nothing else.
+
+    Raises:
+        MissingDependency: What its source needs is not installed.
+        ScenarioError: As `resolve`.
+    """
+    begun = time.monotonic()
+    try:
+        return resolve(arm, builder)
+    except MissingDependency:
+        raise
+    except CaseError as error:
+        model = BrokenModel(failure=error, seconds=time.monotonic() - begun)
+    declared = arm.scenario.model.inputs
+    specs = [TensorSpec(name=name, dtype=item.dtype, shape=tuple(item.shape)) for name, item in declared.items()]
+    return Resolved(arm=arm, scenario=arm.scenario, specs=specs, model=model, builder=builder)

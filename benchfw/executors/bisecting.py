@@ -168,7 +168,7 @@ def _graphs(checker: Checker, builder: Builder, case: Case) -> tuple[_Graph, _Gr
         Unsupported: What the backend is given does not come by way of ONNX, or nothing can run the reference.
         CaseError: They cannot be made.
     """
-    info, model = case.session.info, checker.subject.model.artifact
+    info, model = case.session.info, checker.subject.artifact
     assert info is not None
     own = checker.subject.wanted(case)
     route = find_route(model.format, own, checker.registry.steps.values(), precision=model.precision)

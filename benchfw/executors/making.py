@@ -16,7 +16,7 @@ from benchfw.handover import hand_over
 from benchfw.plugins import options_model
 from benchfw.registry import Registry
 from benchfw.requirements import distributions
-from benchfw.spec.artifact import ModelSourceInfo, StepInfo
+from benchfw.spec.artifact import StepInfo
 from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import IoSpec
 from benchfw.supervisor import Worker
@@ -44,7 +44,7 @@ def making(
         log: File that keeps what the worker prints.
         notify: Told when a step begins, and every few seconds that it still runs.
     """
-    infos = (*registry.steps.values(), *registry.model_sources.values())
+    infos = (*registry.steps.values(), *registry.model_sources.values(), *registry.formats.values())
     with scratch(Path.cwd()) as folder:
         code = hand_over(folder / "code", {info.factory for info in infos})
         builder = make_builder(
@@ -90,7 +90,7 @@ def make_builder(
         rebuild, timeout, stop, notify: As for `Builder`.
     """
     steps = {**registry.steps, **{step.name: step for step in extra}}
-    infos = (*steps.values(), *registry.model_sources.values())
+    infos = (*steps.values(), *registry.model_sources.values(), *registry.formats.values())
     names = {name for info in infos for name in distributions(info.requires)}
     names |= {name for info in steps.values() for name in info.uses}
     models = ChainMap({step.name: options_model(step) for step in extra}, step_options(registry))  # type: ignore[arg-type]
@@ -128,18 +128,13 @@ def describe_model(registry: Registry, ref: str, root: Path) -> IoSpec | None:
 
 
 def describe_file(registry: Registry, format_: str, path: Path) -> Mapping[str, Any]:
-    """Return what the model source of a format tells of a file; nothing where there is no such source.
+    """Return what a format tells of a file; nothing where no plugin knows the format.
 
     Raises:
         CaseError: The file is none of that format, or not a whole one.
     """
-    source = source_of(registry, format_)
-    if source is None:
+    info = registry.formats.get(format_)
+    if info is None:
         return {}
     with making(registry) as builder:
-        return builder.ask_source("describe", source, path=str(path.absolute()))
-
-
-def source_of(registry: Registry, format_: str) -> ModelSourceInfo | None:
-    """Return the model source of a format; None where no plugin provides one."""
-    return next((info for info in registry.model_sources.values() if info.format == format_), None)
+        return builder.ask_format("describe", info, path=str(path.absolute()))

@@ -56,7 +56,7 @@ class Manifest:
         if changes and self._resume is not None and not self._resume.force:
             raise refuse(self._writer.run_id, changes)
         self.changes += changes
-        self._write(**{key: value for key, value in now.items() if key not in self.before})
+        self._write(**{key: value for key, value in now.items() if self.before.get(key) is None})
 
     def state_worker(self, session_id: str, hello: Mapping[str, Any]) -> list[str]:
         """Write what a session runs on; if that is known already, return what differs, unless it is passed over."""

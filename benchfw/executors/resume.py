@@ -15,7 +15,7 @@ from benchfw.store.reader import intact_cohorts
 _NOT_TRIED = frozenset({"OK", "SKIPPED", "UNSUPPORTED"})
 _PASSING = frozenset({"machine.memory_bytes", "machine.container"})
 """What differs between two looks at one machine, or says nothing about speed."""
-_MAY_COME = ("plugins.", "workers.")
+_MAY_COME = ("model_hash", "plugins.", "workers.")
 _MOST_SHOWN = 20
 
 
@@ -67,7 +67,8 @@ def earlier_statuses(
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Name every field that differs, with both values. A plugin or package that has come since is no difference."""
+    """Name every field that differs, with both values. A plugin or package that has come since is no difference, nor
+    is a model that was broken."""
     old, new = dict(_flat(then)), dict(_flat(json.loads(json.dumps(now, default=str))))
     return [
         f"{key}: {old.get(key, _NOTHING)} then, {new.get(key, _NOTHING)} now"

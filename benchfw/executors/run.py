@@ -9,14 +9,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchfw.artifacts import Builder, Cache
+from benchfw.artifacts import BrokenModel, Builder, Cache, ResolvedModel
 from benchfw.environments import usable_cpus
 from benchfw.errors import BenchfwError, Interrupted, OutOfMemory, UsageError
-from benchfw.executors.arm import Arm, Resolved, resolve
+from benchfw.executors.arm import Arm, Resolved, resolve_or_fail
 from benchfw.executors.devices import Devices
 from benchfw.executors.log import LOGGER, log_start, log_warnings
 from benchfw.executors.manifest import Manifest
-from benchfw.executors.resume import Resume, earlier_statuses
+from benchfw.executors.resume import Resume, earlier_statuses, refuse
 from benchfw.executors.scratch import scratch
 from benchfw.executors.workers import Workers, arm_name
 from benchfw.measure import Conductor, Event, Settings
@@ -138,8 +138,9 @@ class Run:
         resolved = []
         for arm in self.arms:
             self._stage(f"resolving {arm.scenario.model.ref}")
-            resolved.append(resolve(arm, builders[arm.name]))
+            resolved.append(resolve_or_fail(arm, builders[arm.name]))
         first = resolved[0]
+        self._check_model(first.model)
         self.manifest.state({"model_hash": first.model.model_hash})
         subjects = {item.arm.name: item.subject(folder / f"inputs{item.arm.name}", self.settings) for item in resolved}
         inputs = subjects[first.arm.name].inputs
@@ -197,8 +198,8 @@ class Run:
         self.manifest.finish(
             "interrupted" if interrupted else "finished",
             error=interrupted,
-            model=asdict(first.model.artifact),
-            **{f"model_{item.arm.name}": asdict(item.model.artifact) for item in resolved[1:]},
+            model=first.facts,
+            **{f"model_{item.arm.name}": item.facts for item in resolved[1:]},
             inputs={**self.manifest.before.get("inputs", {}), **inputs.hashes},
             sequences=_sequences(plan),
             resolve_s=sum(item.model.seconds for item in resolved),
@@ -225,6 +226,12 @@ class Run:
         return edited(plan, edits), question
 
     # --- resuming -----------------------------------------------------------------------------------------------
+
+    def _check_model(self, model: ResolvedModel | BrokenModel) -> None:
+        """Refuse to go on with a model that was whole when the run began: its rows would be of another one."""
+        then = self.manifest.before.get("model_hash")
+        if isinstance(model, BrokenModel) and then is not None:
+            raise refuse(self.writer.run_id, [f"model_hash: {then} then, now {model.failure.message}"])
 
     def _left(self, plan: Plan, hashes: Mapping[str, str]) -> tuple[Plan, dict[str, str]]:
         """Return what is left to measure, and the statuses of finished cohorts that may be measured again."""

@@ -20,7 +20,7 @@ class AccuracyFailed(BackendError):
     status = "ACCURACY_FAIL"
 
 
-Key = tuple[str, int, int]
+Key = tuple[str | None, int, int]
 """Hash of the model, size of the varying axis, set of inputs."""
 
 
@@ -43,7 +43,7 @@ class References:
         """The backend that gave the first ones."""
         return next(iter(self.names.values()), None)
 
-    def check(self, member: Member, moment: str, inputs: InputMaker, model_hash: str) -> None:
+    def check(self, member: Member, moment: str, inputs: InputMaker, model_hash: str | None) -> None:
         """Compare a case's outputs with the reference's; the first fp32 case that passes becomes it if there is none.
 
         Args:

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchfw.errors import Invalid, Unsupported
 from benchfw.spec.accuracy import Outputs
-from benchfw.spec.tensors import TensorSpec
+from benchfw.spec.tensors import FIXED_AXIS, TensorSpec
 
 
 def check_outputs(announced: Sequence[TensorSpec], outputs: Outputs, sizes: Mapping[str, int]) -> None:
@@ -43,4 +43,6 @@ def check_fit(spec: TensorSpec, model: TensorSpec | None, sizes: dict[str, int])
         return
     for place, (size, dim) in enumerate(zip(spec.concrete(sizes), model.shape, strict=False)):
         if isinstance(dim, int) and dim != size:
-            raise Unsupported(f"dimension {place} of input {spec.name!r} is fixed to {dim} in the model, not {size}")
+            raise Unsupported(
+                f"dimension {place} of input {spec.name!r} is fixed to {dim} in the model, not {size}", hint=FIXED_AXIS
+            )

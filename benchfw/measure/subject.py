@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchfw.artifacts import Builder, Made, ResolvedModel, Wanted
+from benchfw.artifacts import BrokenModel, Builder, Made, ResolvedModel, Wanted
 from benchfw.measure.inputs import InputMaker
 from benchfw.scenario import Case
+from benchfw.spec.artifact import Artifact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class Subject:
     """A resolved model with its inputs. A run has one; a comparison of two models has two.
 
     Attributes:
-        model: The resolved model.
+        model: The resolved model, or why there is none.
         builder: Makes artifacts of it.
         inputs: Makes inputs.
         root: Folder that the model's modules are found from.
@@ -26,13 +27,24 @@ class Subject:
         asked: Names of the artifact steps that the scenario asks for.
     """
 
-    model: ResolvedModel
+    model: ResolvedModel | BrokenModel
     builder: Builder
     inputs: InputMaker
     root: Path
     common: Mapping[str, Any]
     context: Mapping[str, Any]
     asked: frozenset[str] = frozenset()
+
+    @property
+    def artifact(self) -> Artifact:
+        """The model as an artifact.
+
+        Raises:
+            CaseError: It could not be resolved.
+        """
+        if isinstance(self.model, BrokenModel):
+            raise self.model.failure
+        return self.model.artifact
 
     def make(self, case: Case) -> Made:
         """Make the artifact that a case needs, or take it from the cache.
@@ -52,4 +64,4 @@ class Subject:
 
     def make_wanted(self, case: Case, wanted: Wanted) -> Made:
         """Make another artifact of the model for the shapes of a case; as `make`."""
-        return self.builder.make(self.model.artifact, wanted, inputs=self.inputs.specs, profile=case.profile)
+        return self.builder.make(self.artifact, wanted, inputs=self.inputs.specs, profile=case.profile)

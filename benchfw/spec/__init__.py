@@ -3,7 +3,7 @@
 All but `hooks` is handed to workers: stdlib only (numpy where arrays are touched), CPython 3.10 and later.
 """
 
-from benchfw.spec.artifact import Artifact, ModelSource, ModelSourceInfo, Step, StepInfo
+from benchfw.spec.artifact import Artifact, FileFormat, FormatInfo, ModelSource, ModelSourceInfo, Step, StepInfo
 from benchfw.spec.backend import Backend, BackendInfo, Bound, Capabilities, Context
 from benchfw.spec.command import CommandInfo
 from benchfw.spec.executor import Executor, ExecutorInfo, Job, Outcome
@@ -25,6 +25,8 @@ __all__ = [
     "Context",
     "Executor",
     "ExecutorInfo",
+    "FileFormat",
+    "FormatInfo",
     "IoSpec",
     "Job",
     "LayerProfile",

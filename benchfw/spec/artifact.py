@@ -79,11 +79,32 @@ class ModelSource(ABC):
             weights: File of weights that replaces the random ones.
 
         Raises:
-            BuildFailed: The reference leads nowhere, or what it leads to is no model.
+            BadReference: The reference leads nowhere. The run ends before anything is measured, with exit code 2.
+            BuildFailed: What it leads to is no model, or a damaged one. Each case of it fails.
         """
 
+
+@dataclass(frozen=True, kw_only=True)
+class FormatInfo(NamedInfo):
+    """A format of artifacts, by the name that sources, steps and backends use. `factory` names a `FileFormat`.
+
+    A format needs none: it says what `benchfw inspect` tells of its files.
+
+    Attributes:
+        begins: How its files begin, by which those without a side-car are known; empty if they begin in many ways.
+    """
+
+    begins: tuple[bytes, ...] = ()
+
+
+class FileFormat:
+    """Knows the files of one format. Runs in a worker, and runs nothing of what is in a file."""
+
     def describe(self, path: Path) -> Mapping[str, Any]:
-        """Tell what a file of the source's format holds, for `benchfw inspect`; JSON values.
+        """Tell what a file holds, for `benchfw inspect`; JSON values.
+
+        `inputs` and `outputs` (name, dtype, shape of each) are shown as a table, other keys by their names, those with
+        empty values not at all. The side-car is told besides.
 
         Raises:
             BuildFailed: It is no such file, or not a whole one.
@@ -91,7 +112,7 @@ class ModelSource(ABC):
         return {}
 
     def copy(self, path: Path, destination: Path) -> Mapping[str, Any]:
-        """Write a copy of an artifact of the source's format; return facts about it, JSON values.
+        """Write a copy of an artifact; return facts about it, JSON values.
 
         What has to lie beside it gets names that begin with that of `destination`. The original stays as it is.
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from benchfw.spec.artifact import ModelSourceInfo, StepInfo
+    from benchfw.spec.artifact import FormatInfo, ModelSourceInfo, StepInfo
     from benchfw.spec.backend import BackendInfo
     from benchfw.spec.command import CommandInfo
     from benchfw.spec.events import Event
@@ -58,6 +58,11 @@ def benchfw_register_model_sources() -> list[ModelSourceInfo]:  # type: ignore[e
 @hookspec
 def benchfw_register_steps() -> list[StepInfo]:  # type: ignore[empty-body]
     """Return conversions between artifact formats. Their classes live in workers."""
+
+
+@hookspec
+def benchfw_register_formats() -> list[FormatInfo]:  # type: ignore[empty-body]
+    """Return formats of artifacts, and what tells of their files (`benchfw inspect`). Their classes live in workers."""
 
 
 @hookspec

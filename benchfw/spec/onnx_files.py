@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -20,6 +20,11 @@ LARGEST = 2_000_000_000
 _MOVED = 1024
 """Tensors of fewer bytes stay in the file: they may be shapes, which readers need to infer others."""
 _PART = 1 << 22
+_OWN = ("", "ai.onnx")
+"""Names of ONNX's own domain."""
+_WHOLE = "copy or export it again"
+_BESIDE = "external data lie where the model was exported; copy them along, or export the model anew"
+_MOST_NAMED = 5
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -27,14 +32,16 @@ def read(path: Path) -> onnx.ModelProto:
     """Return the model in a file, without its external data.
 
     Raises:
-        BuildFailed: There is no model in it.
+        BuildFailed: There is no model in it, or not a whole one.
     """
     try:
         model = onnx.load_model(str(path), load_external_data=False)
     except Exception as error:  # protobuf raises a class of its own per implementation
-        raise BuildFailed(f"{path} is not an ONNX model: {error}") from error
+        raise BuildFailed(f"{path} is not an ONNX model: {error}", hint=_WHOLE) from error
     if not model.graph.node and not model.graph.output:
-        raise BuildFailed(f"{path} is not an ONNX model: it has no graph")
+        raise BuildFailed(f"{path} is not an ONNX model: it has no graph", hint=_WHOLE)
+    if not model.opset_import:  # it comes last
+        raise BuildFailed(f"{path} is not a whole ONNX model: it names no operator set", hint=_WHOLE)
     return model
 
 
@@ -77,11 +84,60 @@ def save(model: onnx.ModelProto, path: Path) -> None:
 
 def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yield every tensor, wherever in the model: weights, attributes, subgraphs, functions."""
+    return (message for message in _messages(model) if isinstance(message, onnx.TensorProto))
+
+
+def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yield every node, wherever in the model: subgraphs, functions."""
+    return (message for message in _messages(model) if isinstance(message, onnx.NodeProto))
+
+
+def operator(node: onnx.NodeProto) -> str:
+    """Return the operator of a node, with its domain if that is not ONNX's own."""
+    return str(node.op_type) if node.domain in _OWN else f"{node.domain}.{node.op_type}"
+
+
+def oddities(path: Path) -> str | None:
+    """Say what of a model is not in the ONNX of this machine, for what a runtime may refuse it, and what to do.
+
+    None where there is nothing of that, or the file cannot be read, which is told elsewhere.
+    """
+    try:
+        model = read(path)
+    except BuildFailed:
+        return None
+    opsets = {entry.domain: int(entry.version) for entry in model.opset_import}
+    latest = onnx.defs.onnx_opset_version()
+    own = max((opsets.get(name, 0) for name in _OWN), default=0)
+    if own > latest:
+        return f"the model has opset {own}, ONNX itself ends at {latest}: export it with an older one"
+    local = {(function.domain, function.name) for function in model.functions}
+    strange: dict[str, str] = {}
+    for node in nodes(model):
+        if (node.domain, node.op_type) not in local and not _is_known(node, opsets):
+            strange.setdefault(operator(node), node.name or next(iter(node.output), ""))
+    if not strange:
+        return None
+    named = ", ".join(f"{name} (node {node!r})" for name, node in list(strange.items())[:_MOST_NAMED])
+    more = f" and {len(strange) - _MOST_NAMED} more" if len(strange) > _MOST_NAMED else ""
+    return f"not among the operators of ONNX, opset {own}: {named}{more}; replace them in the model"
+
+
+def _is_known(node: onnx.NodeProto, opsets: Mapping[str, int]) -> bool:
+    domain = "" if node.domain in _OWN else node.domain
+    version = max((opsets.get(name, 0) for name in (_OWN if not domain else (domain,))), default=0)
+    try:
+        onnx.defs.get_schema(node.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return False
+    return True
+
+
+def _messages(model: onnx.ModelProto) -> Iterator[Any]:
     messages: list[Any] = [model]
     while messages:
         message = messages.pop()
-        if isinstance(message, onnx.TensorProto):
-            yield message
+        yield message
         for field, value in message.ListFields():
             if field.message_type is not None:
                 messages += [value] if hasattr(value, "ListFields") else value
@@ -198,7 +254,7 @@ def external_file(tensor: onnx.TensorProto, path: Path) -> Path:
         if not inside or "\\" in location:
             raise BuildFailed(f"{what} lies outside of the model's folder", hint="put it beside the model or below")
         if not location or not file.is_file():
-            raise BuildFailed(f"{what} " + ("is no file" if file.exists() else "does not exist"))
+            raise BuildFailed(f"{what} " + ("is no file" if file.exists() else "does not exist"), hint=_BESIDE)
         size = file.stat().st_size
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, a null byte
         raise BuildFailed(f"{what} cannot be read: {error}") from error
@@ -207,7 +263,9 @@ def external_file(tensor: onnx.TensorProto, path: Path) -> Path:
     except ValueError as error:
         raise BuildFailed(f"{what}: offset and length must be whole numbers") from error
     if min(offset, length) < 0 or offset + length > size:
-        raise BuildFailed(f"{what} has {size} bytes; the tensor {tensor.name!r} is said to end at {offset + length}")
+        raise BuildFailed(
+            f"{what} has {size} bytes; the tensor {tensor.name!r} is said to end at {offset + length}", hint=_BESIDE
+        )
     return file
 
 

@@ -21,6 +21,11 @@ DTYPES = (
 )
 """Element types of inputs and outputs, by their numpy names."""
 
+FIXED_AXIS = (
+    "the model takes no other size there: leave it out of the scenario, or export the model with a dynamic axis"
+)
+"""What to do about a size that a model does not take."""
+
 
 def axis_slug(axis: str, sizes: str) -> str:
     """Return an axis and its sizes as one word, `batch8`; a dot keeps them apart where the name ends in a digit."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchfw import errors
-from benchfw.spec.artifact import Artifact
+from benchfw.spec.artifact import Artifact, FileFormat
 from benchfw.spec.backend import Backend, Bound
 from benchfw.spec.layers import WARMUP, LayerProfile, LayerTime
 from benchfw.spec.tensors import IoSpec, Profile
@@ -213,6 +214,16 @@ class FakeBackend(Backend):
         options = self.options
         here = options["at_batch"] in (0, batch) and options["at_profile"] in ("", self._profile)
         return bool(options["at"] == stage and here)
+
+
+class FakeEngine(FileFormat):
+    """`fake-engine`: the word `fake`, and a layer in each line."""
+
+    def describe(self, path: Path) -> Mapping[str, Any]:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if not text.endswith("\n"):
+            raise errors.BuildFailed(f"{path.name} is cut short", hint="build it again")
+        return {"runtime": "fakes", "problem": "", "layers": [{"name": line} for line in text.splitlines()[1:]]}
 
 
 def _batch(inputs: Arrays) -> int:

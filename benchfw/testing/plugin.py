@@ -1,8 +1,8 @@
-"""Registers the fake backends and samplers: `BENCHFW_PLUGINS=benchfw.testing.plugin`."""
+"""Registers the fake backends, format and samplers: `BENCHFW_PLUGINS=benchfw.testing.plugin`."""
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, Capabilities, SamplerInfo
+from benchfw.spec import BackendInfo, Capabilities, FormatInfo, SamplerInfo
 from benchfw.spec.hooks import hookimpl
 
 
@@ -21,6 +21,18 @@ def benchfw_register_backends() -> list[BackendInfo]:
         for name, summary, specializes in (
             ("fake", "a backend for tests; one artifact serves all shapes", False),
             ("fake-special", "a backend for tests; artifacts are made for shapes", True),
+        )
+    ]
+
+
+@hookimpl
+def benchfw_register_formats() -> list[FormatInfo]:
+    return [
+        FormatInfo(
+            name="fake-engine",
+            summary="an engine for tests: its layers, line by line",
+            factory="benchfw.testing.fakes:FakeEngine",
+            begins=(b"fake",),
         )
     ]
 

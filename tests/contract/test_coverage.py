@@ -104,6 +104,7 @@ def options() -> Wanted:
         (registry.backends, "## Backend `{}`\n"),
         (registry.steps, "## Step `{}`\n"),
         (registry.model_sources, "## Model source `{}:`\n"),
+        (registry.formats, "## Format `{}`\n"),
     ):
         own = [(name, info) for name, info in infos.items() if info.factory.partition(".")[0] in OWN]
         assert own

@@ -1,4 +1,4 @@
-"""Builds that are killed, meet each other or find the disk full: nothing half made is ever taken for whole."""
+"""Builds that are killed or meet each other: nothing half made is ever taken for whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-import benchfw
 from benchfw.artifacts import Cache
 from benchfw.artifacts import entries as entries_module
 from benchfw.artifacts.entries import entries, leftovers
@@ -90,13 +89,6 @@ use = "slow"
 use = "fake"
 options = { clock = "virtual" }
 """
-LIMITED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-from benchfw.cli import main
-main()
-"""
-
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -171,22 +163,6 @@ def test_of_two_that_want_the_same_one_builds_and_one_waits_and_says_so(start: S
     assert "in True" in ended(one)
     assert "in False" in ended(other), "what the other one made"
     assert begun(tmp_path) == 1
-
-
-def test_a_full_disk_fails_the_case_and_the_rest_goes_on(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "s.toml").write_text(SCENARIO)
-    (tmp_path / "go").touch()
-    run = start(LIMITED, "run", "s.toml")
-    out, _ = run.communicate(timeout=120)
-    assert run.returncode == 3, out
-    cases = benchfw.load(str(tmp_path / "results")).cases
-    rows = {row["name"]: row for row in cases.to_dict("records")}
-    assert rows["fake"]["status"] == "OK"
-    assert rows["slow"]["status"] == "BUILD_FAILED"
-    reason = rows["slow"]["status_reason"]
-    assert "cannot be written" in reason and "File too large" in reason
-    assert "benchfw cache rm" in out
-    assert all(entry.is_weights for entry in entries(Cache(tmp_path / "cache")))
 
 
 def test_rebuild_makes_anew_what_the_cache_has(start: Start, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from benchfw.artifacts import Builder, Made, ResolvedModel
 from benchfw.artifacts.routes import Wanted
-from benchfw.errors import BackendError, BuildFailed
+from benchfw.errors import BackendError, BadReference, BuildFailed
 from benchfw.executors.making import making
 from benchfw.plugins import Registry
 from benchfw.spec.tensors import AxisRange, Profile, TensorSpec
@@ -147,7 +147,8 @@ class Maker:
         self._root = root
 
     def resolve(self, name: str) -> ResolvedModel:
-        return self.builder.resolve(self._source, f"nets:{name}", root=self._root, seed=0, weights=None)
+        target = name if ":" in name else f"nets:{name}"
+        return self.builder.resolve(self._source, target, root=self._root, seed=0, weights=None)
 
     def make(self, name: str, *, inputs: Any = X, precision: str = "fp32", asked: Any = (), **options: Any) -> Made:
         """Export for a range of the batch."""
@@ -160,6 +161,7 @@ class Maker:
 def maker(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Maker]:
     root = tmp_path_factory.mktemp("nets")
     (root / "nets.py").write_text(NETS)
+    (root / "lacking.py").write_text("import nowhere\n")
     with making(registry) as builder:
         assert builder.worker.alive
         yield Maker(builder, registry, root)
@@ -279,6 +281,26 @@ def test_an_export_that_is_not_the_model_at_another_size_is_refused(maker: Maker
 def test_inputs_that_do_not_fit_the_model(maker: Maker, name: str, shape: Any, reason: str) -> None:
     with pytest.raises(BackendError, match=reason):
         maker.make("Linear", inputs=[TensorSpec(name=name, dtype="float32", shape=shape)])
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("nets:Nothing", "python:nets:Nothing: nets has no callable 'Nothing'"),
+        ("nowhere:Net", "python:nowhere:Net: No module named 'nowhere'"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_told_from_a_model_that_is_broken(
+    maker: Maker, target: str, words: str
+) -> None:
+    with pytest.raises(BadReference) as caught:
+        maker.resolve(target)
+    assert caught.value.message == words and caught.value.hint
+
+
+def test_a_module_that_cannot_import_what_it_needs_is_there_and_broken(maker: Maker) -> None:
+    with pytest.raises(BuildFailed, match="python:lacking:Net: No module named 'nowhere'"):
+        maker.resolve("lacking:Net")
 
 
 def test_weights_that_are_nan_are_refused_by_name(maker: Maker) -> None:

@@ -19,6 +19,7 @@ from benchfw.errors import BackendError, BuildFailed, FellBack, Invalid, OutOfMe
 from benchfw.spec import Artifact, Backend, Bound, IoSpec, TensorSpec
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.layers import WARMUP, LayerProfile
+from benchfw.spec.remedies import onnx_remedy
 from benchfw_onnxruntime.trace import layers
 
 _LEVELS = {
@@ -103,7 +104,8 @@ class OrtCpu(Backend):
         except Exception as error:  # ONNX Runtime raises a class of its own per status code
             if meaning := self.explain(error):
                 raise meaning from error
-            raise BuildFailed(f"onnxruntime: {type(error).__name__}: {error}") from error
+            hint = onnx_remedy(artifact.path)
+            raise BuildFailed(f"onnxruntime: {type(error).__name__}: {str(error).strip()}", hint=hint) from error
         self._precision = "int8" if self._integer_nodes else "fp32"  # what else comes in is cast to fp32
         self._loaded = artifact
         providers = self._session.get_providers()

@@ -19,6 +19,8 @@ from benchfw_onnxruntime.verify import seeded
 
 Sample = dict[str, NDArray[Any]]
 _IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+_CHANNELS = (1, 3)
+_NO_PILLOW = "pip install 'benchfw-onnxruntime[images]', or use .npy files"
 _HINT = "`calibration` of [steps.Int8Onnx]: a folder of .npz, .npy or images, or python:MODULE:CALLABLE"
 
 
@@ -97,19 +99,35 @@ def _read(path: Path, inputs: Sequence[TensorSpec], profile: Profile, options: M
 
 
 def _image(path: Path, spec: TensorSpec, profile: Profile, options: Mapping[str, Any]) -> NDArray[Any]:
-    """Return an image as float32 [channels, height, width], scaled to the input's size and normalised."""
+    """Return an image as float32, scaled to the input's size and normalised, with the axes that the input has.
+
+    Returns:
+        [channels, height, width], or [height, width, channels] of an input whose channels come last.
+    """
     try:
         from PIL import Image
     except ImportError as error:
-        raise BuildFailed(f"{path.name}: images need Pillow", hint="pip install pillow, or use .npy files") from error
+        raise BuildFailed(f"{path.name}: images need Pillow", hint=_NO_PILLOW) from error
     shape = spec.concrete(profile.sizes("opt"))
-    if len(shape) != 4 or shape[1] not in (1, 3):
-        raise BuildFailed(f"{path.name}: input {spec.name!r} is {list(shape)}, no image [batch, 1 or 3, height, width]")
+    channels, height, width, first = _image_axes(shape)
+    if not channels:
+        what = "which is no image: 1 or 3 channels after the batch, or last"
+        raise BuildFailed(f"{path.name}: input {spec.name!r} is {list(shape)}, {what}", hint="use .npy files")
     with Image.open(path) as image:
-        scaled = image.convert("L" if shape[1] == 1 else "RGB").resize((shape[3], shape[2]))
-        pixels = np.asarray(scaled, np.float32).reshape(shape[2], shape[3], shape[1]) / 255
-    mean, std = (np.asarray(options[key][: shape[1]], np.float32) for key in ("image_mean", "image_std"))
-    return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1))
+        scaled = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BICUBIC)
+        pixels = np.asarray(scaled, np.float32).reshape(height, width, channels) / 255
+    mean, std = (np.asarray(options[key][:channels], np.float32) for key in ("image_mean", "image_std"))
+    pixels = (pixels - mean) / std
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1) if first else pixels)
+
+
+def _image_axes(shape: Sequence[int]) -> tuple[int, int, int, bool]:
+    """Return channels, height and width of an input, and whether channels come first; no channels if it is no image."""
+    if len(shape) == 4 and shape[1] in _CHANNELS:
+        return shape[1], shape[2], shape[3], True
+    if len(shape) == 4 and shape[3] in _CHANNELS:
+        return shape[3], shape[1], shape[2], False
+    return 0, 0, 0, True
 
 
 def _batches(single: Sequence[tuple[str, Sample]], inputs: Sequence[TensorSpec], profile: Profile) -> Iterator[Sample]:

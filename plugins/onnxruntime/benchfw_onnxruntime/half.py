@@ -16,6 +16,7 @@ from benchfw.spec.onnx_files import LARGEST, graph_precision, load, save, tensor
 from benchfw_onnxruntime.verify import agreement, require_same
 from benchfw_onnxruntime.weights import float_weights, fp16_counts, fp16_warnings
 
+INSTALL_QUANT = "pip install 'benchfw-onnxruntime[quant]', or tool = \"onnxruntime\""
 _HINT = "a model that comes from PyTorch can be exported in fp16: `python:` or `builtin:` as model.ref"
 
 
@@ -36,6 +37,8 @@ class HalfOnnx(Step):
             half = _by_modelopt(artifact.path, keep) if tool == "modelopt" else _by_onnxruntime(model, keep)
         except MemoryError:
             raise
+        except ImportError as error:
+            raise MissingDependency(f"{tool}: {error}", hint=INSTALL_QUANT) from error
         except Exception as error:  # of whatever kind: neither says
             raise BuildFailed(f"{tool}: {type(error).__name__}: {error}", hint=_HINT) from error
         del half.graph.value_info[:]  # types of before; runtimes infer them, and refuse or misuse wrong ones
@@ -64,7 +67,7 @@ def choose_tool(wanted: str) -> str:
     if wanted == "modelopt" and not installed:
         raise MissingDependency(
             'tool = "modelopt" needs nvidia-modelopt, which is not installed',
-            hint="pip install 'benchfw-onnxruntime[quant]'",
+            hint=INSTALL_QUANT,
         )
     return "modelopt" if installed and wanted != "onnxruntime" else "onnxruntime"
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx
 
+from benchfw.spec.onnx_shapes import inferred
 from benchfw.spec.operators import macs
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -21,18 +22,13 @@ def shapes_at(path: Path, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, tup
     Args:
         path: The model; weights may lie beside it.
         sizes: Shape of each input.
+
+    Raises:
+        BuildFailed: See `inferred`.
     """
-    model = onnx.load_model(str(path), load_external_data=False)
-    for value in model.graph.input:
-        for dim, size in zip(value.type.tensor_type.shape.dim, sizes.get(value.name, ()), strict=False):
-            dim.dim_value = size
-    for values in (model.graph.value_info, model.graph.output):
-        for value in values:
-            value.type.tensor_type.ClearField("shape")
-    del model.graph.value_info[:]
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+    graph = inferred(path, sizes).graph
+    found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
         dims = value.type.tensor_type.shape.dim
         if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
             found[value.name] = tuple(dim.dim_value for dim in dims)

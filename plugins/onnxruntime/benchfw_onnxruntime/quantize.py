@@ -13,16 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from benchfw.errors import BuildFailed
+from benchfw.errors import BuildFailed, MissingDependency
 from benchfw.spec import Artifact, Profile, Step, TensorSpec
 from benchfw.spec.onnx_files import LARGEST, load, save, tensors
 from benchfw_onnxruntime import calibration
-from benchfw_onnxruntime.half import choose_tool
+from benchfw_onnxruntime.half import INSTALL_QUANT, choose_tool
 from benchfw_onnxruntime.macs import PRODUCTS, products, shapes_at, share
 from benchfw_onnxruntime.verify import agreement, brief
 
@@ -188,9 +189,10 @@ class Int8Onnx(Step):
 
     def _by_modelopt(self, prepared: Path, quantised: Path, data: list[calibration.Sample]) -> None:
         choose_tool("modelopt")
-        import numpy as np
-        from modelopt.onnx.quantization import quantize
-
+        try:
+            from modelopt.onnx.quantization import quantize
+        except ImportError as error:  # of what it needs besides
+            raise MissingDependency(f"modelopt: {error}", hint=INSTALL_QUANT) from error
         arrays = {name: np.concatenate([sample[name] for sample in data]) for name in data[0]}
         try:
             quantize(

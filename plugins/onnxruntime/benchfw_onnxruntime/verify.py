@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchfw.errors import BuildFailed, Invalid
 from benchfw.spec import Profile, TensorSpec
 from benchfw.spec.accuracy import compare, match, worst
+from benchfw.spec.remedies import onnx_remedy
 
 Arrays = Mapping[str, NDArray[Any]]
 _QUIET = 3
@@ -94,7 +95,7 @@ def agreement(
     first: list[Arrays] = []
     second: list[Arrays] = []
     for results, path, what in ((first, source, "the model"), (second, made, "what was made of it")):
-        model = Model(path, what, hint)
+        model = Model(path, what, hint if results is second else onnx_remedy(path))
         for slug in points:
             report(f"{what} at {slug}")
             results.append(model(arrays[slug]))

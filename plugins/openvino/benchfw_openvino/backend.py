@@ -19,6 +19,7 @@ from benchfw.errors import BackendError, BuildFailed, Invalid, OutOfMemory, Unsu
 from benchfw.spec import Artifact, Backend, Bound, IoSpec, Profile, TensorSpec
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.layers import WARMUP, LayerProfile
+from benchfw.spec.remedies import onnx_remedy
 from benchfw_openvino.counters import layers
 
 _HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
@@ -95,7 +96,7 @@ class OpenVino(Backend):
         except RuntimeError as error:
             if meaning := self.explain(error):
                 raise meaning from error
-            raise BuildFailed(f"openvino: {str(error).strip().splitlines()[-1]}") from error
+            raise BuildFailed(f"openvino: {_words(str(error))}", hint=onnx_remedy(artifact.path)) from error
         return artifact
 
     def _compile(self, artifact: Artifact, profile: Profile, **more: str) -> ov.CompiledModel:
@@ -234,3 +235,12 @@ def _spec(port: Any, name: str) -> TensorSpec:
         for place, dim in enumerate(port.get_partial_shape())
     )
     return TensorSpec(name=name, dtype=_DTYPES[kind], shape=shape)
+
+
+def _words(text: str) -> str:
+    """Return the line of an error that says what is wrong: an operator that is unknown makes later ones fail too."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    unknown = next((line for line in lines if "No conversion rule found" in line), None)
+    if unknown is not None:
+        return unknown.removeprefix("-- ")
+    return lines[(lines.index("Summary:") if "Summary:" in lines else len(lines)) - 1]

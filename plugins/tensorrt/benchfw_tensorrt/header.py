@@ -9,17 +9,31 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from benchfw.errors import BuildFailed
+from benchfw.spec.artifact import FileFormat
 
 MAGIC = b"vtrt"
 HEADER_BYTES = 64
 DISTRIBUTION = "tensorrt-rtx-cu13"
 _SIZE_AT, _VERSION_AT = 16, 24
+_SIDECAR = "`benchfw build -o FILE` writes FILE.json, which belongs to it; engines of the cache have theirs"
 _REBUILD = "build it again; the cache does so by itself"
+
+
+class RtxEngine(FileFormat):
+    """What `benchfw inspect` tells of an engine; its side-car it reads itself."""
+
+    def describe(self, path: Path) -> Mapping[str, Any]:
+        found = describe_engine(path)
+        if found["sidecar"] is None:
+            del found["sidecar"]
+            found["side-car"] = f"none lies beside {path.name}: nobody knows what it was built for. {_SIDECAR}"
+        return found
 
 
 def read_header(path: Path) -> dict[str, Any]:

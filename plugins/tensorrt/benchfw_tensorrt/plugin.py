@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, Capabilities, StepInfo
+from benchfw.spec import BackendInfo, Capabilities, FormatInfo, StepInfo
 from benchfw.spec.hooks import hookimpl
 
 _RTX = ("tensorrt-rtx-cu13>=1.5",)
@@ -41,5 +41,17 @@ def benchfw_register_steps() -> list[StepInfo]:
             options="benchfw_tensorrt.options:RtxEngineOptions",
             requires=_RTX,
             install=_INSTALL_RTX,
+        )
+    ]
+
+
+@hookimpl
+def benchfw_register_formats() -> list[FormatInfo]:
+    return [
+        FormatInfo(
+            name=_RTX_ENGINE,
+            summary="engines of TensorRT-RTX: version, layers; told without a GPU and without TensorRT",
+            factory="benchfw_tensorrt.header:RtxEngine",
+            begins=(b"vtrt",),
         )
     ]

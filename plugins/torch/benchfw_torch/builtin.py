@@ -9,7 +9,7 @@ from importlib import metadata
 
 from torch import nn
 
-from benchfw.errors import BuildFailed, MissingDependency
+from benchfw.errors import BadReference, MissingDependency
 from benchfw.spec import IoSpec, TensorSpec
 
 
@@ -101,11 +101,11 @@ def find_builtin(name: str) -> Callable[[], nn.Module]:
     """Return what makes a builtin model, its weights random.
 
     Raises:
-        BuildFailed: There is no such model.
+        BadReference: There is no such model.
         MissingDependency: Its code comes from a package that is not installed, or from another version of it.
     """
     if name not in BUILTIN:
-        raise BuildFailed(f"no builtin model {name!r}", hint=f"there are: {', '.join(sorted(BUILTIN))}")
+        raise BadReference(f"no builtin model {name!r}", hint=f"there are: {', '.join(sorted(BUILTIN))}")
     needs = BUILTIN[name].needs
     module, _, factory = BUILTIN[name].factory.partition(":")
     try:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, load_model, save_model
 from torch import nn
 
-from benchfw.errors import BuildFailed
+from benchfw.errors import BadReference, BuildFailed
 from benchfw.spec import Artifact, IoSpec, ModelSource
 from benchfw_torch.builtin import BUILTIN, find_builtin
 from benchfw_torch.denormals import survey
@@ -118,10 +118,15 @@ def _import(target: str, root: Path) -> Callable[[], nn.Module]:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise BuildFailed(f"python:{target}: {error}", hint=f"modules are looked for in {root} first") from error
+        missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
+        kind = BadReference if missing else BuildFailed  # or one that the module itself imports
+        raise kind(f"python:{target}: {error}", hint=f"modules are looked for in {root} first") from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        raise BuildFailed(f"python:{target}: {module_name} has no callable {name!r}")
+        raise BadReference(
+            f"python:{target}: {module_name} has no callable {name!r}",
+            hint="python:MODULE:CALLABLE names what returns the nn.Module",
+        )
     return factory
 
 

@@ -125,12 +125,6 @@ def test_options_of_an_export_are_those_of_its_step(cli: Cli, tmp_path: Path) ->
     assert "OnnxFromTorch.opset" in cli("export", "builtin:resnet18", "-o", "x.onnx", "--opset", "3", code=2)[1]
 
 
-def test_a_file_that_is_no_model(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "bad.onnx").write_bytes(b"hello")
-    assert "is not an ONNX model" in cli("simplify", "bad.onnx", "-o", "x.onnx", code=3)[1]
-    assert set(content(tmp_path)) == {"bad.onnx"}
-
-
 def test_simplify_then_quantize(cli: Cli, tmp_path: Path, model: Path) -> None:
     told = json.loads(cli("simplify", "in.onnx", "-o", "simple.onnx", "--json")[0])
     assert [step["step"] for step in told["steps"]] == ["SimplifiedOnnx"] and told["profile"] == {"batch": "1:2:8"}

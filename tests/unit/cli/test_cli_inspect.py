@@ -108,7 +108,7 @@ def test_external_data_that_are_missing_or_elsewhere(cli: Cli, tmp_path: Path, l
     [
         (b"hello", "is not an ONNX model"),
         (b"", "is not an ONNX model"),
-        (b"vtrt\0\0\0\0", "an engine without its side-car"),
+        (b"ftrt\0\0\0\0", "an engine without its side-car, and no installed plugin tells of such files"),
         (b"PK\x03\x04rest", "can hold code and is not opened"),
         (b"\x80\x02}q", "can hold code and is not opened"),
     ],
@@ -190,3 +190,16 @@ def test_an_engine_is_told_by_its_sidecar(cli: Cli, tmp_path: Path, cache: Cache
             assert text in out
     copy.write_bytes(b"vtrtxxx")
     assert "side-car of another file" in cli("inspect", "e.engine", code=2)[1]
+
+
+def test_a_plugin_tells_of_files_of_its_format(cli: Cli, tmp_path: Path) -> None:
+    """They are known by how they begin, since a file outside of the cache may have no side-car."""
+    engine = tmp_path / "e.bin"
+    engine.write_text("fake\nconv\nrelu\n")
+    lines = cli("inspect", "e.bin")[0].splitlines()
+    assert lines == ["e.bin: fake-engine, 15 B", "runtime: fakes", "layers:", "  name conv", "  name relu"]
+    facts = json.loads(cli("inspect", "e.bin", "--json")[0])
+    assert (facts["format"], facts["layers"]) == ("fake-engine", [{"name": "conv"}, {"name": "relu"}])
+    engine.write_text("fake\nco")
+    _, err = cli("inspect", "e.bin", code=2)
+    assert "e.bin is cut short" in err and "build it again" in err

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from benchfw.builtin.onnx_files import FixedBatchOnnx, OnnxSource, external_files
 from benchfw.errors import BuildFailed
+from benchfw.spec.onnx_files import oddities
 from benchfw.spec.tensors import Profile
 
 DATA = np.arange(4, dtype=np.float32)
@@ -198,3 +199,32 @@ def test_a_static_copy_holds_all_of_its_data(place: str, folder: Path, tmp_path:
     model = onnx.load_model(str(copy), load_external_data=False)
     assert not list(external_files(model, copy))
     assert DATA.tobytes() in copy.read_bytes()
+
+
+def test_what_is_odd_about_a_graph_is_named_with_a_node(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy"]
+
+    def said(*nodes: onnx.NodeProto, opset: int = 18, functions: Any = ()) -> str | None:
+        domains = [helper.make_opsetid("", opset), helper.make_opsetid("mine", 1)]
+        graph = helper.make_graph(list(nodes), "g", ends[:1], ends[1:])
+        path.write_bytes(
+            helper.make_model(graph, opset_imports=domains, functions=functions, ir_version=9).SerializeToString()
+        )
+        return oddities(path)
+
+    relu, own = helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Twice", ["x"], ["y"], domain="mine")
+    assert said(relu) is None
+    assert said(own) == "not among the operators of ONNX, opset 18: mine.Twice (node 'y'); replace them in the model"
+    body = helper.make_node("Add", ["a", "a"], ["b"])
+    twice = helper.make_function("mine", "Twice", ["a"], ["b"], [body], [helper.make_opsetid("", 18)])
+    assert said(own, functions=[twice]) is None, "the model has it itself"
+    assert "Gelu (node 'late')" in str(said(helper.make_node("Gelu", ["x"], ["y"], name="late"), opset=19)), "since 20"
+    branches = {
+        f"{name}_branch": helper.make_graph([helper.make_node("Odd", [], ["z"], name=name)], name, [], [])
+        for name in ("then", "else")
+    }
+    assert "Odd (node '" in str(said(helper.make_node("If", ["x"], ["y"], **branches)))
+    assert str(said(relu, opset=10_000)).startswith("the model has opset 10000, ONNX itself ends at ")
+    path.write_bytes(b"no model")
+    assert oddities(path) is None

@@ -16,7 +16,7 @@ from benchfw.builtin.git import checkout
 from benchfw.errors import BuildFailed, Fault, MissingDependency, PluginError, ScenarioError, UnknownName
 from benchfw.executors.options import backend_options, step_options
 from benchfw.plugins import Registry, discover, load_class, options_model
-from benchfw.spec.artifact import ModelSourceInfo, StepInfo
+from benchfw.spec.artifact import FormatInfo, ModelSourceInfo, StepInfo
 from benchfw.spec.backend import PRECISIONS, BackendInfo, Capabilities
 from benchfw.spec.events import Event, Notice, Stage
 from benchfw.spec.hooks import hookimpl
@@ -233,6 +233,8 @@ def test_what_a_backend_can_do_is_checked_too(make: Make, field: str, value: Any
     [
         ("model_sources", ModelSourceInfo(scheme="on:nx", format="f", factory="x:Y")),
         ("model_sources", ModelSourceInfo(scheme="mine", format="", factory="x:Y")),
+        ("formats", FormatInfo(name="mine", factory="x:Y", begins=("text",))),  # type: ignore[arg-type]
+        ("formats", FormatInfo(name="mine", factory="x:Y", begins=(b"",))),
         ("steps", StepInfo(name="FFromG", source="g", target=None, factory="x:Y")),  # type: ignore[arg-type]
         ("steps", StepInfo(name="FFromG", source="g", target="f", factory="x:Y", profiles=("fixed",))),
     ],
@@ -461,7 +463,7 @@ def test_a_trace_says_what_is_found_and_what_hooks_return(make: Make) -> None:
     list(registry.plan_edits({}, ()))
     registry.teller(lambda event: None)(Stage("one"))
     starts = [line.rpartition(", ")[0] for line in lines]
-    assert "builtin (benchfw): 1 backend, 2 model sources, 1 step, 1 sampler" in starts
+    assert "builtin (benchfw): 1 backend, 2 model sources, 1 step, 1 format, 1 sampler" in starts
     assert f"torch (benchfw-torch {metadata.version('benchfw-torch')}): blocked" in lines
     assert starts[-3:] == [
         "traced (traced): no registrations",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from benchfw.errors import BuildFailed
 
 pytestmark = pytest.mark.framework
 
@@ -80,9 +79,10 @@ class _Evil:
 def test_code_in_weights_fails_the_build_and_does_not_run(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.folder)
     (project.folder / "evil.pt").write_bytes(pickle.dumps(_Evil()))
-    with pytest.raises(BuildFailed, match=r"weights evil\.pt: .*run code") as caught:
-        project.run(SCENARIO)
-    assert "safetensors" in str(caught.value.hint)
+    outcome, _ = project.run(SCENARIO)
+    assert {row["status"] for row in outcome.rows} == {"BUILD_FAILED"}
+    for row in outcome.rows:
+        assert re.search(r"weights evil\.pt: .*run code.*safetensors", row["status_reason"])
     assert not list(project.folder.rglob("ran"))
     pickle.loads((project.folder / "evil.pt").read_bytes())
     assert (project.folder / "ran").exists(), "it would have run"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from benchfw.builtin.onnx_files import FixedBatchOnnx
 from benchfw.errors import BuildFailed, MissingDependency, Unsupported
 from benchfw.spec import Artifact, Profile, Step, TensorSpec, onnx_files
-from benchfw_onnxruntime import simplify
+from benchfw_onnxruntime import calibration, simplify
 from benchfw_onnxruntime.half import HalfOnnx
 from benchfw_onnxruntime.options import DenormalOptions, HalfOptions, Int8Options, SimplifyOptions
 from benchfw_onnxruntime.quantize import Int8Onnx
@@ -310,6 +310,15 @@ def test_modelopt_is_asked_for_and_not_there(lab: Lab, monkeypatch: pytest.Monke
             lab.run(step, convolutions(), tool="modelopt")
 
 
+def test_modelopt_that_lacks_what_it_needs_names_the_extra(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchfw_onnxruntime.half.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "modelopt", None)  # importing it raises ImportError
+    for step in (HalfOnnx, Int8Onnx):
+        with pytest.raises(MissingDependency, match="modelopt: ") as caught:
+            lab.run(step, convolutions(), tool="modelopt")
+        assert "benchfw-onnxruntime[quant]" in str(caught.value.hint)
+
+
 # --- Int8Onnx ------------------------------------------------------------------------------------------------------
 
 
@@ -437,19 +446,68 @@ def test_a_folder_that_is_not_there_is_named(lab: Lab) -> None:
     assert "there is no folder 'nowhere'" in lab.refusal(Int8Onnx, convolutions(), calibration="nowhere")
 
 
-def test_images_need_pillow_or_calibrate(lab: Lab) -> None:
-    data = lab.folder / "data"
+def _images(folder: Path) -> Path:
+    """Two images of other sizes than any input: left half red, right half blue; and grey."""
+    from PIL import Image
+
+    data = folder / "data"
     data.mkdir()
-    try:
-        from PIL import Image
-    except ImportError:
-        (data / "a.png").write_bytes(b"")
-        words = lab.refusal(Int8Onnx, convolutions(), calibration="data")
-        assert "a.png: images need Pillow" in words and "pip install pillow" in words
-        return
-    Image.new("RGB", (20, 10), (255, 0, 0)).save(data / "a.png")
+    halves = Image.new("RGB", (20, 10), (255, 0, 0))
+    halves.paste((0, 0, 255), (10, 0, 20, 10))
+    halves.save(data / "a.png")
+    Image.new("L", (5, 7), 51).save(data / "b.png")
+    return data
+
+
+def test_a_folder_of_images_calibrates(lab: Lab) -> None:
+    _images(lab.folder)
     _, meta = lab.run(Int8Onnx, convolutions(), calibration="data")
-    assert meta["samples"] == 1
+    assert (meta["samples"], meta["warnings"]) == (2, [])
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 8), (1, 4, 8, 3)], ids=["NCHW", "NHWC"])
+def test_an_image_is_scaled_to_the_input_normalised_and_laid_out_as_it(lab: Lab, shape: tuple[int, ...]) -> None:
+    _images(lab.folder)
+    options = Int8Options(calibration="data", image_mean=(0.5, 0.25, 0.0), image_std=(0.5, 0.5, 2.0)).model_dump()
+    spec = TensorSpec(name="x", dtype="float32", shape=shape)
+    halves, grey = (sample["x"] for sample in calibration.samples(options, lab.folder, [spec], Profile({})))
+    assert halves.shape == grey.shape == shape and halves.dtype == np.float32
+    pixels = np.moveaxis(halves, 1, -1) if shape[1] == 3 else halves
+    np.testing.assert_allclose(pixels[0, :, 0], np.broadcast_to([1.0, -0.5, 0.0], (4, 3)))  # red is (1, 0, 0)
+    np.testing.assert_allclose(pixels[0, :, -1], np.broadcast_to([-1.0, -0.5, 0.5], (4, 3)))  # blue
+    greys = np.moveaxis(grey, 1, -1) if shape[1] == 3 else grey
+    np.testing.assert_allclose(greys[0], np.broadcast_to([-0.6, -0.1, 0.1], (4, 8, 3)), atol=1e-6)  # 51 / 255 = 0.2
+
+
+def test_an_input_of_one_channel_gets_grey_levels(lab: Lab) -> None:
+    _images(lab.folder)
+    options = Int8Options(calibration="data", image_mean=(0, 0, 0), image_std=(1, 1, 1)).model_dump()
+    spec = TensorSpec(name="x", dtype="float32", shape=("batch", 1, 4, 8))
+    halves, grey = (sample["x"] for sample in calibration.samples(options, lab.folder, [spec], BATCH))
+    assert halves.shape == (1, 1, 4, 8)
+    assert halves[0, 0, 0, 0] == np.float32(76 / 255)  # ITU-R 601: 0.299 of red
+    np.testing.assert_allclose(grey, np.full((1, 1, 4, 8), 0.2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 3, 8), (1, 8)])
+def test_images_for_an_input_that_is_none(lab: Lab, shape: tuple[int, ...]) -> None:
+    _images(lab.folder)
+    spec = TensorSpec(name="x", dtype="float32", shape=shape)
+    with pytest.raises(BuildFailed, match=r"a\.png: input 'x' is .*, which is no image: 1 or 3 channels") as caught:
+        calibration.samples(Int8Options(calibration="data").model_dump(), lab.folder, [spec], Profile({}))
+    assert caught.value.hint == "use .npy files"
+
+
+def test_what_is_no_image_is_named(lab: Lab) -> None:
+    (_images(lab.folder) / "a.png").write_bytes(b"no image")
+    assert "calibration data a.png: UnidentifiedImageError" in lab.refusal(Int8Onnx, convolutions(), calibration="data")
+
+
+def test_images_need_pillow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    _images(lab.folder)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    words = lab.refusal(Int8Onnx, convolutions(), calibration="data")
+    assert "a.png: images need Pillow" in words and "pip install 'benchfw-onnxruntime[images]'" in words
 
 
 def test_a_python_function_calibrates(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

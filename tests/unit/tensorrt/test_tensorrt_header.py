@@ -13,7 +13,7 @@ import pytest
 
 from benchfw.errors import BuildFailed
 from benchfw_tensorrt import header
-from benchfw_tensorrt.header import check_engine, describe_engine
+from benchfw_tensorrt.header import RtxEngine, check_engine, describe_engine
 
 VERSION = (1, 7, 1, 116)
 
@@ -98,6 +98,14 @@ def test_the_side_car_of_a_copy(engine: Path) -> None:
     assert describe_engine(copy)["sidecar"]["artifact"]["path"] == engine.name
     copy.write_bytes(plan()[:-1] + b"x")
     assert describe_engine(copy)["problem"] == "the hash of copy.rtx is not the one in its side-car"
+
+
+def test_an_engine_without_a_side_car_says_so(engine: Path) -> None:
+    found = RtxEngine().describe(engine)
+    assert found["side-car"].startswith("none lies beside model.rtx-engine: nobody knows what it was built for.")
+    assert "sidecar" not in found
+    engine.with_name("model.rtx-engine.json").write_text(sidecar_of(engine))
+    assert "side-car" not in RtxEngine().describe(engine)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"artifact": 1, "files": {}}', "[" * 100_000])
