@@ -17,10 +17,9 @@ ARMS = SMALL.replace(" --backend ort-cpu", "") + " --set measure.invocations=2"
 
 SHORTER = (
     (r"(benchfw ab scenarios/smoke\.toml.*)", rf"\1 {ARMS} {QUICK}"),
-    (r"(benchfw run scenarios/smoke\.toml)", rf"\1 {QUICK} --backend torch-eager --sweep fixed"),
     (r"(benchfw run scenarios/(?:smoke|res18)\.toml)(.*)", rf"\1 {SMALL}\2 {QUICK}"),
     (r"(benchfw run --resume .*)", r"\1"),
-    (r"(benchfw (?:doctor --json|env check default))", r"BENCHFW_BLOCK_PLUGINS=torch \1"),  # `doctor` imports it
+    (r"(benchfw (?:doctor(?: --json)?|env check default))", r"BENCHFW_BLOCK_PLUGINS=torch \1"),  # seconds of imports
     (r"(benchfw compare latest --by )backend.*", r"\1name"),  # the reader has fakes, or one backend
     (r"((?:\w+=\S+ )*benchfw (?:run|time|profile) .*)", rf"\1 {QUICK}"),
     (r"benchfw export builtin:\S+ (-o \S+).*", r"benchfw export scenarios/models/mlp.onnx \1"),  # no import of torch
