@@ -136,7 +136,8 @@ def _sweep_table(
         ("verdict", "left"),
         *((("warnings", "left"),) if any(codes.get(text(row, "case_id")) for row in rows) else ()),
     ):
-        table.add_column(name, justify=justify, no_wrap=True, header_style="underline")
+        # where it is narrow the codes take several lines: units and names of others would be cut off
+        table.add_column(name, justify=justify, no_wrap=name != "warnings", header_style="underline")
     last = None
     for row in sorted(rows, key=lambda row: (row.get("batch") or 0, text(row, "shape"))):
         place = (row.get("batch"), row.get("shape"))

@@ -22,7 +22,8 @@ SHORTER = (
     (r"(benchfw (?:doctor(?: --json)?|env check default))", r"BENCHFW_BLOCK_PLUGINS=torch \1"),  # seconds of imports
     (r"(benchfw compare latest --by )backend.*", r"\1name"),  # the reader has fakes, or one backend
     (r"((?:\w+=\S+ )*benchfw (?:run|time|profile) .*)", rf"\1 {QUICK}"),
-    (r"benchfw export builtin:\S+ (-o \S+).*", r"benchfw export scenarios/models/mlp.onnx \1"),  # no import of torch
+    (r"benchfw export builtin:\S+ (-o \S+)( --batch dynamic)?.*", r"benchfw export scenarios/models/mlp.onnx \1\2"),
+    (r"benchfw check builtin:\S+ (.*?) --size .*", r"benchfw check scenarios/models/mlp.onnx \1"),  # no import of torch
 )
 """Commands that would take long, and how they are shortened."""
 
@@ -35,13 +36,18 @@ INSTEAD = ((r"\b[0-9]{8}T[0-9]\S*", "latest"),)
 NOT_RUN = (
     (r"benchfw cache rm --all", "would empty the cache that all tests share"),
     (r"benchfw quantize .*", "takes long; tests/unit/cli run it"),
+    (r"benchfw run scenarios/(detr|precisions)\.toml", "takes minutes; that they can be planned is tested"),
     (r"make .*", "would run the whole suite, or for minutes; that the target is there is tested"),
     (r"pip install .*", "changes the environment that the tests run in"),
     (r"source \.venv/bin/activate", "the tests are in that environment already"),
     (r"BENCHFW_\w+=\S+ pytest .*", "tests of their own"),
     (r'eval "\$\(benchfw completion zsh\)"', "needs zsh"),
     (r"benchfw env (create|rm) .*|benchfw env check ort-.*", "would install packages from an index"),
-    *(() if find_spec("tensorrt_rtx") else ((r"benchfw build .*", "TensorRT-RTX is not installed"),)),
+    *(
+        ()
+        if find_spec("tensorrt_rtx")
+        else ((r"benchfw (build .*|inspect \S+\.rtx)", "TensorRT-RTX is not installed"),)
+    ),
 )
 """Commands that are not run, and why not."""
 

@@ -220,6 +220,21 @@ def test_warnings_are_told_by_code_with_the_worst_case(capsys: pytest.CaptureFix
     assert "cases, worst" not in capsys.readouterr().out
 
 
+def test_many_warnings_take_lines_of_their_own_and_no_other_column_is_cut(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    row = ROW | {"name": "torch-compile", "precision": "bf16", "verdict": "NOT_CONVERGED", "latency_p50_ns": 123456.0}
+    row |= {"reference": "torch-eager", "latency_p50_low_ns": 100456.0, "latency_p50_high_ns": 140456.0}
+    codes = [f"W{number:02}" for number in range(1, 20)]
+    warnings = [{"code": code, "case_id": row["case_id"], "message": "m"} for code in codes if code != "W01"]
+    report.report([row], "r", tmp_path, warnings=warnings, as_json=False)
+    out = capsys.readouterr().out
+    table = out.partition("\n\n")[2].partition("\n\n")[0]
+    assert "…" not in table
+    assert "p50 µs" in table and "torch-compile bf16" in table
+    assert [code for code in codes if code in table] == codes[1:]
+
+
 def test_a_report_without_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     report.report([], "r", tmp_path, as_json=False)
     assert str(tmp_path) in capsys.readouterr().out

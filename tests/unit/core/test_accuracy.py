@@ -76,12 +76,12 @@ def test_thresholds_of_each_precision(precision: str) -> None:
         assert ("relative L2" in metrics["reason"]) == (verdict != "pass")
 
 
-def test_thresholds_are_those_of_the_specification() -> None:
+def test_thresholds_are_those_of_the_specification_or_wider_by_calibration() -> None:
     expected = {
         "fp32": (1e-5, 1e-6, 1e-4, 1e-5, 0.0),
         "tf32": (2e-3, 5e-4, 1e-2, 1e-3, 1e-3),
-        "fp16": (5e-3, 1e-3, 1e-2, 5e-3, 1e-3),
-        "bf16": (3e-2, 1e-2, 5e-2, 2e-2, 5e-3),
+        "fp16": (6e-3, 1e-3, 1e-2, 5e-3, 4e-3),
+        "bf16": (5e-2, 1e-2, 5e-2, 2e-2, 8e-2),
     }
     for precision, (fail, warn, rtol, atol, share) in expected.items():
         tolerance = TOLERANCES[precision]
@@ -98,6 +98,23 @@ def test_one_element_far_off_fails_fp32_though_the_norm_hides_it() -> None:
     output[5] += 5e-4
     metrics = compare(output, reference, "fp32")
     assert metrics["rel_l2"] < 1e-6
+    assert metrics["verdict"] == "fail"
+    assert "rtol" in metrics["reason"]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_rounding_to_a_precision_does_not_fail_it_by_the_share(precision: str) -> None:
+    """Noise of the largest distance that the models of the calibration had: a third of what may be."""
+    metrics = compare(_off(R, TOLERANCES[precision].fail / 3), R, precision)
+    assert metrics["outside_share"] > 0
+    assert metrics["verdict"] == "warn", metrics["reason"]
+
+
+def test_a_tenth_of_the_elements_far_off_fails_bf16_though_the_norm_allows_it() -> None:
+    spoilt = R.copy()
+    spoilt[:, :5] += 0.13  # five of fifty columns
+    metrics = compare(spoilt, R, "bf16")
+    assert metrics["rel_l2"] < TOLERANCES["bf16"].fail
     assert metrics["verdict"] == "fail"
     assert "rtol" in metrics["reason"]
 
