@@ -20,8 +20,8 @@ A backend never times itself: the core owns the clock, the fences and the loop.
 
 **Asynchronous backends.** `stream` is a handle, and `launch`, `copy_in` and `copy_out` only enqueue on that stream,
 which is not the default one, and return. The core records its events on it, waits for them, and captures it into CUDA
-graphs. Before it makes the backend it has made `context.device` the current device of the thread that calls all methods;
-before `outputs` and `close` it has waited for the stream.
+graphs. Before it makes the backend it has made `context.device` the current device of the thread that calls all of its
+methods; before `outputs` and `close` it has waited for the stream.
 """
 
 from __future__ import annotations
