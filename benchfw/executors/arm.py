@@ -10,6 +10,7 @@ from typing import Any
 from benchfw.artifacts import Builder, ResolvedModel
 from benchfw.environments import DEFAULT, Environment, from_scenario, usable_cpus
 from benchfw.executors.options import backend_options
+from benchfw.gpu.presence import has_gpu
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.settings import Settings
 from benchfw.measure.subject import Subject
@@ -83,6 +84,7 @@ class Resolved:
             options=backend_options(registry, {entry.use for entry in self.scenario.backend}),
             only_backends=only_backends,
             only_sweeps=only_sweeps,
+            has_gpu=has_gpu(),
         )
 
     def subject(self, folder: Path, settings: Settings) -> Subject:

@@ -38,7 +38,9 @@ def statistics(record: Record) -> dict[str, Any]:
         "telemetry_cost": record.telemetry_cost,
         "canary_shift": max(shifts, key=abs, default=None),
     }
-    return columns if record.steady_kind == "no_steady" else columns | _latency(record) | _throughput(record)
+    if record.steady_kind == "no_steady":
+        return columns
+    return columns | _latency(record) | judge.device_times(*record.all) | _throughput(record)
 
 
 def _verdict(record: Record) -> tuple[str, str | None]:

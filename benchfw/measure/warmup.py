@@ -21,13 +21,24 @@ _LOOK_NS = 100_000_000
 
 
 def first_calls(member: Member) -> None:
-    """Launch every slot once; a backend may compile here, so the deadline is that of a build."""
+    """Launch every slot once; a backend may compile here, so the deadline is that of a build.
+
+    What is to be captured into graphs is captured here, once nothing compiles any more: what is launched, and checked,
+    from then on are the graphs.
+
+    Raises:
+        Unsupported: A launch cannot be captured.
+    """
     slots = member.slots
     for place in range(len(slots.sizes)):
         block = member.call("first", slots.of(place), 1, timeout=member.settings.build_s)
         member.order.expect(place, float(block.latencies[0]))
         for set_ in range(1, slots.sets):  # the same shape: nothing is left to compile
             member.call("warmup", slots.of(place, set_), 1, timeout=member.settings.build_s)
+    if member.case.mode.graph == "on":
+        for place in range(len(slots.sizes)):
+            _structural(member, place)
+        member.capture()
 
 
 def warm_up(member: Member, share_s: float | None) -> None:

@@ -14,6 +14,8 @@ from benchfw.spec.tensors import AxisRange, Profile, axis_slug
 
 POINTS = ("min", "opt", "max")
 BATCH_AXIS = "batch"
+CPU = "cpu"
+CUDA = "cuda"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class Session:
         environment: Name of the interpreter.
         options: Validated options, defaults filled in.
         threads: Of each inference; 0 for as many as the run's settings say.
+        device: What it runs on: `cpu`, `cuda:0`, ….
         arm: Arm of a comparison that it belongs to; None outside of one.
     """
 
@@ -38,7 +41,27 @@ class Session:
     environment: str
     options: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 0
+    device: str = CPU
     arm: str | None = None
+
+    @property
+    def device_kind(self) -> str:
+        return self.device.partition(":")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """Labels that decide what is timed on a device, as a worker takes them; those of a case on the CPU are fixed.
+
+    Attributes:
+        io_scope: Where inputs and outputs lie: `host`; `device`; `pinned`, in page-locked memory of the host.
+        graph: Launches are replayed from a CUDA graph: `off`, `on`.
+        sync: How completion is awaited: `spin`, `blocking`.
+    """
+
+    io_scope: str = "host"
+    graph: str = "off"
+    sync: str = "blocking"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +77,7 @@ class Case:
         sequence: The random sequence, or None for one shape.
         sweeps: Kinds of the sweeps that ask for it; more than one where they would measure the same thing.
         point: `min`, `opt`, `max`, or None outside of a `min-opt-max` sweep.
+        mode: What is timed, and how.
         status: None if it can be measured; else the status that its row has from the start.
         reason: Why it has that status.
         remedy: What would change it.
@@ -67,6 +91,7 @@ class Case:
     sequence: BatchSequence | None
     sweeps: tuple[str, ...]
     point: str | None = None
+    mode: Mode = field(default_factory=Mode)
     status: str | None = None
     reason: str = ""
     remedy: str = ""
@@ -75,6 +100,16 @@ class Case:
     def artifact_kind(self) -> str:
         """`static`, `dynamic`, or `any` where the backend makes no difference."""
         return _artifact_kind(self.session.info, self.profile)
+
+    @property
+    def instance_key(self) -> str:
+        """What it shares a loaded artifact by, with other cases of its session."""
+        return "-".join(filter(None, (self.profile.slug, self.device_label)))
+
+    @property
+    def device_label(self) -> str:
+        """Device and mode in a word: `cuda-device-graph`; empty on the CPU."""
+        return _device_slug(self.session, self.mode)
 
     @property
     def batch(self) -> int | None:
@@ -133,6 +168,7 @@ def make_plan(
     options: Mapping[str, Any] | None = None,
     only_backends: frozenset[str] = frozenset(),
     only_sweeps: frozenset[str] = frozenset(),
+    has_gpu: bool = True,
 ) -> Plan:
     """Plan the cases of a scenario.
 
@@ -142,6 +178,7 @@ def make_plan(
         options: Pydantic model of the options of each backend by name.
         only_backends: Names to keep; empty for all. The reference stays, since the others are compared with it.
         only_sweeps: Kinds of sweeps to keep; empty for all.
+        has_gpu: There is one here; else cases on `cuda` are skipped.
     """
     sessions = list(_sessions(scenario, backends, options or {}, only_backends))
     points = [
@@ -150,11 +187,12 @@ def make_plan(
         if not only_sweeps or sweep.kind in only_sweeps
         for point in _points(sweep, scenario)
     ]
+    kinds = [(session, mode) for session in sessions for mode in _modes(session)]
     cohorts: dict[str, dict[tuple[str, str], Case]] = {}
     for point in points:
         cases = cohorts.setdefault(point.cohort_id, {})
-        for session in sessions:
-            case = _case(point, session, scenario)
+        for session, mode in kinds:
+            case = _case(point, session, mode, scenario, has_gpu=has_gpu)
             key = (session.session_id, case.case_id)
             known = cases.get(key)
             if known is not None:
@@ -183,7 +221,35 @@ def _sessions(
                 environment=entry.environment or "default",
                 options=values,
                 threads=scenario.threads or 0,
+                device=_device(entry, backends.get(entry.use)),
             )
+
+
+def _device(entry: BackendEntry, info: BackendInfo | None) -> str:
+    """Return the device of a backend's table, with its number; by default the CPU where the backend runs there."""
+    devices = info.capabilities.devices if info else (CPU,)
+    device = entry.device or (CPU if CPU in devices else devices[0])
+    return device if device == CPU or ":" in device else f"{device}:0"
+
+
+def _modes(session: Session) -> list[Mode]:
+    """Return what is timed of each point, a case each."""
+    entry, info = session.entry, session.info
+    if session.device == CPU:
+        return [Mode()]
+    scopes, graphs = dict.fromkeys(entry.io_scope or ["device"]), dict.fromkeys(entry.graph or ["off"])
+    returns_early = info is not None and info.capabilities.asynchronous
+    sync = (entry.sync or "spin") if returns_early else "blocking"
+    return [Mode(io_scope=scope, graph=graph, sync=sync) for scope in scopes for graph in graphs]
+
+
+def _device_slug(session: Session, mode: Mode) -> str:
+    if session.device == CPU:
+        return ""
+    device = session.device.replace(":", "") if ":" in (session.entry.device or "") else session.device_kind
+    graph = "graph" if mode.graph == "on" else ""
+    sync = "blocking" if session.entry.sync == "blocking" else ""
+    return "-".join(filter(None, (device, mode.io_scope, graph, sync)))
 
 
 def _points(sweep: Sweep, scenario: Scenario) -> Iterator[_Point]:
@@ -217,15 +283,16 @@ def _sequence(sweep: RandomBatchSweep, axis: AxisRange) -> BatchSequence:
     )
 
 
-def _case(point: _Point, session: Session, scenario: Scenario) -> Case:
+def _case(point: _Point, session: Session, mode: Mode, scenario: Scenario, *, has_gpu: bool) -> Case:
     info = session.info
     dynamic = Profile({name: axis.to_spec() for name, axis in scenario.shapes.items()})
     specialised = point.sweep == "fixed" and (info is None or info.capabilities.specializes)
     profile = Profile.fixed(point.sizes) if specialised else dynamic
     kind = _artifact_kind(info, profile)
-    status, reason, remedy = _prospect(session, profile)
+    status, reason, remedy = _prospect(session, profile, mode, has_gpu=has_gpu)
+    labels = (scenario.model_name, session.entry.label, session.precision, kind, _device_slug(session, mode))
     return Case(
-        case_id="/".join((scenario.model_name, session.entry.label, session.precision, kind, point.cohort_id)),
+        case_id="/".join((*filter(None, labels), point.cohort_id)),
         cohort_id=point.cohort_id,
         session=session,
         profile=profile,
@@ -233,6 +300,7 @@ def _case(point: _Point, session: Session, scenario: Scenario) -> Case:
         sequence=point.sequence,
         sweeps=(point.sweep,),
         point=point.point,
+        mode=mode,
         status=status,
         reason=reason,
         remedy=remedy,
@@ -245,7 +313,7 @@ def _artifact_kind(info: BackendInfo | None, profile: Profile) -> str:
     return "static" if profile.static else "dynamic"
 
 
-def _prospect(session: Session, profile: Profile) -> tuple[str | None, str, str]:
+def _prospect(session: Session, profile: Profile, mode: Mode, *, has_gpu: bool) -> tuple[str | None, str, str]:
     """Say whether a case can be measured at all: status, reason, remedy."""
     info = session.info
     if info is None:
@@ -260,8 +328,13 @@ def _prospect(session: Session, profile: Profile) -> tuple[str | None, str, str]
         why = info.capabilities.lacks.get(session.precision)
         reason = f"{info.name} does not compute in {session.precision}" + (f": {why}" if why else "")
         return "UNSUPPORTED", reason, f"it computes in {can}"
-    if "cpu" not in info.capabilities.devices:
-        return "SKIPPED", f"{info.name} needs a GPU", "this version measures on the CPU"
+    if session.device_kind not in info.capabilities.devices:
+        can = ", ".join(info.capabilities.devices)
+        return "UNSUPPORTED", f"{info.name} does not run on {session.device_kind}", f"it runs on {can}"
+    if session.device_kind == CUDA and not has_gpu:
+        return "SKIPPED", f"{info.name} needs a GPU", "run it on a machine that has one"
+    if mode.graph == "on" and not info.capabilities.cuda_graph:
+        return "UNSUPPORTED", f"launches of {info.name} cannot be captured into a CUDA graph", 'graph = ["off"]'
     if not profile.static and not info.capabilities.dynamic_shapes:
         return "UNSUPPORTED", f"{info.name} has no dynamic shapes", "use a sweep of kind 'fixed'"
     return None, "", ""
