@@ -71,9 +71,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> be
 
 
 @pytest.fixture(scope="module")
-def rows(measured: benchfw.Results) -> Mapping[str, Mapping[str, Any]]:
+def rows(measured: benchfw.Results) -> Mapping[str, Any]:
     """Rows by what comes before the cohort in their id: `fake-device-graph`."""
-    return {str(row["case_id"]).split("/")[-2]: row for row in measured.cases.to_dict("records")}
+    return {str(row["case_id"]).split("/")[-2]: row for _, row in measured.cases.iterrows()}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def liars(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> bench
     return project.run(SCENARIO + "".join(LIARS.values()))[1]
 
 
-def test_each_label_makes_a_case(rows: Mapping[str, Mapping[str, Any]]) -> None:
+def test_each_label_makes_a_case(rows: Mapping[str, Any]) -> None:
     assert {row["status"] for row in rows.values()} == {"OK"}, [row["status_reason"] for row in rows.values()]
     assert {key: (row["io_scope"], row["graph"], row["sync"], row["device"]) for key, row in rows.items()} == {
         "fake-device": ("device", "off", "spin", "fake:0"),
@@ -93,7 +93,7 @@ def test_each_label_makes_a_case(rows: Mapping[str, Mapping[str, Any]]) -> None:
     assert {(row["device_name"], row["device_uuid"]) for row in rows.values()} == {("Fake device", "FAKE-0")}
 
 
-def test_times_of_the_device(rows: Mapping[str, Mapping[str, Any]]) -> None:
+def test_times_of_the_device(rows: Mapping[str, Any]) -> None:
     """The device begins with what is enqueued first: before that it waits, which is part of the span."""
     for key, row in rows.items():
         enqueue_ns, first_ns = (REPLAY_NS, REPLAY_NS) if "graph" in key else (ENQUEUE_NS, ENQUEUE_NS / KERNELS)
@@ -111,7 +111,7 @@ def test_times_of_the_device(rows: Mapping[str, Mapping[str, Any]]) -> None:
         assert row["device_p50_ns"] == pytest.approx(row["compute_p50_ns"] + copies_ns, abs=1), key
 
 
-def test_memory_of_the_device(rows: Mapping[str, Mapping[str, Any]]) -> None:
+def test_memory_of_the_device(rows: Mapping[str, Any]) -> None:
     """All cases share a worker, which keeps what the earlier ones have loaded: each has its own weights."""
     taken = [rows[key]["device_memory_bytes"] for key in rows]
     assert taken == sorted(taken)
@@ -140,7 +140,7 @@ def test_iterations_hold_the_times_of_instrumented_blocks(measured: benchfw.Resu
     assert (counts["events"] * 4 > counts["measure"]).all()
 
 
-def test_events_are_known_to_cost(rows: Mapping[str, Mapping[str, Any]], measured: benchfw.Results) -> None:
+def test_events_are_known_to_cost(rows: Mapping[str, Any], measured: benchfw.Results) -> None:
     cost = rows["fake-device-graph"]["instrumentation_cost"]
     assert cost == pytest.approx(RECORD_NS / (LATENCY_NS + 2_000), rel=0.2), "the event before it delays the launch"
     assert "W14" not in set(measured.warnings.code)

@@ -94,8 +94,7 @@ class TorchEager(Backend):
 
     def capture(self, bound: Bound) -> Callable[[], object] | None:
         """Capture in PyTorch's own way: its allocator must keep what the graph writes to for the graph alone."""
-        assert self._stream is not None
-        graph = cuda.capture(bound.launch, self._stream)
+        graph = cuda.capture(bound.launch)
         self._graphs.append(graph)
         return graph.replay
 

@@ -52,18 +52,25 @@ def counters() -> dict[str, int]:
     return {"device_allocations": int(torch.cuda.memory_stats().get("num_device_alloc", 0))}
 
 
-def capture(launch: Callable[[], object], stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
+def capture(launch: Callable[[], object]) -> torch.cuda.CUDAGraph:
     """Capture a launch into a graph, with a pool of its own: what it allocates must stay where it is for the replays.
+
+    `torch.cuda.graph` would empty the allocator's cache first, and other cases of this worker would have to fill it
+    again while they are measured.
 
     Raises:
         Unsupported: It cannot be captured.
     """
     graph = torch.cuda.CUDAGraph()
+    graph.capture_begin(capture_error_mode="thread_local")
     try:
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        try:
             launch()
-    except RuntimeError as error:
-        raise Unsupported(f"a launch cannot be captured into a CUDA graph: {reason(error)}") from error
+        finally:
+            graph.capture_end()
+    except RuntimeError as error:  # the first of them: ending a capture that is broken raises too
+        first = error.__context__ if isinstance(error.__context__, RuntimeError) else error
+        raise Unsupported(f"a launch cannot be captured into a CUDA graph: {reason(first)}") from error
     return graph
 
 
