@@ -221,14 +221,14 @@ def _sessions(
                 environment=entry.environment or "default",
                 options=values,
                 threads=scenario.threads or 0,
-                device=_device(entry, backends.get(entry.use)),
+                device=device_of(entry.device, backends.get(entry.use)),
             )
 
 
-def _device(entry: BackendEntry, info: BackendInfo | None) -> str:
-    """Return the device of a backend's table, with its number; by default the CPU where the backend runs there."""
+def device_of(device: str | None, info: BackendInfo | None) -> str:
+    """Return a device with its number; by default the CPU where the backend runs there, else its own."""
     devices = info.capabilities.devices if info else (CPU,)
-    device = entry.device or (CPU if CPU in devices else devices[0])
+    device = device or (CPU if CPU in devices else devices[0])
     return device if device == CPU or ":" in device else f"{device}:0"
 
 
