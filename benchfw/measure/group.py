@@ -108,6 +108,12 @@ class Group:
                     warmup.warm_up(member, None if share is None else share / len(self._members))
                     self._prepare_windows(member)
                     self._budget.learn(member)
+            for member in self._ready:
+                if member.is_asynchronous and not member.lost:
+                    with self._failures(member):
+                        if member.depth > 1:
+                            self._lanes[member.case.case_id].window(member.depth, (-1, -1), phase="warmup")
+                        warmup.quiet_again(member)
             share = self._budget.share(cases, later)
             self._look(opening=True)
             self._rounds(self._ready, None if share is None else share - (time.monotonic() - start), seed)

@@ -220,7 +220,7 @@ class Member:
         self.instance.facts = values["facts"]
         if not self.has_lanes:  # what the slots of other lanes take is not the case's
             self.peak_rss_bytes = values["peak_rss_bytes"]
-            self.device_memory = values["device_memory"]
+            self.device_memory = self.session.device_memory = values["device_memory"]
         self.session.peak_rss_bytes = max(self.session.peak_rss_bytes, self.peak_rss_bytes or 0)
 
     # --- blocks -------------------------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ class LiveSession:
         lane: 0, or the lane of windows that this session serves beside another one.
         canaries: Looks at the canary of the current worker.
         device: Facts of its device; None on the CPU, and before that was opened.
+        device_memory: See `DeviceMemory.told`, the last time.
     """
 
     session: Session
@@ -115,6 +116,7 @@ class LiveSession:
     lane: int = 0
     canaries: Canaries = field(default_factory=Canaries)
     device: Mapping[str, Any] | None = None
+    device_memory: Mapping[str, int] | None = None
     _companions: int = 0
     _worker: Worker | None = None
     _instances: dict[str, Instance] = field(default_factory=dict)

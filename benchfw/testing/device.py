@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchfw.errors import Unsupported
+from benchfw.errors import DeviceLost, Unsupported
 from benchfw.spec.backend import Bound
 from benchfw.testing.fakes import Arrays, FakeBackend, FakeBound
 from benchfw.testing.virtual import RealClock, VirtualClock
@@ -34,6 +34,7 @@ class FakeDevice(Device):
         current: The device of this process.
         host: The clock of the backends.
         used_bytes: Of its memory.
+        is_lost: Nothing works any more.
         lazy: Times of what is enqueued only once somebody waits for it.
     """
 
@@ -49,6 +50,7 @@ class FakeDevice(Device):
         }
         self.host: VirtualClock | RealClock = VirtualClock()
         self.used_bytes = 0
+        self.is_lost = False
         self.lazy: list[int] = []
         self._busy_until_ns: dict[int, int] = {}
         self._captured: list[int] | None = None
@@ -86,6 +88,8 @@ class FakeDevice(Device):
         return FakeClock(self, stream)
 
     def synchronize(self) -> None:
+        if self.is_lost:
+            raise DeviceLost("the fake device has failed")
         for stream in list(self._busy_until_ns):
             self.wait_until(self.reached_ns(stream))
 
@@ -162,6 +166,7 @@ class DeviceBound(FakeBound):
         stream = OTHER if lie in ("other-stream", "captures-nothing") else OWN
 
         def launch() -> None:
+            device.is_lost |= lie == "dies"
             if lie == "uncapturable" and device.is_capturing:
                 raise RuntimeError("operation not permitted when stream is capturing")
             kernel_ns = next_ns() // KERNELS
@@ -200,5 +205,4 @@ class DeviceBackend(FakeBackend):
 
     def close(self) -> None:
         super().close()
-        if self.options["lie"] != "leak":
-            self._take(-self._bytes)
+        self._take(-self._bytes)

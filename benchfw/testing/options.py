@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from benchfw.testing.faults import NAMES
 
-Lie = Literal["", "other-stream", "lazy", "uncapturable", "captures-nothing", "leak"]
+Lie = Literal["", "other-stream", "lazy", "uncapturable", "captures-nothing", "dies"]
 
 Place = Literal[
     "init", "prepare", "load", "bind", "launch", "outputs", "facts", "counters", "profile", "explain", "close"
@@ -77,5 +77,6 @@ class DeviceOptions(FakeOptions):
     lie: Lie = Field(
         "",
         description="`other-stream`: it works on another stream than it says; `lazy`: only once somebody waits for it; "
-        "`uncapturable`: capturing raises; `captures-nothing`: as `other-stream`; `leak`: it keeps its memory.",
+        "`uncapturable`: capturing raises; `captures-nothing`: as `other-stream`; "
+        "`dies`: a launch breaks the device for its process.",
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from benchfw.errors import BackendError, Invalid, MissingDependency, OutOfMemory, Unsupported
+from benchfw.errors import BackendError, DeviceLost, Invalid, MissingDependency, OutOfMemory, Unsupported
 from benchfw.worker.devices import Device, DeviceClock
 
 _INSTALL = "pip install cuda-bindings"
@@ -72,7 +72,12 @@ class CudaDevice(Device):
         return CudaClock(self._driver, stream, blocking=blocking)
 
     def synchronize(self) -> None:
-        self._ask(self._driver.cuCtxSynchronize())
+        try:
+            self._ask(self._driver.cuCtxSynchronize())
+        except OutOfMemory:
+            raise
+        except BackendError as error:  # what kernels do wrong stays with the context
+            raise DeviceLost(error.message, hint="the log of its worker may say more") from error
 
     def free_bytes(self) -> int:
         return int(self._ask(self._driver.cuMemGetInfo())[0])

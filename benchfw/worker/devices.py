@@ -45,7 +45,7 @@ class Device(ABC):
         """Wait until the device has done everything that this process has enqueued on any of its streams.
 
         Raises:
-            BackendError: Something of it has failed.
+            DeviceLost: Something of it has failed, and nothing will work from now on.
         """
 
     @abstractmethod
@@ -113,6 +113,7 @@ class DeviceMemory:
     """
 
     def __init__(self) -> None:
+        self._free = 0
         self._held = 0
         self._peak = 0
         self._most_used = 0
@@ -126,15 +127,16 @@ class DeviceMemory:
         finally:
             free = _free(device)
             if device is not None and free is not None:
+                self._free = free
                 self._held += before - free
                 self._peak = max(self._peak, self._held)
                 self._most_used = max(self._most_used, device.facts["memory_bytes"] - free)
 
     def told(self) -> dict[str, int] | None:
-        """Return what is held now and was at most, and the most that all processes held together; None if unknown."""
+        """Return what is free, what was taken at most, and the most that all processes held; None without a device."""
         if not self._most_used:
             return None
-        return {"held_bytes": self._held, "peak_bytes": self._peak, "device_peak_bytes": self._most_used}
+        return {"free_bytes": self._free, "peak_bytes": self._peak, "device_peak_bytes": self._most_used}
 
 
 def _free(device: Device | None) -> int | None:

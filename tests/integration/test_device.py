@@ -60,6 +60,7 @@ LIARS = {
     "no-copies": backend("no-copies", 'io_scope = ["pinned"]', copy_us=0),
     "launch-bound": backend("launch-bound", enqueue_us=190),
     "transfer-bound": backend("transfer-bound", 'io_scope = ["pinned"]', copy_us=100),
+    "dies": backend("dies", 'graph = ["off", "on"]', lie="dies"),
     "short": backend("short", latency_us=8, enqueue_us=1),
 }
 
@@ -156,10 +157,11 @@ def test_events_are_known_to_cost(rows: Mapping[str, Any], measured: benchfw.Res
         ("captures-nothing", "UNSUPPORTED", "enqueues nothing on the backend's stream"),
         ("no-copies", "UNSUPPORTED", "does not copy from and to page-locked memory"),
         ("launch-bound", "OK", "nan"),
+        ("dies", "CRASH", "the fake device has failed"),
     ],
 )
 def test_liars(liars: benchfw.Results, name: str, status: str, words: str) -> None:
-    row = liars.cases.set_index("name").loc[name]
+    row = liars.cases[liars.cases.name == name].iloc[-1]
     assert row["status"] == status, row["status_reason"]
     assert words in str(row["status_reason"])
 

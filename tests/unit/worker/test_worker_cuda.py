@@ -152,4 +152,4 @@ def test_memory_is_what_messages_take() -> None:
     for _ in range(3):
         with memory.watched(device):
             pass
-    assert memory.told() == {"held_bytes": 10, "peak_bytes": 40, "device_peak_bytes": 140}
+    assert memory.told() == {"free_bytes": 90, "peak_bytes": 40, "device_peak_bytes": 140}
