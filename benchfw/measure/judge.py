@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from benchfw.measure import spans
 from benchfw.measure.gates import Finding, device, latency
 from benchfw.measure.member import MIN_SHARE, Member
 from benchfw.stats import Steady, modes
@@ -82,7 +81,7 @@ def _latency_findings(member: Member) -> Iterator[Finding | None]:
 
 def _device_findings(member: Member) -> Iterator[Finding | None]:
     """Yield what the times of the device have to say."""
-    times = device_times(member)
+    times = spans.columns(member)
     compute, span = times.get("compute_p50_ns"), times.get("device_p50_ns")
     yield device.launch_bound(times.get("enqueue_p50_ns"), span)
     yield device.transfer_bound(times.get("h2d_p50_ns", 0.0) + times.get("d2h_p50_ns", 0.0), compute)
@@ -90,19 +89,6 @@ def _device_findings(member: Member) -> Iterator[Finding | None]:
     effect = device.instrumentation_effect(member.blocks)
     member.instrumentation_cost = effect.value - 1.0 if effect else None
     yield device.instrumentation(effect, latency.INSTRUMENTATION)
-
-
-def device_times(*members: Member) -> dict[str, float]:
-    """Return the median times of the device over some processes of a case as columns; what is unknown is left out."""
-    enqueued = [times for member in members if (times := member.enqueue_times) is not None]
-    spans = [found for member in members if (found := member.device_spans) is not None]
-    columns = {"enqueue_p50_ns": float(np.median(np.concatenate(enqueued)))} if enqueued else {}
-    if spans:
-        each = np.concatenate(spans)
-        names = ("compute",) if each.shape[1] == 1 else ("h2d", "compute", "d2h")
-        columns |= {f"{name}_p50_ns": float(np.median(each[:, place])) for place, name in enumerate(names)}
-        columns["device_p50_ns"] = float(np.median(each.sum(axis=1)))
-    return columns
 
 
 def add_steady_state(member: Member) -> None:

@@ -279,22 +279,6 @@ class Member:
         return [block for block in self.blocks if block.phase == "measure"]
 
     @property
-    def device_spans(self) -> NDArray[np.float32] | None:
-        """Times on the device in the rounds of the steady part, as in `Block.spans`; None where there are none."""
-        blocks = self.steady_blocks
-        first = blocks[0].round if blocks else 0
-        spans = [
-            b.spans[b.rewarm :] for b in self.blocks if b.spans is not None and b.phase == "events" and b.round >= first
-        ]
-        return np.concatenate(spans) if spans else None
-
-    @property
-    def enqueue_times(self) -> NDArray[np.int64] | None:
-        """Time until all was enqueued in each iteration of the steady part, in ns; None for synchronous launches."""
-        times = [(b.enqueued - b.starts)[b.rewarm :] for b in self.steady_blocks if b.enqueued is not None]
-        return np.concatenate(times) if times else None
-
-    @property
     def steady(self) -> Steady | None:
         """How the case came to its steady state; None if there are too few blocks to say."""
         blocks = self.measured

@@ -14,7 +14,7 @@ import numpy as np
 from benchfw.measure.record import Record
 from benchfw.measure.statistics import statistics
 from benchfw.scenario import Case
-from benchfw.scenario.plan import CPU
+from benchfw.scenario.modes import CPU
 from benchfw.spec.accuracy import worst
 from benchfw.store.schema import SCHEMA_VERSION
 from benchfw.store.writer import row_faults

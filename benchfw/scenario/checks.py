@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
 from benchfw.errors import Fault
-from benchfw.scenario.plan import CPU
+from benchfw.scenario.modes import CPU
 from benchfw.scenario.schema import BackendEntry, FixedSweep, Input, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchfw.scenario.modes import CPU, CUDA, device_label, device_of, kind_of_device, modes_of
 from benchfw.scenario.schema import BackendEntry, FixedSweep, MinOptMaxSweep, RandomBatchSweep, Scenario, Sweep
 from benchfw.scenario.sequence import BatchSequence
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.tensors import AxisRange, Profile, axis_slug
+from benchfw.worker.timing import Mode
 
 POINTS = ("min", "opt", "max")
 BATCH_AXIS = "batch"
-CPU = "cpu"
-CUDA = "cuda"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,22 +46,7 @@ class Session:
 
     @property
     def device_kind(self) -> str:
-        return self.device.partition(":")[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mode:
-    """Labels that decide what is timed on a device, as a worker takes them; those of a case on the CPU are fixed.
-
-    Attributes:
-        io_scope: Where inputs and outputs lie: `host`; `device`; `pinned`, in page-locked memory of the host.
-        graph: Launches are replayed from a CUDA graph: `off`, `on`.
-        sync: How completion is awaited: `spin`, `blocking`.
-    """
-
-    io_scope: str = "host"
-    graph: str = "off"
-    sync: str = "blocking"
+        return kind_of_device(self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +94,7 @@ class Case:
     @property
     def device_label(self) -> str:
         """Device and mode in a word: `cuda-device-graph`; empty on the CPU."""
-        return _device_slug(self.session, self.mode)
+        return device_label(self.session.entry, self.session.device, self.mode)
 
     @property
     def batch(self) -> int | None:
@@ -187,7 +172,7 @@ def make_plan(
         if not only_sweeps or sweep.kind in only_sweeps
         for point in _points(sweep, scenario)
     ]
-    kinds = [(session, mode) for session in sessions for mode in _modes(session)]
+    kinds = [(session, mode) for session in sessions for mode in modes_of(session.entry, session.info, session.device)]
     cohorts: dict[str, dict[tuple[str, str], Case]] = {}
     for point in points:
         cases = cohorts.setdefault(point.cohort_id, {})
@@ -223,33 +208,6 @@ def _sessions(
                 threads=scenario.threads or 0,
                 device=device_of(entry.device, backends.get(entry.use)),
             )
-
-
-def device_of(device: str | None, info: BackendInfo | None) -> str:
-    """Return a device with its number; by default the CPU where the backend runs there, else its own."""
-    devices = info.capabilities.devices if info else (CPU,)
-    device = device or (CPU if CPU in devices else devices[0])
-    return device if device == CPU or ":" in device else f"{device}:0"
-
-
-def _modes(session: Session) -> list[Mode]:
-    """Return what is timed of each point, a case each."""
-    entry, info = session.entry, session.info
-    if session.device == CPU:
-        return [Mode()]
-    scopes, graphs = dict.fromkeys(entry.io_scope or ["device"]), dict.fromkeys(entry.graph or ["off"])
-    returns_early = info is not None and info.capabilities.asynchronous
-    sync = (entry.sync or "spin") if returns_early else "blocking"
-    return [Mode(io_scope=scope, graph=graph, sync=sync) for scope in scopes for graph in graphs]
-
-
-def _device_slug(session: Session, mode: Mode) -> str:
-    if session.device == CPU:
-        return ""
-    device = session.device.replace(":", "") if ":" in (session.entry.device or "") else session.device_kind
-    graph = "graph" if mode.graph == "on" else ""
-    sync = "blocking" if session.entry.sync == "blocking" else ""
-    return "-".join(filter(None, (device, mode.io_scope, graph, sync)))
 
 
 def _points(sweep: Sweep, scenario: Scenario) -> Iterator[_Point]:
@@ -290,7 +248,8 @@ def _case(point: _Point, session: Session, mode: Mode, scenario: Scenario, *, ha
     profile = Profile.fixed(point.sizes) if specialised else dynamic
     kind = _artifact_kind(info, profile)
     status, reason, remedy = _prospect(session, profile, mode, has_gpu=has_gpu)
-    labels = (scenario.model_name, session.entry.label, session.precision, kind, _device_slug(session, mode))
+    where = device_label(session.entry, session.device, mode)
+    labels = (scenario.model_name, session.entry.label, session.precision, kind, where)
     return Case(
         case_id="/".join((*filter(None, labels), point.cohort_id)),
         cohort_id=point.cohort_id,

@@ -17,7 +17,7 @@ from benchfw.errors import CaseError, Invalid, UnknownName
 from benchfw.executors.options import backend_options, step_options
 from benchfw.plugins import Registry, discover
 from benchfw.scenario import Loaded, from_document
-from benchfw.scenario.plan import device_of
+from benchfw.scenario.modes import device_of
 from benchfw.spec.accuracy import compare, match
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import BackendInfo
