@@ -12,6 +12,7 @@
     │   │   ├── MissingDependency    not here, not now                          SKIPPED
     │   │   ├── BuildFailed          compiling, converting or loading failed    BUILD_FAILED
     │   │   ├── OutOfMemory          host or device memory ran out              OOM
+    │   │   ├── DeviceLost           an error that the process cannot recover from  CRASH
     │   │   ├── FellBack             another provider than the requested one    FALLBACK
     │   │   ├── Invalid              outputs or shapes are not what was agreed  INVALID
     │   │   └── BadReference         what names the model is wrong              ends the run   (exit 2)
@@ -159,6 +160,10 @@ class OutOfMemory(BackendError):
     status = "OOM"
 
 
+class DeviceLost(BackendError):
+    """Something on the device has failed, and this process cannot use it any more: its worker is ended."""
+
+
 class FellBack(BackendError):
     """The framework answered with another provider than the requested one."""
 
@@ -237,6 +242,7 @@ BACKEND_ERRORS: dict[str, type[BackendError]] = {
         MissingDependency,
         BuildFailed,
         OutOfMemory,
+        DeviceLost,
         FellBack,
         Invalid,
         BadReference,

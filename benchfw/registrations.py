@@ -128,5 +128,6 @@ _CAPABILITIES: dict[str, tuple[Test, str]] = {
     "dynamic_shapes": (_is_yes_or_no, "True or False"),
     "specializes": (_is_yes_or_no, "True or False"),
     "asynchronous": (_is_yes_or_no, "True or False"),
+    "cuda_graph": (_is_yes_or_no, "True or False"),
     "lacks": (_is_table_of_texts, "a mapping from precisions to sentences"),
 }

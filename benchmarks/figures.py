@@ -1,6 +1,7 @@
 """Figures about benchfw itself, as ratios where speed is concerned: `python benchmarks/figures.py [NAME …]`.
 
 null   the loop on nothing against the loop that one writes by hand, in one process
+stream the loops for a device on nothing: what they cost beside calls to the device
 ort    ONNX Runtime on ResNet-18 at batch 8 through benchfw against a bare loop with the same session options,
        interleaved, each in a process of its own, with a second bare loop beside it (A/A)
 help   CPU time of `benchfw --help` above that of Python
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from benchfw.environments import thread_variables
 from benchfw.handover import hand_over
 from benchfw.store.writer import RunWriter
 from benchfw.supervisor import Worker
+from benchfw.worker import loops
 
 THREADS = 2
 BATCH = 8
@@ -96,6 +99,29 @@ def null() -> None:
             harness, bare = answer["harness_overhead_ns"], answer["bare_loop_ns"]
             print(f"null loop {harness:.0f} ns, bare loop {bare:.0f} ns, ratio {harness / bare:.2f}")
         worker.close()
+
+
+def stream() -> None:
+    n = loops.MAX_BLOCK
+    starts, enqueued, ends = ([0] * n for _ in range(3))
+
+    def nothing(*arguments: object) -> None:
+        pass
+
+    launches, stamps = [nothing] * n, (starts, enqueued, ends)
+    rows: list[tuple[Any, Any]] = [(None, None)] * n
+    variants: dict[str, Callable[[], None]] = {
+        "plain": lambda: loops.stream_latency(launches, nothing, *stamps),
+        "with events": lambda: loops.stream_events(launches, rows, nothing, None, nothing, *stamps),
+    }
+    for name, run in variants.items():
+        taken = []
+        for _ in range(25):
+            run()
+            taken.append(np.diff(starts))
+        periods = np.concatenate(taken)
+        median, tail = np.quantile(periods, [0.5, 0.99])
+        print(f"stream loop, {name}: {median:.0f} ns, 99th percentile {tail:.0f} ns")
 
 
 def ort() -> None:
@@ -215,7 +241,7 @@ def disk() -> None:
         print(f"{n} iterations: {size} bytes, {size / n:.1f} per iteration")
 
 
-FIGURES = {"null": null, "ort": ort, "help": help_, "disk": disk}
+FIGURES = {"null": null, "stream": stream, "ort": ort, "help": help_, "disk": disk}
 
 if __name__ == "__main__":
     for figure in sys.argv[1:] or FIGURES:

@@ -78,8 +78,14 @@ def error_text(row: Row) -> str:
 
 
 def name_text(row: Row) -> str:
-    """Return the name of a backend, and the precision if it is not fp32."""
-    return text(row, "name") + ("" if row.get("precision") in ("fp32", None) else f" {row['precision']}")
+    """Return the name of a backend, and what of precision and labels is not the usual: `torch-eager fp16 graph`."""
+    unusual = [
+        *([] if row.get("precision") in ("fp32", None) else [str(row["precision"])]),
+        *(["pinned"] if row.get("io_scope") == "pinned" else []),
+        *(["graph"] if row.get("graph") == "on" else []),
+        *(["blocking"] if row.get("sync") == "blocking" and finite(row.get("enqueue_p50_ns")) else []),
+    ]
+    return " ".join([text(row, "name"), *unusual])
 
 
 def shape_text(row: Row) -> str:

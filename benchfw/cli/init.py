@@ -93,6 +93,7 @@ def _choices(registry: Registry, scheme: str, *, has_axes: bool) -> list[Choice]
     from benchfw.artifacts.routes import ANY
     from benchfw.cli.backends import state_here
     from benchfw.errors import Unsupported
+    from benchfw.gpu.presence import has_gpu
     from benchfw.scenario.draft import Choice
 
     source = registry.model_source(scheme)
@@ -109,8 +110,8 @@ def _choices(registry: Registry, scheme: str, *, has_axes: bool) -> list[Choice]
         needs = [(info.requires, info.install), *((step.requires, step.install) for step in route)]
         states = [state_here(*need) for need in needs]
         lacks = next((f"{state['reason']}: {state['install']}" for state in states if not state["ready"]), "")
-        if not lacks and "cpu" not in info.capabilities.devices:
-            lacks = "it needs a GPU, and this version measures on the CPU"
+        if not lacks and "cpu" not in info.capabilities.devices and not has_gpu():
+            lacks = "it needs a GPU, and there is none here"
         choice = Choice(use=info.name, summary=info.summary, precision=precision, lacks=lacks)
         found.append((bool(lacks), precision != "fp32", len(route), choice))
     return [choice for *_, choice in sorted(found, key=lambda item: item[:3])]

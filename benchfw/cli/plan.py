@@ -36,6 +36,7 @@ def command(
     from benchfw.cli import session
     from benchfw.cli.console import print_json
     from benchfw.executors.options import backend_options
+    from benchfw.gpu.presence import has_gpu
     from benchfw.scenario import make_plan
     from benchfw.scenario.edits import edited, planned_cases
 
@@ -46,6 +47,7 @@ def command(
         options=backend_options(registry, registry.backends),
         only_backends=frozenset(backend),
         only_sweeps=frozenset(sweep),
+        has_gpu=has_gpu(),
     )
     plan = edited(plan, registry.plan_edits(loaded.document, planned_cases(plan)))
     chosen = effort or loaded.scenario.measure.effort

@@ -122,6 +122,7 @@ def _sweep_table(
     title: str, rows: Sequence[Row], rough: Collection[int], codes: Mapping[str, Collection[str]]
 ) -> Table:
     unit = latency_unit([row.get("latency_p50_ns") for row in rows])
+    on_device = any(finite(row.get("enqueue_p50_ns")) for row in rows)
     table = Table(title=literal(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
     for name, justify in (
         ("shape" if any("=" in shape_text(row) for row in rows) else "batch", "right"),
@@ -131,6 +132,7 @@ def _sweep_table(
         (f"p50 {unit}", "right"),
         ("[95 %]", "left"),
         (f"p99 {unit}", "right"),
+        *((("enqueue", "right"), ("device", "right")) if on_device else ()),
         ("speed-up", "right"),
         ("rel. L2", "right"),
         ("verdict", "left"),
@@ -147,7 +149,7 @@ def _sweep_table(
         last = place
         style = "" if row.get("verdict") == "VALID" else "dim"
         mine = codes.get(text(row, "case_id"), ())
-        cells = list(_cells(row, unit, mine, rough=id(row) in rough))[: len(table.columns)]
+        cells = list(_cells(row, unit, mine, rough=id(row) in rough, on_device=on_device))[: len(table.columns)]
         table.add_row(*(literal(cell) for cell in cells), style=style)
     return table
 
@@ -173,7 +175,7 @@ def _is_reference(row: Row) -> bool:
     return row.get("name") == row.get("reference") is not None and row.get("precision") == "fp32"
 
 
-def _cells(row: Row, unit: str, codes: Collection[str], *, rough: bool) -> Iterable[str]:
+def _cells(row: Row, unit: str, codes: Collection[str], *, rough: bool, on_device: bool) -> Iterable[str]:
     median = row.get("latency_p50_ns")
     low, high = finite(row.get("latency_p50_low_ns")), finite(row.get("latency_p50_high_ns"))
     yield shape_text(row)
@@ -184,6 +186,9 @@ def _cells(row: Row, unit: str, codes: Collection[str], *, rough: bool) -> Itera
     yield scaled(median, unit)
     yield "" if low is None or high is None else f"[{scaled(low, unit, median)}, {scaled(high, unit, median)}]"
     yield scaled(row.get("latency_p99_ns"), unit, median)
+    if on_device:
+        yield scaled(row.get("enqueue_p50_ns"), unit, median)
+        yield scaled(row.get("device_p50_ns"), unit, median)
     yield factor(row.get("speedup"), rough=rough)
     yield error_text(row)
     yield text(row, "verdict")

@@ -12,6 +12,7 @@ from benchfw.artifacts import BrokenModel, Builder, ResolvedModel
 from benchfw.environments import DEFAULT, Environment, from_scenario, usable_cpus
 from benchfw.errors import BadReference, CaseError, Fault, MissingDependency, ScenarioError
 from benchfw.executors.options import backend_options
+from benchfw.gpu.presence import has_gpu
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.settings import Settings
 from benchfw.measure.subject import Subject
@@ -91,6 +92,7 @@ class Resolved:
             options=backend_options(registry, {entry.use for entry in self.scenario.backend}),
             only_backends=only_backends,
             only_sweeps=only_sweeps,
+            has_gpu=has_gpu(),
         )
 
     def subject(self, folder: Path, settings: Settings) -> Subject:

@@ -25,12 +25,14 @@ class Block:
     """One block, or one window, as it came back.
 
     Attributes:
-        phase: `first`, `warmup`, `pilot`, `measure`, `window` or `steady`.
+        phase: `first`, `warmup`, `pilot`, `measure`, `events`, `window` or `steady`.
         round, position: Where it was run; -1 outside of the rounds.
         sizes: Size of the varying axis of each inference, or None for a case of one shape.
         n: Inferences.
         rewarm: Iterations at the beginning that do not count.
         starts, ends: Stamps in ns; a window has one of each.
+        enqueued: Stamps in ns at which all was enqueued on the stream; None without one.
+        spans: Of `events`: float32 [n, 1], ns of launches on the device, or [n, 3], of copies in, launches, copies out.
         counters: Host counters of the worker over the block.
         changes: What the backend counted (compilations, …), and garbage collections.
         depth: Outstanding inferences.
@@ -53,6 +55,8 @@ class Block:
     canary_ns: int | None = None
     telemetry: int | None = None
     host: HostTimes | None = None
+    enqueued: Ints | None = None
+    spans: NDArray[np.float32] | None = None
 
     @property
     def latencies(self) -> Ints:
@@ -95,3 +99,25 @@ def stamps(answer: Message, n: int) -> tuple[Ints, Ints]:
     if len(both) != 2 * n or (np.diff(both) < 0).any():
         raise ProtocolError(f"the stamps of a block of {n} iterations are not {n} in the order of time")
     return starts, ends
+
+
+def device_times(answer: Message, starts: Ints, ends: Ints) -> tuple[Ints | None, NDArray[np.float32] | None]:
+    """Return `enqueued` and `spans` of a block; None for what it does not have.
+
+    Raises:
+        ProtocolError: They are of another number or kind, or out of the order of time.
+    """
+    enqueued, spans = answer.arrays.get("enqueued"), answer.arrays.get("spans")
+    if enqueued is not None:
+        fits = enqueued.dtype == np.int64 and enqueued.shape == starts.shape
+        if not fits or (enqueued < starts).any() or (enqueued > ends).any():
+            raise ProtocolError("the stamps of a block at which all was enqueued are not between its others")
+    if spans is not None:
+        fits = (
+            spans.dtype == np.float32 and spans.ndim == 2 and spans.shape[0] == len(starts) and spans.shape[1] in (1, 3)
+        )
+        if not fits or not np.isfinite(spans).all():
+            raise ProtocolError(
+                f"the times of a device are {spans.dtype} {list(spans.shape)}, for {len(starts)} iterations"
+            )
+    return enqueued, spans

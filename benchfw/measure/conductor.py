@@ -173,6 +173,7 @@ class Conductor:
         for case in self._plan.cases:
             if case.status is None:
                 with told_later():
+                    self._sessions[case.session.session_id].open_device()
                     self._subject(case).make(case)
         for subject in self._subjects.values():
             subject.builder.end_worker()
@@ -384,7 +385,7 @@ class Conductor:
         """Close what no later cohort needs; a worker that cannot even close is started anew for the next one."""
         later = [case for cohort in self._plan.cohorts[index + 1 :] for case in cohort.runnable]
         for session_id, session in self._sessions.items():
-            profiles = {case.profile.slug for case in later if case.session.session_id == session_id}
+            keys = {case.instance_key for case in later if case.session.session_id == session_id}
             mine = [record.last for record in records.values() if record.last.session is session]
             dropped = session.take_dropped_bytes()
             if dropped:
@@ -393,7 +394,7 @@ class Conductor:
                         "L01", dropped, 0, f"{dropped} bytes of its log were dropped: it is timed while it prints"
                     )
             try:
-                session.keep_only(profiles)
+                session.keep_only(keys)
             except CaseError as error:
                 for member in mine:
                     member.warn("R03", None, None, f"closing it failed, its worker was ended: {error.message}")

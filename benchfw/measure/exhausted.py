@@ -45,10 +45,15 @@ class Exhausted:
 
 
 def memory_is_short(sessions: Iterable[LiveSession]) -> bool:
-    """Say whether there may be too little memory for one more worker, judged by the largest so far."""
+    """Say whether the host or a device may have too little memory for one more worker, judged by the largest so far."""
+    sessions = list(sessions)
     largest = max((session.peak_rss_bytes for session in sessions), default=0)
     available = memory_available()
-    return available is not None and available < RESERVE * largest
+    if available is not None and available < RESERVE * largest:
+        return True
+    devices = [session.device_memory for session in sessions if session.is_open and session.device_memory]
+    free = min((memory["free_bytes"] for memory in devices), default=0)
+    return free < RESERVE * max((memory["peak_bytes"] for memory in devices), default=0)
 
 
 def _largest(case: Case) -> dict[str, int]:

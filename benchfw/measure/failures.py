@@ -11,6 +11,7 @@ from benchfw.errors import (
     BackendError,
     BenchfwError,
     CaseError,
+    DeviceLost,
     Invalid,
     OutOfMemory,
     ProtocolError,
@@ -39,7 +40,7 @@ def failures(member: Member, exhausted: Exhausted) -> Iterator[None]:
         member.fail(error)
         if isinstance(error, GateFailed):
             member.warn(error.code, error.value, error.threshold, error.message)
-        if isinstance(error, ProtocolError):  # what else it says is worth no more
+        if isinstance(error, ProtocolError | DeviceLost):  # what else it says is worth no more
             member.session.close()
     except ScenarioError as error:  # samples that fit other shapes, but not this one
         member.fail(Invalid(error.message))

@@ -10,9 +10,9 @@ import numpy as np
 
 from benchfw.measure import judge, warmup
 from benchfw.measure.budget import Budget
-from benchfw.measure.gates import latency, memory, outputs
+from benchfw.measure.gates import device, latency, memory, outputs
 from benchfw.measure.inputs import InputMaker
-from benchfw.measure.lanes import Lanes, Load, ProcessLanes, ThreadLanes, choose_depth
+from benchfw.measure.lanes import Lanes, Load, ProcessLanes, StreamLanes, ThreadLanes, choose_depth
 from benchfw.measure.member import Member
 from benchfw.measure.observer import Observer
 from benchfw.measure.record import Record
@@ -26,6 +26,9 @@ from benchfw.stats import paired_effect
 MIN_ROUNDS = 3
 WINDOW_EVERY = 2
 """Every so many rounds a case whose depth is more than 1 has a window after its block."""
+
+EVENTS_EVERY = 3
+"""Every so many rounds a case on a stream has a block with events after its block without: one to three."""
 
 _STEADY_NS = 50_000_000
 _PAIRS = 6
@@ -105,6 +108,12 @@ class Group:
                     warmup.warm_up(member, None if share is None else share / len(self._members))
                     self._prepare_windows(member)
                     self._budget.learn(member)
+            for member in self._ready:
+                if member.is_asynchronous and not member.lost:
+                    with self._failures(member):
+                        if member.depth > 1:
+                            self._lanes[member.case.case_id].window(member.depth, (-1, -1), phase="warmup")
+                        warmup.quiet_again(member)
             share = self._budget.share(cases, later)
             self._look(opening=True)
             self._rounds(self._ready, None if share is None else share - (time.monotonic() - start), seed)
@@ -129,20 +138,13 @@ class Group:
         record = self._records[member.case.case_id]
         if member.number == 0:
             outputs.check_fence(member)
-        depths = self._settings.depths
+        depths = self._settings.device_depths if member.is_asynchronous else self._settings.depths
         if depths == (1,) or record.depth == 1:
             record.depth = 1
             return
-        info = member.case.session.info
-        assert info is not None
-        inputs = self._inputs(member)
         member.read_facts()
         member.has_lanes = True
-        lanes = (
-            ThreadLanes(member, inputs)
-            if info.capabilities.releases_gil
-            else ProcessLanes(member, inputs, self._load(member))
-        )
+        lanes = self._make_lanes(member)
         self._lanes[member.case.case_id] = lanes
         if record.depth is None:
             record.depth = choose_depth(member, lanes, depths)
@@ -153,6 +155,15 @@ class Group:
         member.order.rewind()
         member.depth = record.depth
         self._check_lanes(member)
+
+    def _make_lanes(self, member: Member) -> Lanes:
+        info, inputs = member.case.session.info, self._inputs(member)
+        assert info is not None
+        if member.is_asynchronous:
+            return StreamLanes(member, inputs)
+        if info.capabilities.releases_gil:
+            return ThreadLanes(member, inputs)
+        return ProcessLanes(member, inputs, self._load(member))
 
     def _check_lanes(self, member: Member) -> None:
         """Compare the outputs of all lanes: a throughput of lanes that get in each other's way is worth nothing."""
@@ -202,9 +213,10 @@ class Group:
         return any(not member.stopping.done for member in open_)
 
     def _turn(self, member: Member, number: int, position: int) -> None:
-        """Run a block of a case, in every other round a window too, and look whether it has enough."""
+        """Run a block of a case, in some rounds one with events or a window too, and look whether it has enough."""
         with self._stop.deferred():
-            memory.check_changes(member.measure(number, position).changes)
+            for phase in _phases(member, number):
+                memory.check_changes(member.measure(number, position, phase).changes)
             if member.depth > 1 and number % WINDOW_EVERY == 0:
                 memory.check_changes(self._lanes[member.case.case_id].window(member.depth, (number, position)).changes)
         member.stopping.look(member.count, len(member.measured), member.measured_s, member.evidence)
@@ -224,9 +236,11 @@ class Group:
             for place in range(len(member.sizes)):
                 n = max(4, min(100, round(_STEADY_NS / member.order.expected_ns(place))))
                 member.call("steady", member.slots.of(place), n).rewarm = 1
-        elif member.number == 0 and member.order.expected_ns(0) <= _SHORT_NS:
+        elif member.number == 0 and not member.is_asynchronous and member.order.expected_ns(0) <= _SHORT_NS:
             member.instrumentation_cost = self._instrumentation_cost(member)
         member.read_facts()
+        if member.is_asynchronous:
+            device.check_stream([block for block in member.blocks if block.phase == "events"])
         judge.add_warnings(member)
 
     def _instrumentation_cost(self, member: Member) -> float:
@@ -245,6 +259,13 @@ class Group:
         if finding is not None:
             member.warn(*finding)
         return effect.value - 1.0
+
+
+def _phases(member: Member, number: int) -> tuple[str, ...]:
+    """Return the blocks of a case in a round; which of two comes first alternates: no drift shall look like a cost."""
+    if not member.is_asynchronous or number % EVENTS_EVERY:
+        return ("measure",)
+    return ("measure", "events") if number // EVENTS_EVERY % 2 else ("events", "measure")
 
 
 def _round_event(number: int, members: Sequence[Member], left_s: float | None) -> RoundDone:

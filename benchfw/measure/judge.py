@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchfw.measure.gates import Finding, latency
+from benchfw.measure import spans
+from benchfw.measure.gates import Finding, device, latency
 from benchfw.measure.member import MIN_SHARE, Member
 from benchfw.stats import Steady, modes
 
@@ -14,8 +15,10 @@ _SHOWN_LEVELS = 4
 
 def add_speedup(cases: Sequence[dict[str, Any]], reference: str | None) -> None:
     """Fill in `speedup`: throughput over the reference's; over that of the same profile if it ran under several."""
-    base = {_kind(row): row.get("throughput_samples_s") for row in cases if _is_base(row, reference)}
-    base = {kind: value for kind, value in base.items() if value}
+    base: dict[tuple[str, ...], float] = {}
+    for row in cases:
+        if _is_base(row, reference) and row.get("throughput_samples_s"):
+            base.setdefault(_kind(row), row["throughput_samples_s"])
     for row in cases:
         yardstick = base.get(_kind(row)) or (next(iter(base.values()), None) if _any_will_do(row, base) else None)
         if row["status"] == "OK" and yardstick and row.get("throughput_samples_s"):
@@ -25,7 +28,9 @@ def add_speedup(cases: Sequence[dict[str, Any]], reference: str | None) -> None:
 def _kind(row: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a case and the one that it is compared with have in common: of an arm also the backend."""
     profile = str(row["profile"])
-    return (profile,) if row["arm"] is None else (profile, str(row["name"]), str(row["precision"]))
+    if row["arm"] is None:
+        return profile, str(row.get("io_scope"))
+    return profile, *(str(row.get(label)) for label in ("name", "precision", "io_scope", "graph"))
 
 
 def _any_will_do(row: Mapping[str, Any], base: Mapping[tuple[str, ...], Any]) -> bool:
@@ -64,12 +69,26 @@ def _latency_findings(member: Member) -> Iterator[Finding | None]:
     summary = member.summary
     if summary is None:
         return
+    if member.is_asynchronous:
+        yield from _device_findings(member)
     yield latency.overhead(member.session.overhead.get("harness_overhead_ns", 0.0), summary.mean)
     if member.case.sequence is None:
         yield latency.spread(summary.robust_cv)
         yield latency.outliers(summary.outlier_share)
         yield latency.bimodal(modes(member.samples if member.steady_kind != "no_steady" else member.all_samples))
         yield latency.dependent(summary.tau)
+
+
+def _device_findings(member: Member) -> Iterator[Finding | None]:
+    """Yield what the times of the device have to say."""
+    times = spans.columns(member)
+    compute, span = times.get("compute_p50_ns"), times.get("device_p50_ns")
+    yield device.launch_bound(times.get("enqueue_p50_ns"), span)
+    yield device.transfer_bound(times.get("h2d_p50_ns", 0.0) + times.get("d2h_p50_ns", 0.0), compute)
+    yield device.short(span)
+    effect = device.instrumentation_effect(member.blocks)
+    member.instrumentation_cost = effect.value - 1.0 if effect else None
+    yield device.instrumentation(effect, latency.INSTRUMENTATION)
 
 
 def add_steady_state(member: Member) -> None:

@@ -1,7 +1,8 @@
 """Windows: several inferences outstanding, for the throughput.
 
 Each lane has its own slots and keeps one inference outstanding. Lanes are threads of the worker if the backend releases
-Python's interpreter lock while it runs, else processes of their own, each with the artifact loaded.
+Python's interpreter lock while it runs, else processes of their own, each with the artifact loaded. Where launches only
+enqueue on a stream, one thread keeps as many outstanding as are wanted.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Lanes(ABC):
     """The lanes of one case.
 
     Attributes:
-        kind: `threads` or `processes`.
+        kind: `threads`, `processes` or `stream`.
     """
 
     kind: str
@@ -108,7 +109,7 @@ class Lanes(ABC):
 class ThreadLanes(Lanes):
     """Lanes that are threads of the case's own worker."""
 
-    kind = "threads"
+    kind: str = "threads"
 
     def _bind(self, lane: int) -> None:
         member = self._member
@@ -116,6 +117,7 @@ class ThreadLanes(Lanes):
         member.bind_lane(member.session, member.instance, self._inputs, lane)
         for slot in range(member.slots.of(0, 0, lane), member.slots.of(0, 0, lane + 1)):
             member.call("warmup", slot, 1, timeout=member.settings.build_s)
+        member.capture(lane)
 
     def _ask(self, depth: int, order: list[int]) -> list[tuple[Any, Any, Message]]:
         member = self._member
@@ -134,6 +136,12 @@ class ThreadLanes(Lanes):
 
     def close(self) -> None:
         """Do nothing: slots go with the worker."""
+
+
+class StreamLanes(ThreadLanes):
+    """Lanes that are sets of slots on one stream: one thread enqueues as many inferences, one behind the other."""
+
+    kind = "stream"
 
 
 class ProcessLanes(Lanes):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchfw import supervisor
 from benchfw.errors import CaseError
-from benchfw.measure.blocks import Block, rewarm_count, stamps
+from benchfw.measure.blocks import Block, device_times, rewarm_count, stamps
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.observer import Observer
 from benchfw.measure.order import Order
@@ -51,6 +51,7 @@ class Member:
         number: Invocation, from 0.
         depth: Outstanding inferences of its windows; 1 if its blocks are its windows.
         observer: Watches the machine.
+        is_asynchronous: Its launches return before they are complete, so that the device's times are known too.
         has_lanes: Slots for several inferences at once have been bound.
         layers: Rows of the table `layers`, if it was profiled.
         graph: Columns that say what the model's graph has to do, likewise.
@@ -77,8 +78,10 @@ class Member:
     graph: dict[str, Any] = field(default_factory=dict)
     interleave: str = "all"
     peak_rss_bytes: int | None = None
+    device_memory: dict[str, int] | None = None
     instrumentation_cost: float | None = None
     canary_shift: float | None = None
+    is_asynchronous: bool = False
     has_lanes: bool = False
     order: Order = field(init=False)
     _steady: tuple[int, Steady | None] = (0, None)
@@ -94,7 +97,8 @@ class Member:
     @property
     def name(self) -> str:
         kind = self.case.artifact_kind
-        return self.case.session.entry.label + ("" if kind == "any" else f" ({kind})")
+        labels = [*(() if kind == "any" else (kind,)), *filter(None, (self.case.device_label,))]
+        return self.case.session.entry.label + (f" ({', '.join(labels)})" if labels else "")
 
     @property
     def alive(self) -> bool:
@@ -160,7 +164,8 @@ class Member:
         fixed = {spec.name: spec for spec in model_inputs}
         largest = max(inputs.bytes_of(self.sizes_at(place)) for place in range(len(self.sizes)))
         if self.settings.cache == "rotate" and inputs.specs:
-            sets = sets_to_rotate(largest, len(self.sizes), last_level_cache_bytes())
+            twice = 1 if self.session.device is None else 2
+            sets = sets_to_rotate(largest, len(self.sizes), twice * (self.cache_bytes or 0))
             self.order = Order(self.case.sequence, Slots(self.sizes, sets))
         for place in range(len(self.sizes)):
             sizes = self.sizes_at(place)
@@ -168,6 +173,20 @@ class Member:
                 check_fit(spec, fixed.get(spec.name), sizes)
             self.input_bytes += inputs.bytes_of(sizes) * self.slots.sets
         self.bind_lane(self.session, instance, inputs, 0)
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """Size of the last-level cache, of the device or of the machine; None where that does not say."""
+        device = self.session.device
+        return last_level_cache_bytes() if device is None else int(device["cache_bytes"])
+
+    def capture(self, lane: int = 0) -> None:
+        """Capture the launches of all slots of a lane into CUDA graphs, if that is what the case measures."""
+        if self.case.mode.graph == "off":
+            return
+        assert self.instance is not None
+        for slot in range(self.slots.of(0, 0, lane), self.slots.of(0, 0, lane + 1)):
+            self.session.ask("capture", self.settings.build_s, instance=self.instance.key, slot=slot)
 
     def bind_lane(self, session: LiveSession, instance: Instance, inputs: InputMaker, lane: int) -> None:
         """Bind the slots of one lane in the worker of a session."""
@@ -201,6 +220,7 @@ class Member:
         self.instance.facts = values["facts"]
         if not self.has_lanes:  # what the slots of other lanes take is not the case's
             self.peak_rss_bytes = values["peak_rss_bytes"]
+            self.device_memory = self.session.device_memory = values["device_memory"]
         self.session.peak_rss_bytes = max(self.session.peak_rss_bytes, self.peak_rss_bytes or 0)
 
     # --- blocks -------------------------------------------------------------------------------------------------
@@ -210,7 +230,7 @@ class Member:
         return self._run(phase, [slot] * n, rewarm=0, timeout=timeout, place=(-1, -1))
 
     def measure(self, round_: int, position: int, phase: str = "measure") -> Block:
-        """Run one block of the length that is aimed at."""
+        """Run one block of the length that is aimed at; one of the phase `events` with those of the device."""
         slots, rewarm = self.order.block()
         return self._run(phase, slots, rewarm=rewarm, timeout=None, place=(round_, position))
 
@@ -224,11 +244,13 @@ class Member:
         assert self.instance is not None
         same = len(set(slots)) == 1
         what: dict[str, Any] = {"slot": slots[0], "n": len(slots)} if same else {"slots": slots}
+        what["events"] = phase == "events"
         key, deadline = self.instance.key, timeout or self.deadline(slots)
         answer, host = self.observer.around(
             self.session.processes, lambda: self.session.ask("block", deadline, instance=key, **what)
         )
         starts, ends = stamps(answer, len(slots))
+        enqueued, spans = device_times(answer, starts, ends)
         block = Block(
             phase=phase,
             round=place[0],
@@ -242,8 +264,11 @@ class Member:
             changes={**answer.values["changes"], "collections": answer.values["collections"]},
             telemetry=self.observer.running if phase == "measure" else None,
             host=host,
+            enqueued=enqueued,
+            spans=spans,
         )
         self.blocks.append(block)
+        self.is_asynchronous = enqueued is not None
         return block
 
     # --- samples ------------------------------------------------------------------------------------------------

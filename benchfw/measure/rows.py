@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from benchfw.measure.record import Record
-from benchfw.measure.slots import last_level_cache_bytes
 from benchfw.measure.statistics import statistics
 from benchfw.scenario import Case
+from benchfw.scenario.modes import CPU
 from benchfw.spec.accuracy import worst
 from benchfw.store.schema import SCHEMA_VERSION
 from benchfw.store.writer import row_faults
@@ -22,10 +22,35 @@ from benchfw.store.writer import row_faults
 _LABELS = (
     *("case_id", "case_hash", "session_id", "cohort", "scenario", "model", "model_hash", "backend", "name", "provider"),
     *("precision", "environment", "python", "device", "sweep", "profile", "profile_point", "batch", "shape", "depth"),
-    *("sequence_sha256", "interleave", "invocation", "log", "seed", "effort", "forced", "schema_version"),
+    *(
+        "io_scope",
+        "graph",
+        "sync",
+        "sequence_sha256",
+        "interleave",
+        "invocation",
+        "log",
+        "seed",
+        "effort",
+        "forced",
+        "schema_version",
+    ),
 )
 _STATISTICS = (
-    *("latency_", "throughput_", "speedup", "effective_n", "variation_", "robust_cv", "outlier_share"),
+    *(
+        "latency_",
+        "enqueue_",
+        "h2d_",
+        "compute_",
+        "d2h_",
+        "device_p50",
+        "throughput_",
+        "speedup",
+        "effective_n",
+        "variation_",
+        "robust_cv",
+        "outlier_share",
+    ),
     *("autocorrelation_time", "steady_state", "instrumentation_cost", "telemetry_cost"),
 )
 
@@ -46,6 +71,7 @@ def case_hash(case: Case, context: Mapping[str, Any]) -> str:
         "profile": case.profile.slug,
         "sizes": dict(case.sizes),
         "sequence": case.sequence.sha256 if case.sequence else None,
+        **({} if session.device == CPU else {"device": session.device}),
         **context,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
@@ -75,12 +101,10 @@ def planned_row(case: Case, common: Mapping[str, Any]) -> dict[str, Any]:
         "status": case.status,
         "status_reason": f"{case.reason} ({case.remedy})" if case.remedy else case.reason or None,
         "arm": case.session.arm,
-        "io_scope": "host",
-        "graph": "off",
-        "sync": "blocking",
+        **asdict(case.mode),
         "cache": "warm",
         "timer": "host",
-        "device": "cpu",
+        "device": session.device,
         "schema_version": SCHEMA_VERSION,
     }
 
@@ -109,7 +133,7 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
             "cache": last.settings.cache if last.slots.sets > 1 or len(last.sizes) > 1 else "warm",
             "input_sets": last.slots.sets,
             "input_bytes": last.input_bytes,
-            "last_level_cache_bytes": last_level_cache_bytes(),
+            "last_level_cache_bytes": last.cache_bytes,
             **last.graph,
         }
     row |= _accuracy_columns(record.accuracy)
@@ -136,7 +160,18 @@ def _host_columns(record: Record, run_folder: Path) -> dict[str, Any]:
         "first_call_ns": record.all[0].first_call_ns,
         "warmup_s": record.all[0].warmup_s,
         "peak_rss_bytes": max(peaks, default=None),
+        **_device_columns(record),
     }
+
+
+def _device_columns(record: Record) -> dict[str, Any]:
+    """Return what is known of the device of a case; nothing on the CPU."""
+    device, memory = record.last.host.device, [member.device_memory for member in record.all if member.device_memory]
+    columns: dict[str, Any] = {"device_name": device["name"], "device_uuid": device["uuid"]} if device else {}
+    if memory:
+        columns["device_memory_bytes"] = max(each["peak_bytes"] for each in memory)
+        columns["device_used_bytes"] = max(each["device_peak_bytes"] for each in memory)
+    return columns
 
 
 def interrupted_row(row: Mapping[str, Any], reason: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from benchfw.measure.canary import Canaries
 from benchfw.measure.settings import Settings
 from benchfw.requirements import check_requirements, distributions
 from benchfw.scenario import Case, Session
+from benchfw.scenario.modes import CPU
 from benchfw.spec.tensors import IoSpec, TensorSpec
 from benchfw.supervisor import Worker
 from benchfw.worker.protocol import Message
@@ -74,6 +75,7 @@ class Host:
         overhead: `harness_overhead_ns` and `bare_loop_ns`, once measured.
         padding: Bytes that were added to its environment.
         pid: Of its process.
+        device: Facts of its device; None on the CPU.
     """
 
     invocation: int = 0
@@ -83,6 +85,7 @@ class Host:
     overhead: Mapping[str, float] = field(default_factory=dict)
     padding: int = 0
     pid: int | None = None
+    device: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -96,6 +99,8 @@ class LiveSession:
         death: How the last worker that was found dead had ended.
         lane: 0, or the lane of windows that this session serves beside another one.
         canaries: Looks at the canary of the current worker.
+        device: Facts of its device; None on the CPU, and before that was opened.
+        device_memory: See `DeviceMemory.told`, the last time.
     """
 
     session: Session
@@ -110,6 +115,8 @@ class LiveSession:
     death: CaseError | None = None
     lane: int = 0
     canaries: Canaries = field(default_factory=Canaries)
+    device: Mapping[str, Any] | None = None
+    device_memory: Mapping[str, int] | None = None
     _companions: int = 0
     _worker: Worker | None = None
     _instances: dict[str, Instance] = field(default_factory=dict)
@@ -207,6 +214,7 @@ class LiveSession:
             overhead=dict(self.overhead),
             padding=self._padding,
             pid=self._worker.pid,
+            device=self.device,
         )
 
     def take_dropped_bytes(self) -> int:
@@ -229,12 +237,25 @@ class LiveSession:
 
     def instance(self, case: Case, make: Callable[[], Made]) -> Instance:
         """Return the instance that serves a case: opened, prepared and loaded if it is not there yet."""
-        key = case.profile.slug
+        key = case.instance_key
         if not self.is_open:
             self._instances.clear()
         if key not in self._instances:
+            self.open_device()
             self._instances[key] = self._load(case, make(), key)
         return self._instances[key]
+
+    def open_device(self) -> None:
+        """Let the worker open the device of the session, if it is not the CPU: before anything is built for it.
+
+        Raises:
+            MissingDependency: It is not there.
+        """
+        info = self.session.info
+        if self.session.device != CPU and info is not None:
+            self.start_worker()
+            answer = self.ask("device", self.settings.load_s, device=self.session.device, factory=info.factory)
+            self.device = answer.values["facts"]
 
     def _load(self, case: Case, made: Made, key: str) -> Instance:
         info = self.session.info
@@ -250,13 +271,14 @@ class LiveSession:
             factory=info.factory,
             options=dict(self.session.options),
             context={
-                "device": "cpu",
+                "device": self.session.device,
                 "threads": self.session.threads or settings.threads,
                 "precision": self.session.precision,
                 "cache_dir": str(self.frameworks),
                 "root": str(self.root),
                 "inputs": [asdict(spec) for spec in self.inputs],
             },
+            mode=asdict(case.mode),
         )
         try:
             prepared = self.ask(
@@ -301,16 +323,16 @@ class LiveSession:
         An allocator that has failed to get what is huge may not give what is small: ONNX Runtime's arena goes on asking
         for nearly as much.
         """
-        instance = self._instances.pop(case.profile.slug, None)
+        instance = self._instances.pop(case.instance_key, None)
         if instance is not None:
             with contextlib.suppress(CaseError):  # of the one that has failed, that was told
                 self._forget(instance.key)
 
-    def keep_only(self, profiles: set[str]) -> None:
-        """Close the instances that no later case needs, and the worker if none is left."""
-        for slug in set(self._instances) - profiles:
-            self._forget(self._instances.pop(slug).key)
-        if not profiles:
+    def keep_only(self, keys: set[str]) -> None:
+        """Close the instances but those of some keys, which later cases need, and the worker if none is left."""
+        for key in set(self._instances) - keys:
+            self._forget(self._instances.pop(key).key)
+        if not keys:
             self.close()
 
     def close(self) -> None:

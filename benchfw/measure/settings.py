@@ -133,6 +133,13 @@ class Settings:
         return tuple(depth for depth in self.rule.depths if depth <= max(1, self.cpus))
 
     @property
+    def device_depths(self) -> tuple[int, ...]:
+        """The same for launches on a stream: of those of an effort two at least, or the device idles in between."""
+        if self.limits.get("depths"):
+            return self.rule.depths
+        return self.rule.depths if max(self.rule.depths) > 1 else _DEPTHS[:2]
+
+    @property
     def rule(self) -> Effort:
         """When a case has enough data, over all its invocations."""
         return effort_of(self.effort, self.limits)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchfw.measure import judge
+from benchfw.measure import judge, spans
 from benchfw.measure.member import Member
 from benchfw.measure.record import Record, throughput_interval
 from benchfw.stats import Interval, summarize
@@ -38,7 +38,9 @@ def statistics(record: Record) -> dict[str, Any]:
         "telemetry_cost": record.telemetry_cost,
         "canary_shift": max(shifts, key=abs, default=None),
     }
-    return columns if record.steady_kind == "no_steady" else columns | _latency(record) | _throughput(record)
+    if record.steady_kind == "no_steady":
+        return columns
+    return columns | _latency(record) | spans.columns(*record.all) | _throughput(record)
 
 
 def _verdict(record: Record) -> tuple[str, str | None]:

@@ -114,7 +114,8 @@ def iteration_columns(records: Sequence[Record]) -> dict[str, Any]:
     """Return the columns of `iterations` for a whole cohort; windows have none."""
     ids: list[str] = []
     phases: list[str] = []
-    numbers, batches, starts, latencies = [], [], [], []
+    numbers, batches, starts, latencies, enqueued = [], [], [], [], []
+    spans = []
     for record in records:
         blocks = [(member, block) for member in record.all for block in member.blocks]
         for number, (member, block) in enumerate(blocks):
@@ -128,6 +129,8 @@ def iteration_columns(records: Sequence[Record]) -> dict[str, Any]:
             batches.append(_sizes(member, block))
             starts.append(block.starts)
             latencies.append(block.ends - block.starts)
+            enqueued.append(_enqueue_times(block))
+            spans.append(_spans(block))
     if not numbers:
         return {}
     return {
@@ -137,7 +140,22 @@ def iteration_columns(records: Sequence[Record]) -> dict[str, Any]:
         "batch": np.concatenate(batches),
         "start_ns": np.concatenate(starts),
         "host_latency_ns": np.concatenate(latencies),
+        "enqueue_ns": np.concatenate(enqueued),
+        **dict(zip(("h2d_ns", "compute_ns", "d2h_ns"), np.concatenate(spans).T)),
     }
+
+
+def _enqueue_times(block: Block) -> NDArray[np.float64]:
+    """Return the times until all was enqueued; NaN, which is stored as null, for launches that return when complete."""
+    return np.full(block.n, np.nan) if block.enqueued is None else (block.enqueued - block.starts).astype(np.float64)
+
+
+def _spans(block: Block) -> NDArray[np.float32]:
+    """Return the times of copies in, launches and copies out on the device, float32 [n, 3]; NaN where unknown."""
+    spans = np.full((block.n, 3), np.nan, np.float32)
+    if block.spans is not None:
+        spans[:, 1 if block.spans.shape[1] == 1 else slice(None)] = block.spans.squeeze()
+    return spans
 
 
 def shape_rows(record: Record) -> list[dict[str, Any]]:

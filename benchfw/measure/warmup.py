@@ -1,7 +1,8 @@
 """Warm-up of one case, in gates; all of it is stored as such.
 
 G1, structure: per slot, until five calls in a row have not compiled, captured or rebuilt anything.
-G2, machine: blocks of the case and a look at the canary, until five looks agree within 2 %.
+G2, machine: blocks of the case and a look at the canary, until five looks agree within 2 %. On a device the look is at
+the median latency of these blocks: its clocks are not those of the CPU, and it is they that rise and fall.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 import numpy as np
 
 from benchfw.errors import Invalid
+from benchfw.measure.blocks import Block
 from benchfw.measure.member import Member
 
 QUIET_CALLS = 5
@@ -21,13 +23,24 @@ _LOOK_NS = 100_000_000
 
 
 def first_calls(member: Member) -> None:
-    """Launch every slot once; a backend may compile here, so the deadline is that of a build."""
+    """Launch every slot once; a backend may compile here, so the deadline is that of a build.
+
+    What is to be captured into graphs is captured here, once nothing compiles any more: what is launched, and checked,
+    from then on are the graphs.
+
+    Raises:
+        Unsupported: A launch cannot be captured.
+    """
     slots = member.slots
     for place in range(len(slots.sizes)):
         block = member.call("first", slots.of(place), 1, timeout=member.settings.build_s)
         member.order.expect(place, float(block.latencies[0]))
         for set_ in range(1, slots.sets):  # the same shape: nothing is left to compile
             member.call("warmup", slots.of(place, set_), 1, timeout=member.settings.build_s)
+    if member.case.mode.graph == "on":
+        for place in range(len(slots.sizes)):
+            _structural(member, place)
+        member.capture()
 
 
 def warm_up(member: Member, share_s: float | None) -> None:
@@ -44,6 +57,22 @@ def warm_up(member: Member, share_s: float | None) -> None:
         _structural(member, place)
     limit = member.settings.rule.settle_time
     _settle(member, limit if share_s is None else min(limit, share_s / 4))
+
+
+def quiet_again(member: Member) -> None:
+    """Go round all sets of inputs until nothing changes any more: after other cases of the worker have warmed up.
+
+    Cases of one process share the allocator of their framework. What they have bound since then may have taken device
+    memory that this one had, and would have to ask the device for within a measured block.
+
+    Raises:
+        Invalid: It goes on changing.
+    """
+    for _ in range(MAX_G1_BLOCKS):
+        if not any(member.measure(-1, -1, "warmup").changes.values()):
+            member.order.rewind()
+            return
+    raise Invalid(f"still changing after {MAX_G1_BLOCKS} blocks", hint="the log of its worker may say why")
 
 
 def _structural(member: Member, place: int) -> None:
@@ -66,8 +95,7 @@ def _settle(member: Member, limit_s: float) -> None:
         while spent < _LOOK_NS:
             block = member.measure(-1, -1, "warmup")
             spent += int(block.ends[-1] - block.starts[0])
-        block.canary_ns = int(member.session.ask("canary", member.settings.load_s).values["canary_ns"])
-        looks.append(block.canary_ns)
+        looks.append(_look(member, block))
         last = looks[-LOOKS:]
         spread = max(last) / min(last) - 1
         if len(looks) >= LOOKS and spread <= SPREAD:
@@ -80,10 +108,19 @@ def _settle(member: Member, limit_s: float) -> None:
         member.order.expect(0, float(np.median(block.latencies)))
 
 
+def _look(member: Member, block: Block) -> int:
+    """Return what shows whether the machine has settled, after a block of the case."""
+    if member.is_asynchronous:
+        return max(1, int(np.median(block.latencies)))
+    block.canary_ns = int(member.session.ask("canary", member.settings.load_s).values["canary_ns"])
+    return block.canary_ns
+
+
 def _warn_unsettled(member: Member, looks: list[int], spread: float, limit_s: float) -> None:
     """Say why the machine was not seen to settle: it varied, or there was no time for enough looks."""
     if spread > SPREAD:
-        what = f"the machine did not settle within {limit_s:.1f} s: the canary still varied by {spread:.1%}"
+        who = "its latency" if member.is_asynchronous else "the canary"
+        what = f"the machine did not settle within {limit_s:.1f} s: {who} still varied by {spread:.1%}"
         member.warn("G2", spread, SPREAD, f"{what}; close what else runs on it")
     else:
         what = f"{len(looks)} of {LOOKS} looks within {limit_s:.1f} s do not show whether the machine has settled"

@@ -92,8 +92,8 @@ def _partners(mine: Cohort, theirs: Cohort) -> Iterator[tuple[Case, Case]]:
     if len(mine.cases) == len(theirs.cases) == 1:
         yield mine.cases[0], theirs.cases[0]
         return
-    others = {(case.session.session_id, case.artifact_kind): case for case in theirs.cases}
-    keys = [(case.session.session_id, case.artifact_kind) for case in mine.cases]
+    others = {_key(case): case for case in theirs.cases}
+    keys = [_key(case) for case in mine.cases]
     if set(keys) != set(others):
         alone = ", ".join(sorted({f"{name} ({kind})" for name, kind in set(keys) ^ set(others)}))
         raise UsageError(
@@ -101,3 +101,8 @@ def _partners(mine: Cohort, theirs: Cohort) -> Iterator[tuple[Case, Case]]:
         )
     for key, case in zip(keys, mine.cases, strict=True):
         yield case, others[key]
+
+
+def _key(case: Case) -> tuple[str, str]:
+    """Return what makes a case the partner of another one: its session, and its artifact with what is timed of it."""
+    return case.session.session_id, " ".join(filter(None, (case.artifact_kind, case.device_label)))

@@ -14,7 +14,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
 from benchfw.errors import Fault
-from benchfw.scenario.schema import FixedSweep, Input, RandomBatchSweep, Scenario
+from benchfw.scenario.modes import CPU
+from benchfw.scenario.schema import BackendEntry, FixedSweep, Input, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN
 from benchfw.worker.loops import MAX_BLOCK
@@ -93,7 +94,10 @@ def _sweeps(scenario: Scenario) -> Iterator[Fault]:
             yield from _random_sweep(scenario, sweep, path)
         else:
             total += 3
-    runs = sum(len(set(entry.precision)) for entry in scenario.backend)
+    runs = sum(
+        len(set(entry.precision)) * len(set(entry.io_scope or "-")) * len(set(entry.graph or "-"))
+        for entry in scenario.backend
+    )
     if total * runs > MAX_CASES:
         yield Fault(("sweep",), f"{total} points on {runs} backends are more than {MAX_CASES} cases")
 
@@ -169,11 +173,25 @@ def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: 
             reason = f"no table [environments.{entry.environment}]"
             reason += "; an empty one is enough for what `benchfw env create` made under this name"
             yield Fault((*path, "environment"), reason, nearest=near)
+        yield from _labels(entry, backends.get(entry.use), path)
         if entry.use in backends:
             yield from _options(entry.options, options.get(entry.use), (*path, "options"))
         elif not entry.optional:
             reason = f"no installed plugin provides {entry.use!r}; `optional = true` would skip it"
             yield Fault((*path, "use"), reason, nearest=nearest_name(entry.use, backends), unprovided=True)
+
+
+def _labels(entry: BackendEntry, info: BackendInfo | None, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    """Yield the labels of cases on a device that an entry has without being on one."""
+    devices = info.capabilities.devices if info else ()
+    if (entry.device or (CPU if CPU in devices else "")) != CPU:
+        return
+    for key in ("io_scope", "graph", "sync"):
+        if getattr(entry, key) is not None:
+            others = [device for device in devices if device != CPU]
+            reason = f"is for cases on a device, and {entry.label!r} runs on the CPU"
+            reason += f'; add `device = "{others[0]}"`' if others else ""
+            yield Fault((*path, key), reason)
 
 
 def _environments(scenario: Scenario) -> Iterator[Fault]:

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from benchfw.scenario.modes import CPU, CUDA, device_label, device_of, kind_of_device, modes_of
 from benchfw.scenario.schema import BackendEntry, FixedSweep, MinOptMaxSweep, RandomBatchSweep, Scenario, Sweep
 from benchfw.scenario.sequence import BatchSequence
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.tensors import AxisRange, Profile, axis_slug
+from benchfw.worker.timing import Mode
 
 POINTS = ("min", "opt", "max")
 BATCH_AXIS = "batch"
@@ -28,6 +30,7 @@ class Session:
         environment: Name of the interpreter.
         options: Validated options, defaults filled in.
         threads: Of each inference; 0 for as many as the run's settings say.
+        device: What it runs on: `cpu`, `cuda:0`, ….
         arm: Arm of a comparison that it belongs to; None outside of one.
     """
 
@@ -38,7 +41,12 @@ class Session:
     environment: str
     options: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 0
+    device: str = CPU
     arm: str | None = None
+
+    @property
+    def device_kind(self) -> str:
+        return kind_of_device(self.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,7 @@ class Case:
         sequence: The random sequence, or None for one shape.
         sweeps: Kinds of the sweeps that ask for it; more than one where they would measure the same thing.
         point: `min`, `opt`, `max`, or None outside of a `min-opt-max` sweep.
+        mode: What is timed, and how.
         status: None if it can be measured; else the status that its row has from the start.
         reason: Why it has that status.
         remedy: What would change it.
@@ -67,6 +76,7 @@ class Case:
     sequence: BatchSequence | None
     sweeps: tuple[str, ...]
     point: str | None = None
+    mode: Mode = field(default_factory=Mode)
     status: str | None = None
     reason: str = ""
     remedy: str = ""
@@ -75,6 +85,16 @@ class Case:
     def artifact_kind(self) -> str:
         """`static`, `dynamic`, or `any` where the backend makes no difference."""
         return _artifact_kind(self.session.info, self.profile)
+
+    @property
+    def instance_key(self) -> str:
+        """What it shares a loaded artifact by, with other cases of its session."""
+        return "-".join(filter(None, (self.profile.slug, self.device_label)))
+
+    @property
+    def device_label(self) -> str:
+        """Device and mode in a word: `cuda-device-graph`; empty on the CPU."""
+        return device_label(self.session.entry, self.session.device, self.mode)
 
     @property
     def batch(self) -> int | None:
@@ -133,6 +153,7 @@ def make_plan(
     options: Mapping[str, Any] | None = None,
     only_backends: frozenset[str] = frozenset(),
     only_sweeps: frozenset[str] = frozenset(),
+    has_gpu: bool = True,
 ) -> Plan:
     """Plan the cases of a scenario.
 
@@ -142,6 +163,7 @@ def make_plan(
         options: Pydantic model of the options of each backend by name.
         only_backends: Names to keep; empty for all. The reference stays, since the others are compared with it.
         only_sweeps: Kinds of sweeps to keep; empty for all.
+        has_gpu: There is one here; else cases on `cuda` are skipped.
     """
     sessions = list(_sessions(scenario, backends, options or {}, only_backends))
     points = [
@@ -150,11 +172,12 @@ def make_plan(
         if not only_sweeps or sweep.kind in only_sweeps
         for point in _points(sweep, scenario)
     ]
+    kinds = [(session, mode) for session in sessions for mode in modes_of(session.entry, session.info, session.device)]
     cohorts: dict[str, dict[tuple[str, str], Case]] = {}
     for point in points:
         cases = cohorts.setdefault(point.cohort_id, {})
-        for session in sessions:
-            case = _case(point, session, scenario)
+        for session, mode in kinds:
+            case = _case(point, session, mode, scenario, has_gpu=has_gpu)
             key = (session.session_id, case.case_id)
             known = cases.get(key)
             if known is not None:
@@ -183,6 +206,7 @@ def _sessions(
                 environment=entry.environment or "default",
                 options=values,
                 threads=scenario.threads or 0,
+                device=device_of(entry.device, backends.get(entry.use)),
             )
 
 
@@ -217,15 +241,17 @@ def _sequence(sweep: RandomBatchSweep, axis: AxisRange) -> BatchSequence:
     )
 
 
-def _case(point: _Point, session: Session, scenario: Scenario) -> Case:
+def _case(point: _Point, session: Session, mode: Mode, scenario: Scenario, *, has_gpu: bool) -> Case:
     info = session.info
     dynamic = Profile({name: axis.to_spec() for name, axis in scenario.shapes.items()})
     specialised = point.sweep == "fixed" and (info is None or info.capabilities.specializes)
     profile = Profile.fixed(point.sizes) if specialised else dynamic
     kind = _artifact_kind(info, profile)
-    status, reason, remedy = _prospect(session, profile)
+    status, reason, remedy = _prospect(session, profile, mode, has_gpu=has_gpu)
+    where = device_label(session.entry, session.device, mode)
+    labels = (scenario.model_name, session.entry.label, session.precision, kind, where)
     return Case(
-        case_id="/".join((scenario.model_name, session.entry.label, session.precision, kind, point.cohort_id)),
+        case_id="/".join((*filter(None, labels), point.cohort_id)),
         cohort_id=point.cohort_id,
         session=session,
         profile=profile,
@@ -233,6 +259,7 @@ def _case(point: _Point, session: Session, scenario: Scenario) -> Case:
         sequence=point.sequence,
         sweeps=(point.sweep,),
         point=point.point,
+        mode=mode,
         status=status,
         reason=reason,
         remedy=remedy,
@@ -245,7 +272,7 @@ def _artifact_kind(info: BackendInfo | None, profile: Profile) -> str:
     return "static" if profile.static else "dynamic"
 
 
-def _prospect(session: Session, profile: Profile) -> tuple[str | None, str, str]:
+def _prospect(session: Session, profile: Profile, mode: Mode, *, has_gpu: bool) -> tuple[str | None, str, str]:
     """Say whether a case can be measured at all: status, reason, remedy."""
     info = session.info
     if info is None:
@@ -260,8 +287,13 @@ def _prospect(session: Session, profile: Profile) -> tuple[str | None, str, str]
         why = info.capabilities.lacks.get(session.precision)
         reason = f"{info.name} does not compute in {session.precision}" + (f": {why}" if why else "")
         return "UNSUPPORTED", reason, f"it computes in {can}"
-    if "cpu" not in info.capabilities.devices:
-        return "SKIPPED", f"{info.name} needs a GPU", "this version measures on the CPU"
+    if session.device_kind not in info.capabilities.devices:
+        can = ", ".join(info.capabilities.devices)
+        return "UNSUPPORTED", f"{info.name} does not run on {session.device_kind}", f"it runs on {can}"
+    if session.device_kind == CUDA and not has_gpu:
+        return "SKIPPED", f"{info.name} needs a GPU", "run it on a machine that has one"
+    if mode.graph == "on" and not info.capabilities.cuda_graph:
+        return "UNSUPPORTED", f"launches of {info.name} cannot be captured into a CUDA graph", 'graph = ["off"]'
     if not profile.static and not info.capabilities.dynamic_shapes:
         return "UNSUPPORTED", f"{info.name} has no dynamic shapes", "use a sweep of kind 'fixed'"
     return None, "", ""

@@ -240,6 +240,27 @@ class BackendEntry(Strict):
     environment: str | None = Field(
         None, description="A table of `[environments]`; default: benchfw's own interpreter."
     )
+    device: str | None = Field(
+        None,
+        pattern=r"^[a-z]+(:\d+)?$",
+        description="`cpu`, `cuda`, or one of several, `cuda:1`; default: `cpu` where the backend runs on it.",
+    )
+    io_scope: list[Literal["device", "pinned"]] | None = Field(
+        None,
+        min_length=1,
+        description="On a device, what an inference is, a case each: from device memory to device memory, or from "
+        '"pinned" (page-locked) memory of the host and back. Default: `["device"]`.',
+    )
+    graph: list[Literal["off", "on"]] | None = Field(
+        None,
+        min_length=1,
+        description='On a device, whether launches are replayed from a CUDA graph, a case each. Default: `["off"]`.',
+    )
+    sync: Literal["spin", "blocking"] | None = Field(
+        None,
+        description="On a device, how the host waits for outputs: it spins, or lets its CPU sleep, which notices "
+        "later. Default: `spin`.",
+    )
     optional: bool = Field(False, description="Skip it, with a row that says so, if no plugin provides it.")
     options: dict[str, Any] = Field({}, description="Options of the backend, see docs/reference/backends.md.")
 

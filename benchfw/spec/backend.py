@@ -4,8 +4,11 @@ A worker makes one `Backend` per artifact and profile and calls, in this order:
 
     prepare(artifact, profile)   compile or build; what it returns is loaded
     load(artifact)               deserialise, create contexts; names, dtypes and shapes of both ends
+    stream                       asked once, after load: where launches are enqueued, if they are
     bind(slot, inputs)           allocate and copy in for one slot; may repeat, also for a slot in use
     bound.launch()               one inference: the only call that is ever timed
+    bound.copy_in(), .copy_out() only where `io_scope = "pinned"`: timed around the launch
+    capture(bound)               only where `graph = "on"`: after launches of that slot, before it is timed
     bound.outputs()              arrays, valid until the next launch of that slot
     enter_thread()               in each other thread that launches, before it does
     counters(), facts()          between blocks, never during one
@@ -14,6 +17,11 @@ A worker makes one `Backend` per artifact and profile and calls, in this order:
     close()                      idempotent, safe after a failure of any of the above
 
 A backend never times itself: the core owns the clock, the fences and the loop.
+
+**Asynchronous backends.** `stream` is a handle, and `launch`, `copy_in` and `copy_out` only enqueue on that stream,
+which is not the default one, and return. The core records its events on it, waits for them, and captures it into CUDA
+graphs. Before it makes the backend it has made `context.device` the current device of the thread that calls all of its
+methods; before `outputs` and `close` it has waited for the stream.
 """
 
 from __future__ import annotations
@@ -47,7 +55,8 @@ class Capabilities:
         dynamic_shapes: One artifact serves several sizes of an axis.
         specializes: An artifact made for one shape differs from a dynamic one. Where it does not, a case of a
             `fixed` sweep and the same shape of a `min-opt-max` sweep are one measurement.
-        asynchronous: `launch` returns before the outputs are complete; `stream` is then a handle.
+        asynchronous: On a device, `launch` returns before the outputs are complete; `stream` is then a handle.
+        cuda_graph: Launches can be captured into a CUDA graph, so that `graph = "on"` is worth trying.
         releases_gil: `launch` lets other Python threads run while it computes, and slots may be launched from several
             threads at once. Where it does not, several outstanding inferences need as many processes.
         lacks: What it does instead in precisions that users may expect of it, by those: the reason of their rows.
@@ -59,6 +68,7 @@ class Capabilities:
     dynamic_shapes: bool = True
     specializes: bool = True
     asynchronous: bool = False
+    cuda_graph: bool = False
     releases_gil: bool = False
     lacks: Mapping[str, str] = field(default_factory=dict)
     profiles: bool = False
@@ -114,15 +124,27 @@ class Context:
 
 
 class Bound(ABC):
-    """One slot: inputs and outputs in place, ready to launch."""
+    """One slot: inputs and outputs in place, ready to launch. On a device they are resident there."""
 
     launch: Callable[[], object]
-    """One inference. Called without arguments in the timed loop, so that it should be a bound C method or a short
-    closure; its result is ignored. The plugin's own lines allocate nothing in it."""
+    """One inference, from where its inputs lie to where its outputs lie: on a device, from device memory to device
+    memory. Called without arguments in the timed loop, so that it should be a bound C method or a short closure; its
+    result is ignored. The plugin's own lines allocate nothing in it."""
+
+    copy_in: Callable[[], object] | None = None
+    """Enqueues copies of all inputs from page-locked host memory to where `launch` reads them, on the same stream. None
+    if the backend cannot measure `io_scope = "pinned"`."""
+
+    copy_out: Callable[[], object] | None = None
+    """Enqueues copies of all outputs of the last launch to page-locked host memory, on the same stream."""
 
     @abstractmethod
     def outputs(self) -> Mapping[str, NDArray[Any]]:
-        """Return the outputs of the last launch by name, valid until the next launch of this slot."""
+        """Return the outputs of the last launch by name, valid until the next launch of this slot.
+
+        They come from where `launch` has put them, whether `copy_out` was called or not. Never timed; it may copy and
+        wait by itself.
+        """
 
 
 class Backend(ABC):
@@ -139,7 +161,7 @@ class Backend(ABC):
 
     @property
     def stream(self) -> int | None:
-        """Handle of the stream that `launch` enqueues on; None if `launch` returns completed outputs."""
+        """Handle (`CUstream`) of the stream that `launch` enqueues on; None if `launch` returns completed outputs."""
         return None
 
     def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
@@ -165,9 +187,23 @@ class Backend(ABC):
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         """Allocate for the shapes of `inputs` and copy them in. The arrays are read-only and go away afterwards.
 
+        It returns once the inputs are in place, also on a device.
+
         Raises:
             Invalid: A name, dtype or shape does not fit the loaded artifact.
         """
+
+    def capture(self, bound: Bound) -> Callable[[], object] | None:
+        """Capture a launch of `bound` into a CUDA graph and return what replays it on `stream`.
+
+        Called only with `graph = "on"`, once per slot, after at least two launches of it. None, the default, lets the
+        core capture the stream over `bound.launch`. To be overridden by those that have to capture in their own way,
+        as where an allocator wants to know. `bound.outputs` then returns the outputs of the replays.
+
+        Raises:
+            Unsupported: The launch cannot be captured; the message says why, and becomes the reason of the row.
+        """
+        return None
 
     def enter_thread(self) -> None:  # noqa: B027  (an empty default is right: most frameworks keep nothing per thread)
         """Prepare a thread, other than the one that binds, in which slots are going to be launched.

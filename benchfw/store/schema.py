@@ -16,6 +16,7 @@ _WORD = pa.dictionary(pa.int32(), pa.string())
 _INT = pa.int64()
 _SMALL = pa.int32()
 _REAL = pa.float64()
+_SPAN = pa.float32()
 
 
 def kind_of(kind: pa.DataType) -> str:
@@ -64,7 +65,9 @@ CASES = _schema(
         ("facts", _TEXT, "What the backend says of the loaded artifact (threads, nodes, compilations), as JSON."),
         ("environment", _WORD, "Name of the worker's interpreter in the scenario."),
         ("python", _WORD, "Version of the worker's interpreter."),
-        ("device", _WORD, "Device that ran the inference."),
+        ("device", _WORD, "Device that ran the inference: `cpu`, or one by its number, `cuda:0`."),
+        ("device_name", _WORD, "Model of the device; null on the CPU."),
+        ("device_uuid", _WORD, "The device's own UUID; null on the CPU."),
         ("sweep", _WORD, "Kinds of sweeps that the measurement serves, joined by `+`."),
         ("profile", _WORD, "`static`, `dynamic`, or `any` where the backend makes no difference."),
         ("profile_point", _WORD, "`min`, `opt` or `max` of a min-opt-max sweep; null elsewhere."),
@@ -111,6 +114,20 @@ CASES = _schema(
         _latency("std", "Standard deviation of the latency."),
         _latency("mad", "Median absolute deviation from the median."),
         _latency("iqr", "Distance between the quartiles."),
+        (
+            "enqueue_p50_ns",
+            _REAL,
+            "Median time until all of an inference was enqueued on the device's stream; null for launches that return "
+            "completed outputs.",
+        ),
+        ("h2d_p50_ns", _REAL, "Median time of the copies of inputs to the device, by its clock; null unless `pinned`."),
+        ("compute_p50_ns", _REAL, "Median time from the beginning of a launch to its end, by the device's clock."),
+        ("d2h_p50_ns", _REAL, "Median time of the copies of outputs from the device, likewise; null unless `pinned`."),
+        (
+            "device_p50_ns",
+            _REAL,
+            "Median of the sum of these three; it holds gaps in which the device waits for the host.",
+        ),
         ("robust_cv", _REAL, "1.4826 times the median absolute deviation, over the median."),
         ("outlier_share", _REAL, "Share of iterations with a modified z-score above 14.8; they are counted and kept."),
         ("variation_within", _REAL, "Relative standard deviation that blocks of one process have; null for one block."),
@@ -128,7 +145,11 @@ CASES = _schema(
         ),
         ("throughput_high_samples_s", _REAL, "Upper end of it."),
         ("throughput_depth", _SMALL, "Outstanding inferences that gave this throughput: the best of those tried."),
-        ("throughput_lanes", _WORD, "Who issued them: `threads` of one worker or `processes`; null at depth 1."),
+        (
+            "throughput_lanes",
+            _WORD,
+            "Who issued them: `threads` of one worker, `processes`, or one thread on a `stream`; null at depth 1.",
+        ),
         ("speedup", _REAL, "Throughput over that of the reference backend in the same cohort."),
         ("artifact_steps", _WORD, "Steps from the model to the artifact, joined by `+`; null for none."),
         ("artifact_s", _REAL, "Time in these steps, in seconds; 0 if they came from the cache."),
@@ -151,12 +172,32 @@ CASES = _schema(
             _INT,
             "Peak resident memory of the worker since it last bound inputs; cases of one worker share it.",
         ),
+        (
+            "device_memory_bytes",
+            _INT,
+            "Peak device memory that the worker has taken after its context was made, between messages; cases of one "
+            "worker share it. Null on the CPU.",
+        ),
+        (
+            "device_used_bytes",
+            _INT,
+            "The most that all processes held of the device's memory together, seen between messages.",
+        ),
         ("graph_flops", _INT, "Operations of the model's graph, 2 per multiply-accumulate; null unless profiled."),
         ("graph_bytes", _INT, "Bytes that its nodes read and write, each tensor every time; null unless profiled."),
         ("graph_parameters", _INT, "Elements of its weights; null unless profiled."),
-        ("io_scope", _WORD, "Where inputs and outputs lie: `host`."),
-        ("graph", _WORD, "Whether launches are replayed from a CUDA graph: `off`."),
-        ("sync", _WORD, "How completion is awaited: `blocking` calls return completed outputs."),
+        (
+            "io_scope",
+            _WORD,
+            "Where inputs and outputs lie: `host`; `device`; `pinned`: in page-locked memory of the host, with "
+            "copies to and from the device.",
+        ),
+        ("graph", _WORD, "Whether launches are replayed from a CUDA graph: `off`, `on`."),
+        (
+            "sync",
+            _WORD,
+            "How completion is awaited: `spin`; `blocking`: the host sleeps meanwhile, or calls return when complete.",
+        ),
         ("cache", _WORD, "State of caches: `rotate` goes round several sets of inputs, `warm` repeats one."),
         ("input_sets", _SMALL, "Sets of inputs that the iterations of one shape rotate over."),
         ("input_bytes", _INT, "Bytes of all these sets."),
@@ -229,8 +270,9 @@ BLOCKS = _schema(
         (
             "phase",
             _WORD,
-            "`first`, `warmup`, `pilot` (to choose a depth, or to see what stamps cost), `measure`, `window` "
-            "(throughput at a depth) or `steady` (constant size, beside a random sequence).",
+            "`first`, `warmup`, `pilot` (to choose a depth, or to see what stamps cost), `measure`, `events` (with "
+            "events of the device), `window` (throughput at a depth) or `steady` (constant size, beside a random "
+            "sequence).",
         ),
         ("steady", _SMALL, "1 if it belongs to the steady part, which alone is in the statistics, else 0."),
         ("depth", _SMALL, "Outstanding inferences."),
@@ -270,11 +312,16 @@ ITERATIONS = _schema(
         (
             "phase",
             _WORD,
-            "`first`, `warmup`, `pilot`, `rewarm`, `measure` or `steady`; only `measure` is in the statistics.",
+            "`first`, `warmup`, `pilot`, `rewarm`, `measure`, `events` or `steady`; only `measure` is in the "
+            "statistics of latencies, only `events` in those of the device's times.",
         ),
         ("batch", _SMALL, "Size of the varying or batch axis."),
         ("start_ns", _INT, "Stamp before the first API call."),
         ("host_latency_ns", _INT, "From that stamp until the outputs were known complete."),
+        ("enqueue_ns", _INT, "From that stamp until all was enqueued; null for launches that return when complete."),
+        ("h2d_ns", _SPAN, "Copies of inputs to the device, by its clock; null unless `events` of `pinned` cases."),
+        ("compute_ns", _SPAN, "The launch, by the clock of the device; null unless `events`."),
+        ("d2h_ns", _SPAN, "Copies of outputs from the device, by its clock; null unless `events` of `pinned` cases."),
     ],
 )
 

@@ -17,6 +17,7 @@ from benchfw.errors import CaseError, Invalid, UnknownName
 from benchfw.executors.options import backend_options, step_options
 from benchfw.plugins import Registry, discover
 from benchfw.scenario import Loaded, from_document
+from benchfw.scenario.modes import device_of
 from benchfw.spec.accuracy import compare, match
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import BackendInfo
@@ -42,6 +43,7 @@ class BackendCase:
             ONNX computes, for models that are ONNX files.
         options: Options of the backend.
         highest: Integer inputs are below this.
+        device: What it shall run on, as in a scenario; default: the CPU where it runs there, else its own.
     """
 
     backend: str
@@ -53,6 +55,7 @@ class BackendCase:
     expected: Callable[[Outputs], Outputs] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     highest: int = 8
+    device: str = ""
 
     def arrays(self, sizes: Mapping[str, int], seed: int = 0) -> dict[str, NDArray[Any]]:
         """Return seeded inputs for some sizes of the axes."""
@@ -80,9 +83,14 @@ class Bench:
             self.info: BackendInfo = self.registry.backend(case.backend)
         except UnknownName as error:
             pytest.fail("; ".join(filter(None, (error.message, error.hint))), pytrace=False)
-        self.host = Host(self.registry, case.backend, folder / "host")
+        self.host = Host(self.registry, case.backend, folder / "host", device=self.device)
         self._model: ResolvedModel | None = None
         self._loaded: Instance | None = None
+
+    @property
+    def device(self) -> str:
+        """What the backend is checked on, as a backend is told: `cpu`, `cuda:0`."""
+        return device_of(self.case.device or None, self.info)
 
     @property
     def model(self) -> ResolvedModel:
@@ -172,7 +180,7 @@ class Bench:
         ]
         if first and self.info.capabilities.dynamic_shapes:
             sweeps.append({"kind": "random-batch", "axis": first})
-        entry = {"use": self.info.name, "options": dict(self.case.options)}
+        entry = {"use": self.info.name, "options": dict(self.case.options), "device": self.device}
         inputs = {
             spec.name: {"shape": list(spec.shape), "dtype": spec.dtype}
             | ({} if spec.dtype.startswith("float") else {"high": float(self.case.highest)})

@@ -43,17 +43,21 @@ class Host:
         backend: Name of the backend.
         folder: An empty folder for code, logs, inputs and what frameworks keep.
         python: The interpreter of the workers.
+        device: What the backend runs on.
 
     Attributes:
         code: The folder with the code of the workers.
     """
 
-    def __init__(self, registry: Registry, backend: str, folder: Path, python: str = sys.executable) -> None:
+    def __init__(
+        self, registry: Registry, backend: str, folder: Path, python: str = sys.executable, *, device: str = "cpu"
+    ) -> None:
         self.info: BackendInfo = registry.backend(backend)
         self.folder = folder
         self.cache = Cache(folder / "cache")
         self._registry = registry
         self._python = python
+        self._device = device
         self._framework = import_names(self.info.requires)
         self._numbers = itertools.count()
         factories = {info.factory for known in (registry.steps, registry.model_sources) for info in known.values()}
@@ -74,12 +78,13 @@ class Host:
         """Return a worker, the same as long as it lives.
 
         Raises:
-            MissingDependency: The interpreter lacks what the backend requires.
+            MissingDependency: The interpreter lacks what the backend requires, or the machine the device.
         """
         if not self._workers or not self._workers[-1].alive:
             self._workers.append(self._start(distributions(self.info.requires)))
         worker = self._workers[-1]
         check_requirements(self.info.name, self.info.requires, worker.hello["packages"], self.info.install)
+        worker.ask("device", _TIMEOUT_S, device=self._device, factory=self.info.factory)
         return worker
 
     def resolve(self, reference: str, root: Path) -> ResolvedModel:
@@ -112,7 +117,7 @@ class Host:
             factory=PROBE,
             options={"factory": self.info.factory, "options": values, "framework": sorted(self._framework)},
             context={
-                "device": "cpu",
+                "device": self._device,
                 "threads": threads,
                 "precision": precision,
                 "cache_dir": str(self.cache.frameworks),

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from benchfw.testing.faults import NAMES
 
+Lie = Literal["", "other-stream", "lazy", "uncapturable", "captures-nothing", "dies"]
+
 Place = Literal[
     "init", "prepare", "load", "bind", "launch", "outputs", "facts", "counters", "profile", "explain", "close"
 ]
@@ -63,3 +65,18 @@ class FakeOptions(BaseModel):
         if name and name not in NAMES:
             raise ValueError(f"no such fault; there are {', '.join(NAMES)}")
         return name
+
+
+class DeviceOptions(FakeOptions):
+    """Options of `fake-device`. A launch takes `latency_us` on the device."""
+
+    clock: Literal["real", "virtual"] = Field("virtual", description="As that of `fake`.")
+    enqueue_us: float = Field(20.0, ge=0, description="Time of the host that enqueueing a launch takes.")
+    copy_us: float = Field(5.0, ge=0, description="Time of the device for the copies in, and out; 0 if it has none.")
+    weights_bytes: int = Field(1 << 20, ge=0, description="Device memory that an instance takes, beside its inputs.")
+    lie: Lie = Field(
+        "",
+        description="`other-stream`: it works on another stream than it says; `lazy`: only once somebody waits for it; "
+        "`uncapturable`: capturing raises; `captures-nothing`: as `other-stream`; "
+        "`dies`: a launch breaks the device for its process.",
+    )

@@ -22,6 +22,18 @@ def benchfw_register_backends() -> list[BackendInfo]:
             ("fake", "a backend for tests; one artifact serves all shapes", False),
             ("fake-special", "a backend for tests; artifacts are made for shapes", True),
         )
+    ] + [
+        BackendInfo(
+            name="fake-device",
+            summary="a backend for tests, on a device that is none",
+            factory="benchfw.testing.device:DeviceBackend",
+            options="benchfw.testing.options:DeviceOptions",
+            accepts=("*",),
+            provider="fake",
+            capabilities=Capabilities(
+                precisions=("fp32", "fp16"), devices=("fake",), specializes=False, asynchronous=True, cuda_graph=True
+            ),
+        )
     ]
 
 

@@ -54,6 +54,9 @@ class ProbedBackend(Backend):
         self._bound = self._inner.bind(slot, inputs)
         return self._bound
 
+    def capture(self, bound: Bound) -> Callable[[], object] | None:
+        return self._inner.capture(bound)
+
     def enter_thread(self) -> None:
         self._inner.enter_thread()
 

@@ -1,15 +1,20 @@
 """The timing loops, written out by hand.
 
 Each variant is one function over preallocated lists. Inside a loop there is no branch, no allocation but the stamps
-themselves, no attribute look-up and no hook: what stands there is what every user of a number pays for. A variant
-for an asynchronous backend (launch, then wait for its event) is another function beside these.
+themselves, no attribute look-up and no hook: what stands there is what every user of a number pays for.
 
-Stamps: `starts[i]` before the first API call of iteration i, `ends[i]` once its outputs are known complete.
+Stamps: `starts[i]` before the first API call of iteration i, `enqueued[i]` after the last asynchronous one has
+returned, `ends[i]` once its outputs are known complete.
+
+The loops named `stream_…` are for backends that enqueue their work on a stream. `record(event, stream)` notes in an
+event when the stream gets there; `fence()` returns once the stream has done all that was enqueued. Both look at no
+errors: who calls a loop does so afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from benchfw.worker import clocks
 
@@ -35,6 +40,104 @@ def host_sync_sequence(launches: Sequence[Callable[[], object]], starts: list[in
         launch()
         ends[i] = clock()
         i += 1
+
+
+def stream_latency(
+    launches: Sequence[Callable[[], object]],
+    fence: Callable[[], object],
+    starts: list[int],
+    enqueued: list[int],
+    ends: list[int],
+) -> None:
+    """Time `launches`, one after the other, each until the stream is done with it."""
+    clock = clocks.now
+    i = 0
+    for launch in launches:
+        starts[i] = clock()
+        launch()
+        enqueued[i] = clock()
+        fence()
+        ends[i] = clock()
+        i += 1
+
+
+def stream_events(
+    launches: Sequence[Callable[[], object]],
+    events: Iterable[tuple[Any, Any]],
+    record: Callable[[Any, Any], object],
+    stream: Any,
+    fence: Callable[[], object],
+    starts: list[int],
+    enqueued: list[int],
+    ends: list[int],
+) -> None:
+    """Time `launches` likewise, with an event before and after each; `events` has as many pairs."""
+    clock = clocks.now
+    i = 0
+    for launch, (before, after) in zip(launches, events):
+        starts[i] = clock()
+        record(before, stream)
+        launch()
+        record(after, stream)
+        enqueued[i] = clock()
+        fence()
+        ends[i] = clock()
+        i += 1
+
+
+def stream_events_copies(
+    calls: Sequence[tuple[Callable[[], object], Callable[[], object], Callable[[], object]]],
+    events: Iterable[tuple[Any, Any, Any, Any]],
+    record: Callable[[Any, Any], object],
+    stream: Any,
+    fence: Callable[[], object],
+    starts: list[int],
+    enqueued: list[int],
+    ends: list[int],
+) -> None:
+    """Time copies in, launch and copies out of each inference, with events around each of the three."""
+    clock = clocks.now
+    i = 0
+    for (copy_in, launch, copy_out), (first, second, third, fourth) in zip(calls, events):
+        starts[i] = clock()
+        record(first, stream)
+        copy_in()
+        record(second, stream)
+        launch()
+        record(third, stream)
+        copy_out()
+        record(fourth, stream)
+        enqueued[i] = clock()
+        fence()
+        ends[i] = clock()
+        i += 1
+
+
+def stream_window(
+    launches: Sequence[Callable[[], object]],
+    events: Iterable[Any],
+    record: Callable[[Any, Any], object],
+    wait: Callable[[Any], object],
+    stream: Any,
+    fence: Callable[[], object],
+    span: list[int],
+) -> None:
+    """Keep as many launches outstanding as there are different events. No stamps in between.
+
+    Args:
+        launches: One per inference; neighbours within the depth have slots of their own.
+        events: As many, going round the depth's own: each is waited for before its slot is launched again. All of them
+            were recorded beforehand, so that the first waits return at once.
+        span: Gets two stamps: before the first launch, and once the stream has done the last.
+    """
+    clock = clocks.now
+    span[0] = clock()
+    for launch, event in zip(launches, events):
+        wait(event)
+        launch()
+        record(event, stream)
+    fence()
+    span[1] = clock()
 
 
 def lane(

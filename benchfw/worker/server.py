@@ -6,23 +6,26 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchfw.errors import BenchfwError, Invalid, ProtocolError
+from benchfw.errors import BenchfwError, ProtocolError
 from benchfw.spec.artifact import Artifact, Step
 from benchfw.spec.backend import Backend, Bound, Context
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
-from benchfw.worker import clocks, counters, inputs, loops, protocol, returned, windows
+from benchfw.worker import clocks, counters, inputs, loops, protocol, returned
 from benchfw.worker.canary import Canary
+from benchfw.worker.devices import Device, DeviceMemory, open_device
 from benchfw.worker.imports import load_class, version_of
 from benchfw.worker.pace import MIN_PERIOD_NS
 from benchfw.worker.protocol import Message
+from benchfw.worker.quiet import quiet
 from benchfw.worker.sampling import Sampling
+from benchfw.worker.timing import Mode, Run, Timing, timing_of
 
 _CLOSE_S = 1.0
 _PAUSE_S = 0.2
@@ -33,13 +36,36 @@ _FORMATS = {"onnx": "benchfw.spec.onnx_files:weights"}
 
 
 class Instance:
-    """A backend with one artifact, and its bound slots."""
+    """A backend with one artifact, and how it is timed once that is loaded."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, mode: Mode) -> None:
         self.backend = backend
+        self.mode = mode
         self.prepared: Artifact | None = None
-        self.io: IoSpec | None = None
-        self.bound: dict[int, Bound] = {}
+        self._timing: Timing | None = None
+
+    @property
+    def timing(self) -> Timing:
+        """How it is timed.
+
+        Raises:
+            ProtocolError: It is not loaded yet.
+        """
+        if self._timing is None:
+            raise ProtocolError("nothing is loaded yet")
+        return self._timing
+
+    def loaded(self, timing: Timing) -> None:
+        """Note how it is timed."""
+        self._timing = timing
+
+    def close(self) -> None:
+        """Let go of the slots, then of the backend, whatever becomes of the former."""
+        try:
+            if self._timing is not None:
+                self._timing.close()
+        finally:
+            self.backend.close()
 
 
 class Server:
@@ -52,8 +78,8 @@ class Server:
     def __init__(self, tell: Callable[[Message], None] = lambda message: None) -> None:
         self.tell = tell
         self._instances: dict[str, Instance] = {}
-        self._starts = [0] * loops.MAX_BLOCK
-        self._ends = [0] * loops.MAX_BLOCK
+        self._device: Device | None = None
+        self._memory = DeviceMemory()
         self._canary = Canary()
         self._sampling = Sampling({}, 0)
 
@@ -63,7 +89,8 @@ class Server:
         if handler is None:
             raise ProtocolError(f"no such message: {message.type!r}")
         try:
-            return handler(message.values)
+            with self._memory.watched(self._device):
+                return handler(message.values)
         except (BenchfwError, MemoryError):
             raise
         except Exception as error:
@@ -103,12 +130,13 @@ class Server:
     def on_overhead(self, values: Mapping[str, Any]) -> Message:
         """Measure the loop on nothing: start to start of null iterations, and the loop one writes by hand."""
         n = min(int(values["n"]), loops.MAX_BLOCK)
+        starts, ends = [0] * n, [0] * n
         bare_ns: list[float] = []
         period_ns = []
         for _ in range(int(values["rounds"])):
-            _quiet(lambda: bare_ns.append(loops.bare(_nothing, n)))
-            _quiet(lambda: loops.host_sync(_nothing, n, self._starts, self._ends))
-            period_ns.append(float(np.median(np.diff(np.array(self._starts[:n], np.int64)))))
+            quiet(lambda: bare_ns.append(loops.bare(_nothing, n)))
+            quiet(lambda: loops.host_sync(_nothing, n, starts, ends))
+            period_ns.append(float(np.median(np.diff(np.array(starts, np.int64)))))
         return ok(harness_overhead_ns=float(np.median(period_ns)), bare_loop_ns=float(np.median(bare_ns)))
 
     # --- models and artifacts -----------------------------------------------------------------------------------
@@ -160,10 +188,22 @@ class Server:
 
     # --- the life of a backend ----------------------------------------------------------------------------------
 
+    def on_device(self, values: Mapping[str, Any]) -> Message:
+        """Open the device of this process, for good, and tell about it: before anything is built for it."""
+        load_class(values["factory"])  # it may bring a device of a kind of its own
+        self._open_device(values["device"])
+        return ok(facts=self._device.facts if self._device else None)
+
+    def _open_device(self, name: str) -> None:
+        if self._device is None:
+            self._device = open_device(name)
+
     def on_open(self, values: Mapping[str, Any]) -> Message:
         """Import a backend and make an instance of it under the name `instance`."""
         context = values["context"]
-        backend = load_class(values["factory"])(
+        made = load_class(values["factory"])
+        self._open_device(context["device"])
+        backend = made(
             values["options"],
             Context(
                 device=context["device"],
@@ -174,10 +214,7 @@ class Server:
                 inputs=tuple(TensorSpec.from_json(item) for item in context["inputs"]),
             ),
         )
-        if backend.stream is not None:
-            backend.close()
-            raise Invalid("asynchronous backends need a device clock, which this version does not have")
-        self._instances[values["instance"]] = Instance(backend)
+        self._instances[values["instance"]] = Instance(backend, Mode(**values.get("mode", {})))
         return ok()
 
     def on_prepare(self, values: Mapping[str, Any]) -> Message:
@@ -193,11 +230,12 @@ class Server:
         if instance.prepared is None:
             raise ProtocolError("load before prepare")
         start = clocks.now()
-        instance.io = returned.agreed("load", instance.backend.load(instance.prepared), IoSpec)
+        io = returned.agreed("load", instance.backend.load(instance.prepared), IoSpec)
         load_s = (clocks.now() - start) / 1e9
-        for spec in (*instance.io.inputs, *instance.io.outputs):
+        for spec in (*io.inputs, *io.outputs):
             returned.check_spec(spec)
-        return ok(load_s=load_s, io=asdict(instance.io), facts=returned.facts(instance.backend))
+        instance.loaded(timing_of(instance.backend, self._device, instance.mode))
+        return ok(load_s=load_s, io=asdict(io), facts=returned.facts(instance.backend))
 
     def on_bind(self, values: Mapping[str, Any]) -> Message:
         """Bind the files of one set of inputs to a slot. The peak of resident memory starts anew with slot 0."""
@@ -207,65 +245,48 @@ class Server:
         start = clocks.now()
         bound = instance.backend.bind(values["slot"], inputs.read(values["files"]))
         bind_s = (clocks.now() - start) / 1e9
-        instance.bound[values["slot"]] = returned.agreed("bind", bound, Bound)  # type: ignore[type-abstract]
+        instance.timing.bind(values["slot"], returned.agreed("bind", bound, Bound))  # type: ignore[type-abstract]
         return ok(bind_s=bind_s)
+
+    def on_capture(self, values: Mapping[str, Any]) -> Message:
+        """Capture the launch of a slot into a graph, which is launched in its place from now on."""
+        self._instances[values["instance"]].timing.capture(values["slot"])
+        return ok()
 
     def on_block(self, values: Mapping[str, Any]) -> Message:
         """Run one block and return its raw stamps.
 
-        Either `slot` and `n` (that many launches of one slot) or `slots` (one launch of each, in order).
+        Either `slot` and `n` (that many launches of one slot) or `slots` (one launch of each, in order); with `events`,
+        instrumented with those of the device.
         """
         instance = self._instances[values["instance"]]
-        before, changes = counters.read(), returned.counts(instance.backend)
-        if "slots" in values:
-            n = len(values["slots"])
-            launches = [instance.bound[slot].launch for slot in values["slots"]]
-            _check_length(n)
-            collections = _quiet(lambda: loops.host_sync_sequence(launches, self._starts, self._ends))
-        else:
-            n = int(values["n"])
-            launch = instance.bound[values["slot"]].launch
-            _check_length(n)
-            collections = _quiet(lambda: loops.host_sync(launch, n, self._starts, self._ends))
-        after = counters.read()
-        changes = {name: value - changes.get(name, 0) for name, value in returned.counts(instance.backend).items()}
-        return _block_answer(before, after, changes, collections, self._starts[:n], self._ends[:n])
+        slots = values["slots"] if "slots" in values else [values["slot"]] * int(values["n"])
+        _check_length(len(slots))
+        return _counted(instance.backend, lambda: instance.timing.block(slots, events=bool(values.get("events"))))
 
     def on_window(self, values: Mapping[str, Any]) -> Message:
         """Keep several inferences outstanding: `lanes` are lists of slots, `order` names places in them.
 
-        See `windows.run`; the answer has the two stamps as a block of one iteration would.
+        The answer has two stamps, as a block of one iteration would.
         """
         instance = self._instances[values["instance"]]
-        before, counts = counters.read(), returned.counts(instance.backend)
-        lanes = [[instance.bound[slot].launch for slot in lane] for lane in values["lanes"]]
-        order = values["order"]
-
-        def enter(place: int) -> None:
-            instance.backend.enter_thread()
-            lanes[place][0]()  # frameworks make pools for a thread that is new to them
-
-        spans: list[tuple[int, int]] = []
-        collections = _quiet(lambda: spans.append(windows.run(lanes, order, values.get("start_ns"), enter)))
-        after = counters.read()
-        changes = {name: value - counts.get(name, 0) for name, value in returned.counts(instance.backend).items()}
-        return _block_answer(before, after, changes, collections, [spans[0][0]], [spans[0][1]])
+        lanes, order, start_ns = values["lanes"], values["order"], values.get("start_ns")
+        return _counted(instance.backend, lambda: instance.timing.window(lanes, order, start_ns))
 
     def on_fence(self, values: Mapping[str, Any]) -> Message:
-        """Say how long the outputs of a slot take after a launch, once more, and rested; see `windows.look_behind`."""
-        bound = self._instances[values["instance"]].bound[values["slot"]]
-        n, rest_s = int(values["n"]), float(values["rest_s"])
-        first, again, rested = windows.look_behind(bound.launch, bound.outputs, n, rest_s)
-        return ok(first_ns=first, again_ns=again, rested_ns=rested)
+        """Say whether launches are complete when they are said to be; see `Timing.look_behind`."""
+        timing = self._instances[values["instance"]].timing
+        return ok(**timing.look_behind(values["slot"], int(values["n"]), float(values["rest_s"])))
 
     def on_outputs(self, values: Mapping[str, Any]) -> Message:
         """Return the outputs of the last launch of a slot."""
-        bound = self._instances[values["instance"]].bound[values["slot"]]
-        return Message("ok", {}, returned.outputs(bound.outputs()))
+        timing = self._instances[values["instance"]].timing
+        return Message("ok", {}, returned.outputs(timing.outputs(values["slot"])))
 
     def on_facts(self, values: Mapping[str, Any]) -> Message:
         instance = self._instances[values["instance"]]
-        return ok(facts=returned.facts(instance.backend), peak_rss_bytes=counters.rss_bytes())
+        facts = returned.facts(instance.backend)
+        return ok(facts=facts, peak_rss_bytes=counters.rss_bytes(), device_memory=self._memory.told())
 
     def on_profile(self, values: Mapping[str, Any]) -> Message:
         """Return the times of layers in `n` inferences of the slot that was bound last; see `returned.profile`."""
@@ -280,8 +301,7 @@ class Server:
         for name in names:
             instance = self._instances.pop(name, None)
             if instance is not None:
-                instance.bound.clear()
-                instance.backend.close()
+                instance.close()
         gc.unfreeze()
         gc.collect()
         return ok()
@@ -324,49 +344,18 @@ def ok(**values: Any) -> Message:
     return Message("ok", values)
 
 
-def _block_answer(
-    before: Mapping[str, int],
-    after: Mapping[str, int],
-    changes: Mapping[str, int],
-    collections: int,
-    starts: Sequence[int],
-    ends: Sequence[int],
-) -> Message:
-    """Return what is told of a block: its stamps in ns, how counters rose, what the backend counted."""
-    return Message(
-        "ok",
-        {
-            "counters": {name: after[name] - before[name] for name in after},
-            "changes": dict(changes),
-            "collections": collections,
-        },
-        {"starts": np.array(starts, np.int64), "ends": np.array(ends, np.int64)},
-    )
+def _counted(backend: Backend, run: Callable[[], Run]) -> Message:
+    """Return what is told of a block: its stamps, how counters of the host rose, and what the backend counted."""
+    before, counts = counters.read(), returned.counts(backend)
+    ran = run()
+    after = counters.read()
+    changes = {name: value - counts.get(name, 0) for name, value in returned.counts(backend).items()}
+    risen = {name: after[name] - before[name] for name in after}
+    return Message("ok", {"counters": risen, "changes": changes, "collections": ran.collections}, ran.arrays)
 
 
 def _nothing() -> None:
     """The null inference."""
-
-
-def _quiet(block: Callable[[], object]) -> int:
-    """Run a block with the garbage collector off, and return how often it ran all the same.
-
-    What is alive before the block is frozen and stays so: a full collection with a framework loaded takes
-    hundreds of milliseconds, and it is paid between all blocks if the objects are thawed each time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    before = _collections()
-    try:
-        block()
-        return _collections() - before
-    finally:
-        gc.enable()
-
-
-def _collections() -> int:
-    return sum(generation["collections"] for generation in gc.get_stats())
 
 
 def _check_length(n: int) -> None:

@@ -88,3 +88,22 @@ def look_behind(
         outputs()
         rested.append(clocks.now() - start)
     return min(first), min(again), min(rested)
+
+
+def look_beyond(launch: Launch, fence: Launch, synchronize: Launch, n: int) -> tuple[int, int]:
+    """Return how long waiting for the whole device takes after a launch and its fence, and on an idle device, in ns.
+
+    Each is the shortest of `n`. A launch that enqueues on another stream than the one that is fenced makes the first
+    longer.
+    """
+    behind, idle = [], []
+    for _ in range(n):
+        launch()
+        fence()
+        start = clocks.now()
+        synchronize()
+        middle = clocks.now()
+        synchronize()
+        behind.append(middle - start)
+        idle.append(clocks.now() - middle)
+    return min(behind), min(idle)

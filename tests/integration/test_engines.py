@@ -352,13 +352,13 @@ def test_plan_shows_the_route_of_what_is_skipped_here(model: str, tmp_path: Path
 def test_init_leaves_what_needs_a_gpu_in_a_comment(model: str) -> None:
     result = CliRunner().invoke(cli, ["init", model, "-o", "-", "-q"], standalone_mode=False)
     assert result.exception is None
-    assert '# use = "trt-rtx" # it needs a GPU, and this version measures on the CPU\n' in result.stdout
+    assert '# use = "trt-rtx" # it needs a GPU, and there is none here\n' in result.stdout
 
 
 def test_a_run_skips_what_needs_a_gpu(project: Any) -> None:
     write(perceptron("dynamic", "N"), project.folder / "m.onnx")
     outcome, _ = project.run(SCENARIO)
     assert {(row["precision"], row["status"], row["status_reason"]) for row in outcome.rows} == {
-        ("fp32", "SKIPPED", "trt-rtx needs a GPU (this version measures on the CPU)"),
+        ("fp32", "SKIPPED", "trt-rtx needs a GPU (run it on a machine that has one)"),
         ("bf16", "UNSUPPORTED", "trt-rtx does not compute in bf16 (it computes in fp32, fp16, int8)"),
     }

@@ -109,11 +109,14 @@ def check_unchanged(before: Outputs, now: Outputs, precision: str, *, what: str 
 
 
 def check_fence(member: Member) -> None:
-    """Look whether a launch that has returned was complete: then its outputs are there at once.
+    """Look whether a launch was complete when it was said to be: when it returned, or when its stream was done.
+
+    Then its outputs are there at once, and the rest of the device has nothing more to do.
 
     Raises:
         GateFailed: Asked for right after a launch they take longer than after a rest, by more than 20 µs and 2 % of the
-            latency; or than once more, by more than 0.5 ms and 10 % of it.
+            latency; or than once more, by more than 0.5 ms and 10 % of it. Or the whole device takes longer than an
+            idle one once the stream is done, by more than 20 µs and 2 % of the latency.
     """
     assert member.instance is not None
     key, slot, latency_ns = member.instance.key, member.slots.of(0), member.order.expected_ns(0)
@@ -126,6 +129,14 @@ def check_fence(member: Member) -> None:
         if excess[0] <= 0.0:
             return
     late_ns = excess[1]
+    if member.is_asynchronous:
+        raise GateFailed(
+            "V02",
+            f"the device went on for {late_ns / 1e3:.0f} µs after the backend's stream was done",
+            value=late_ns,
+            threshold=late_ns - excess[0],
+            hint="`stream` must be the one that launch enqueues on, and wait for all others that it uses",
+        )
     raise GateFailed(
         "V02",
         f"launch returned before its outputs were complete: the first look took {late_ns / 1e3:.0f} µs more",
@@ -137,6 +148,10 @@ def check_fence(member: Member) -> None:
 
 def _excesses(answer: Mapping[str, float], latency_ns: float) -> Iterator[tuple[float, float]]:
     """Yield by how much the first look was later than it may be, and how late it was, in ns."""
+    if "behind_ns" in answer:
+        late_ns = answer["behind_ns"] - answer["idle_ns"]
+        yield late_ns - max(FENCE_NS, FENCE_SHARE * latency_ns), late_ns
+        return
     for other, least_ns, share in (("rested_ns", FENCE_NS, FENCE_SHARE), ("again_ns", LAZY_NS, LAZY_SHARE)):
         late_ns = answer["first_ns"] - answer[other]
         yield late_ns - max(least_ns, share * latency_ns), late_ns

@@ -45,7 +45,7 @@ class PlaceChecks:
         for version, python in others.items():
             target = bench.folder / f"on{version}"
             target.mkdir()
-            host = Host(bench.registry, bench.info.name, target, python)
+            host = Host(bench.registry, bench.info.name, target, python, device=bench.device)
             code = subprocess.run(
                 [python, "-m", "compileall", "-q", str(target / "code")], capture_output=True, text=True, timeout=120
             )

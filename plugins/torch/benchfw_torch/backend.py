@@ -1,4 +1,4 @@
-"""PyTorch in eager mode, on the CPU. Imported in workers alone."""
+"""PyTorch in eager mode. Imported in workers alone."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from benchfw.errors import BackendError, Invalid, OutOfMemory
+from benchfw.errors import BackendError, Invalid, OutOfMemory, Unsupported
 from benchfw.spec import Artifact, Backend, Bound, Context, IoSpec
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.layers import LayerProfile
+from benchfw_torch import cuda
 from benchfw_torch.sources import build
 from benchfw_torch.tensors import DTYPES, Cast, arguments, named_outputs
 
 
 class TorchBound(Bound):
-    """Arguments as tensors of their own; PyTorch allocates the outputs itself at every launch."""
+    """Arguments as tensors of their own; PyTorch allocates the outputs itself at every launch.
+
+    Args:
+        model: Called with `inputs` as its arguments.
+        inputs: As the model takes them.
+    """
 
     def __init__(self, model: Callable[..., Any], inputs: Mapping[str, Any]) -> None:
         self._result: list[Any] = [None]
@@ -34,10 +40,15 @@ class TorchBound(Bound):
 
         self.launch = launch
 
+    def copy_by(self, hosts: Mapping[str, Tensor], devices: Mapping[str, Tensor]) -> None:
+        """Let inputs be copied from page-locked memory, and outputs to it."""
+        self.copy_in = cuda.copies_in(hosts, devices)
+        self.copy_out = cuda.copies_out(self._result)
+
     def outputs(self) -> Mapping[str, NDArray[Any]]:
         if self._result[0] is None:
             raise Invalid("outputs before the first launch")
-        return {name: tensor.detach().numpy() for name, tensor in named_outputs(self._result[0]).items()}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in named_outputs(self._result[0]).items()}
 
 
 class TorchEager(Backend):
@@ -48,9 +59,22 @@ class TorchEager(Backend):
         self._model: nn.Module | None = None
         self._last: TorchBound | None = None
         self._threads = int(options.get("threads") or context.threads)
+        self._device = torch.device(context.device)
+        self._stream: torch.cuda.Stream | None = None
+        self._graphs: list[torch.cuda.CUDAGraph] = []
         torch.set_num_threads(self._threads)
         torch.set_float32_matmul_precision("highest")  # no bf16 or TF32 behind the name fp32
         _enter_inference_mode()
+        if self._device.type == "cuda":
+            self._stream = cuda.enter(self._device)
+            cuda.set_tf32(context.precision == "tf32")
+            torch.backends.cudnn.benchmark = options["cudnn_benchmark"]
+        elif context.precision == "tf32":
+            raise Unsupported("PyTorch has TF32 on NVIDIA GPUs alone", hint='device = "cuda"')
+
+    @property
+    def stream(self) -> int | None:
+        return None if self._stream is None else self._stream.cuda_stream
 
     def enter_thread(self) -> None:
         _enter_inference_mode()
@@ -61,10 +85,18 @@ class TorchEager(Backend):
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
-        self._last = TorchBound(
-            self._function(), self._call_with({name: self._tensor(array) for name, array in inputs.items()})
-        )
+        hosts = {name: self._tensor(array) for name, array in inputs.items()}
+        tensors = {name: self._placed(name, tensor) for name, tensor in hosts.items()}
+        self._last = TorchBound(self._function(), self._call_with(tensors))
+        if self._stream is not None:
+            self._last.copy_by(hosts, tensors)
         return self._last
+
+    def capture(self, bound: Bound) -> Callable[[], object] | None:
+        """Capture in PyTorch's own way: its allocator must keep what the graph writes to for the graph alone."""
+        graph = cuda.capture(bound.launch)
+        self._graphs.append(graph)
+        return graph.replay
 
     def profile(self, n: int) -> LayerProfile:
         """Run under the profiler of PyTorch, modules marked by hooks."""
@@ -72,16 +104,30 @@ class TorchEager(Backend):
 
         if self._model is None or self._last is None:
             raise Invalid("profile before bind")
+        if self._stream is not None:
+            raise Unsupported("layers are profiled on the CPU alone")
         return layers(self._model, self._last.launch, n)
 
     def facts(self) -> Mapping[str, Any]:
         return {
             "provider_effective": "torch",
-            "precision_effective": _precision(self._model) or self.context.precision,
+            "precision_effective": self._precision_effective(),
             "io_dtype": "+".join(sorted({spec.dtype for spec in self.context.inputs})),
             "threads_effective": torch.get_num_threads(),
             "mkldnn": torch.backends.mkldnn.is_available(),
+            **(cuda.facts() if self._stream is not None else {}),
         }
+
+    def counters(self) -> Mapping[str, int]:
+        return cuda.counters() if self._stream is not None else {}
+
+    def _precision_effective(self) -> str:
+        parameters = _precision(self._model)
+        return (
+            "tf32"
+            if parameters == "fp32" and self.context.precision == "tf32"
+            else parameters or self.context.precision
+        )
 
     def explain(self, error: Exception) -> BackendError | None:
         words = out_of_memory(error)
@@ -89,6 +135,9 @@ class TorchEager(Backend):
 
     def close(self) -> None:
         self._model = self._last = None
+        self._graphs.clear()
+        if self._stream is not None:
+            torch.cuda.empty_cache()
 
     def _function(self) -> Callable[..., Any]:
         if self._model is None:
@@ -99,13 +148,17 @@ class TorchEager(Backend):
         model = build(artifact)
         if self.options["channels_last"]:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.context.precision != "fp32":
+        if DTYPES[self.context.precision] is not torch.float32:
             model = Cast(model, DTYPES[self.context.precision])
-        return model
+        return model.to(self._device)
 
     def _call_with(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return what the model is called with: `Cast` takes the inputs as they are."""
         return dict(tensors) if isinstance(self._model, Cast) else arguments(tensors)
+
+    def _placed(self, name: str, tensor: Tensor) -> Tensor:
+        """Return an input where the model reads it."""
+        return tensor.to(self._device)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.array(array))

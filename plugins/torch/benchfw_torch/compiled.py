@@ -1,4 +1,4 @@
-"""PyTorch with torch.compile, on the CPU. Imported in workers of `torch-compile` alone: inductor takes seconds."""
+"""PyTorch with torch.compile. Imported in workers of `torch-compile` alone: inductor takes seconds."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Any
 import torch
 import torch._dynamo
 import torch._inductor
-from numpy.typing import NDArray
 from torch import Tensor
 from torch._dynamo.utils import counters as dynamo_counters
 from torch._inductor.compile_fx import compile_fx
 
 from benchfw.errors import BuildFailed, Invalid, MissingDependency, OutOfMemory, Unsupported
-from benchfw.spec import Artifact, Bound, Context, IoSpec, Profile
-from benchfw.spec.backend import check_inputs
+from benchfw.spec import Artifact, Context, IoSpec, Profile
 from benchfw.spec.layers import LayerProfile
-from benchfw_torch.backend import TorchBound, TorchEager, first_line, out_of_memory
+from benchfw_torch.backend import TorchEager, first_line, out_of_memory
 from benchfw_torch.tensors import example_inputs
 
 
@@ -55,7 +53,7 @@ class TorchCompile(TorchEager):
         self._compiled = torch.compile(self._model, fullgraph=self.options["fullgraph"], backend=self._inductor())
         for point in ("opt", "min", "max"):
             inputs = {
-                name: self._mark(name, tensor)
+                name: self._placed(name, tensor)
                 for name, tensor in example_inputs(self.context.inputs, profile.sizes(point)).items()
             }
             try:
@@ -89,6 +87,7 @@ class TorchCompile(TorchEager):
 
     def counters(self) -> Mapping[str, int]:
         return {
+            **super().counters(),
             "compilations": self._compilations,
             "graph_breaks": sum(dynamo_counters["graph_break"].values()),
         }
@@ -115,15 +114,10 @@ class TorchCompile(TorchEager):
             raise Invalid("bind before prepare")
         return self._compiled
 
-    def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
-        check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
-        function = self._function()
-        marked = {name: self._mark(name, self._tensor(array)) for name, array in inputs.items()}
-        return TorchBound(function, self._call_with(marked))
-
-    def _mark(self, name: str, tensor: Tensor) -> Tensor:
-        """Mark the axes that have a range; a size of 1 is left static."""
+    def _placed(self, name: str, tensor: Tensor) -> Tensor:
+        """Mark the axes that have a range, too; a size of 1 is left static."""
         assert self._profile is not None
+        tensor = super()._placed(name, tensor)
         spec = next(spec for spec in self.context.inputs if spec.name == name)
         for place, dim in enumerate(spec.shape):
             axis = self._profile.axes.get(str(dim))

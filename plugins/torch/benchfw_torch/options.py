@@ -18,13 +18,19 @@ class EagerOptions(_Options):
     """Options of `torch-eager`."""
 
     threads: PositiveInt | None = Field(None, description="Intra-op threads; default: those of the run.")
+    cudnn_benchmark: bool = Field(
+        False, description="On a CUDA device, let cuDNN try its algorithms for each shape and keep the fastest."
+    )
     channels_last: bool = Field(False, description="Keep weights and 4-d inputs in channels-last memory format.")
 
 
 class CompileOptions(EagerOptions):
     """Options of `torch-compile`."""
 
-    mode: Literal["default", "max-autotune-no-cudagraphs"] = Field("default", description="Mode of `torch.compile`.")
+    mode: Literal["default", "max-autotune-no-cudagraphs"] = Field(
+        "default",
+        description="Mode of `torch.compile`. Those that capture CUDA graphs are left out: `graph` does that.",
+    )
     fullgraph: bool = Field(
         True, description="Fail where a part of the model would run in eager mode; `false` records the graph breaks."
     )

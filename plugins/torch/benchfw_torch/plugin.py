@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, StepInfo
 from benchfw.spec.hooks import hookimpl
 
 _TORCH = ("torch>=2.11", "safetensors>=0.5")
-_PRECISIONS = ("fp32", "bf16", "fp16")
+_ABLE = Capabilities(
+    precisions=("fp32", "tf32", "bf16", "fp16"),
+    devices=("cpu", "cuda"),
+    asynchronous=True,
+    cuda_graph=True,
+    releases_gil=True,
+)
 _INSTALL = "pip install 'benchfw-torch[cpu]'"
 
 
@@ -20,7 +28,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_torch.options:EagerOptions",
             accepts=("torch",),
             provider="torch",
-            capabilities=Capabilities(precisions=_PRECISIONS, specializes=False, releases_gil=True, profiles=True),
+            capabilities=replace(_ABLE, specializes=False, profiles=True),
             requires=_TORCH,
             install=_INSTALL,
         ),
@@ -31,7 +39,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             options="benchfw_torch.options:CompileOptions",
             accepts=("torch",),
             provider="inductor",
-            capabilities=Capabilities(precisions=_PRECISIONS, releases_gil=True),
+            capabilities=_ABLE,
             requires=_TORCH,
             install=_INSTALL,
         ),

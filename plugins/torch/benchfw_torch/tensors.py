@@ -13,7 +13,7 @@ from benchfw.errors import Invalid
 from benchfw.spec import TensorSpec
 from benchfw.spec.values import random_inputs
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """Dtype of a model's parameters by precision."""
 
 

@@ -161,7 +161,7 @@ def test_precisions_are_sessions_of_their_own_and_unsupported_ones_say_so() -> N
 
 def test_what_cannot_be_measured_is_a_case_with_a_status() -> None:
     backends = [{"use": name, "optional": True} for name in ("absent", "gpu", "rigid")]
-    plan = _plan(_fixed(batch=[1]), RANDOM, backends=backends)
+    plan = make_plan(_scenario(_fixed(batch=[1]), RANDOM, backends=backends), backends=BACKENDS, has_gpu=False)
     found = {(case.session.entry.label, case.sweeps[0]): case.status for case in plan.cases}
     assert found == {
         ("absent", "fixed"): "SKIPPED",
@@ -281,7 +281,8 @@ def test_case_ids_are_unique_stable_and_tell_the_labels(scenario: Scenario) -> N
     assert len(set(ids)) == len(ids)
     assert ids == [case.case_id for case in make_plan(scenario, backends=BACKENDS).cases]
     for case in plan.cases:
-        model, name, precision, kind, cohort = case.case_id.split("/")
+        model, name, precision, kind, *labels, cohort = case.case_id.split("/")
+        assert labels == ([case.device_label] if case.session.device != "cpu" else [])
         assert (model, name, precision) == ("net", case.session.entry.label, case.session.precision)
         assert cohort == case.cohort_id
         assert (kind == "any") == (case.session.info is not None and not case.session.info.capabilities.specializes)

@@ -92,3 +92,77 @@ def test_inputs_with_pickles_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(ValueError):
         inputs.read({"x": str(tmp_path / "x.npy")})
+
+
+# --- on a stream ------------------------------------------------------------------------------------------------
+
+
+class Tape:
+    """Notes what is called, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def note(self, text: str) -> Callable[[], object]:
+        return lambda: self.calls.append(text)
+
+    def record(self, event: str, stream: str) -> None:
+        self.calls.append(f"{event} on {stream}")
+
+    def wait(self, event: str) -> None:
+        self.calls.append(f"wait {event}")
+
+
+def test_a_stream_is_fenced_after_each_launch() -> None:
+    tape, starts, ends = Tape(), *_lists(3)
+    enqueued = [UNTOUCHED] * 3
+    loops.stream_latency([tape.note("a"), tape.note("b")], tape.note("fence"), starts, enqueued, ends)
+    assert tape.calls == ["a", "fence", "b", "fence"]
+    stamps = [stamp for row in zip(starts[:2], enqueued[:2], ends[:2], strict=True) for stamp in row]
+    assert stamps == sorted(stamps)
+    assert starts[2] == enqueued[2] == ends[2] == UNTOUCHED
+
+
+def test_events_lie_around_the_launch_alone() -> None:
+    tape, starts, ends = Tape(), *_lists(2)
+    events = [("e0", "e1"), ("e2", "e3")]
+    launches = [tape.note("a"), tape.note("b")]
+    loops.stream_events(launches, events, tape.record, "s", tape.note("fence"), starts, [0, 0], ends)
+    assert tape.calls == ["e0 on s", "a", "e1 on s", "fence", "e2 on s", "b", "e3 on s", "fence"]
+    _assert_in_order(starts, ends)
+
+
+def test_events_lie_around_copies_and_launch() -> None:
+    tape, starts, ends = Tape(), *_lists(1)
+    calls = [(tape.note("in"), tape.note("run"), tape.note("out"))]
+    loops.stream_events_copies(
+        calls, [("e0", "e1", "e2", "e3")], tape.record, "s", tape.note("fence"), starts, [0], ends
+    )
+    assert tape.calls == ["e0 on s", "in", "e1 on s", "run", "e2 on s", "out", "e3 on s", "fence"]
+
+
+def test_a_window_waits_for_the_slot_before_it_is_launched_again() -> None:
+    tape, span = Tape(), [0, 0]
+    launches = [tape.note(name) for name in "abc"]
+    loops.stream_window(launches, ["e0", "e1", "e0"], tape.record, tape.wait, "s", tape.note("fence"), span)
+    assert tape.calls == [
+        *("wait e0", "a", "e0 on s", "wait e1", "b", "e1 on s"),
+        *("wait e0", "c", "e0 on s", "fence"),
+    ]
+    assert 0 < span[0] <= span[1]
+
+
+def test_the_loops_of_a_stream_cost_less_than_their_budget() -> None:
+    """2 µs per iteration beside the calls to the device: here these do nothing."""
+    n = 2000
+
+    def nothing(*arguments: object) -> None:
+        pass
+
+    starts, ends = _lists(n)
+    enqueued = [0] * n
+    rows = [(None, None)] * n
+    loops.stream_latency([nothing] * n, nothing, starts, enqueued, ends)
+    assert np.median(np.diff(starts)) < 2000
+    loops.stream_events([nothing] * n, rows, nothing, None, nothing, starts, enqueued, ends)
+    assert np.median(np.diff(starts)) < 2000

@@ -1,0 +1,175 @@
+"""Runs on a device that is none, in virtual time: what its clock says is known exactly, and no GPU is needed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+import benchfw
+from benchfw.measure import warmup
+from benchfw.plugins import Registry
+from benchfw.testing.device import KERNELS, RECORD_NS, REPLAY_NS
+from benchfw.testing.project import Project
+
+pytestmark = pytest.mark.quiet
+
+SCENARIO = """
+name = "device"
+[model]
+ref = "null:model"
+[model.inputs.x]
+shape = ["batch", 4]
+[shapes]
+batch = { min = 1, opt = 2, max = 4 }
+[[sweep]]
+kind = "fixed"
+batch = [2]
+[measure]
+effort = "quick"
+settle_time = "1h"
+"""
+LATENCY_NS, ENQUEUE_NS, COPY_NS = 200_000, 20_000, 5_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def canary_is_quiet() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warmup, "SPREAD", math.inf)
+        yield
+
+
+def backend(name: str, *lines: str, **options: Any) -> str:
+    given = {"latency_us": LATENCY_NS / 1e3, "enqueue_us": ENQUEUE_NS / 1e3, "copy_us": COPY_NS / 1e3, **options}
+    values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in given.items())
+    return "\n".join(
+        ["[[backend]]", 'use = "fake-device"', f'name = "{name}"', *lines, f"options = {{ {values} }}", ""]
+    )
+
+
+ALL = backend("all", 'io_scope = ["device", "pinned"]', 'graph = ["off", "on"]')
+LIARS = {
+    "honest": backend("honest"),
+    "other-stream": backend("other-stream", lie="other-stream"),
+    "lazy": backend("lazy", lie="lazy"),
+    "uncapturable": backend("uncapturable", 'graph = ["on"]', lie="uncapturable"),
+    "captures-nothing": backend("captures-nothing", 'graph = ["on"]', lie="captures-nothing"),
+    "no-copies": backend("no-copies", 'io_scope = ["pinned"]', copy_us=0),
+    "launch-bound": backend("launch-bound", enqueue_us=190),
+    "transfer-bound": backend("transfer-bound", 'io_scope = ["pinned"]', copy_us=100),
+    "dies": backend("dies", 'graph = ["off", "on"]', lie="dies"),
+    "short": backend("short", latency_us=8, enqueue_us=1),
+}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> benchfw.Results:
+    project = Project(tmp_path_factory.mktemp("device"), registry)
+    return project.run(SCENARIO + ALL)[1]
+
+
+@pytest.fixture(scope="module")
+def rows(measured: benchfw.Results) -> Mapping[str, Any]:
+    """Rows by what comes before the cohort in their id: `fake-device-graph`."""
+    return {str(row["case_id"]).split("/")[-2]: row for _, row in measured.cases.iterrows()}
+
+
+@pytest.fixture(scope="module")
+def liars(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> benchfw.Results:
+    project = Project(tmp_path_factory.mktemp("liars"), registry)
+    return project.run(SCENARIO + "".join(LIARS.values()))[1]
+
+
+def test_each_label_makes_a_case(rows: Mapping[str, Any]) -> None:
+    assert {row["status"] for row in rows.values()} == {"OK"}, [row["status_reason"] for row in rows.values()]
+    assert {key: (row["io_scope"], row["graph"], row["sync"], row["device"]) for key, row in rows.items()} == {
+        "fake-device": ("device", "off", "spin", "fake:0"),
+        "fake-device-graph": ("device", "on", "spin", "fake:0"),
+        "fake-pinned": ("pinned", "off", "spin", "fake:0"),
+        "fake-pinned-graph": ("pinned", "on", "spin", "fake:0"),
+    }
+    assert {(row["device_name"], row["device_uuid"]) for row in rows.values()} == {("Fake device", "FAKE-0")}
+
+
+def test_times_of_the_device(rows: Mapping[str, Any]) -> None:
+    """The device begins with what is enqueued first: before that it waits, which is part of the span."""
+    for key, row in rows.items():
+        enqueue_ns, first_ns = (REPLAY_NS, REPLAY_NS) if "graph" in key else (ENQUEUE_NS, ENQUEUE_NS / KERNELS)
+        assert row["enqueue_p50_ns"] == pytest.approx(enqueue_ns, abs=200), key
+        if row["io_scope"] == "pinned":  # the launch is enqueued while inputs are copied
+            assert row["latency_p50_ns"] == pytest.approx(LATENCY_NS + 2 * COPY_NS, abs=300), key
+            assert row["h2d_p50_ns"] == row["d2h_p50_ns"] == COPY_NS
+            assert row["compute_p50_ns"] == pytest.approx(LATENCY_NS, abs=1), key
+        else:
+            assert row["latency_p50_ns"] == pytest.approx(LATENCY_NS + first_ns, abs=300), key
+            assert math.isnan(row["h2d_p50_ns"])
+            assert math.isnan(row["d2h_p50_ns"])
+            assert row["compute_p50_ns"] == pytest.approx(LATENCY_NS + first_ns, abs=1), key
+        copies_ns = 2 * COPY_NS if row["io_scope"] == "pinned" else 0
+        assert row["device_p50_ns"] == pytest.approx(row["compute_p50_ns"] + copies_ns, abs=1), key
+
+
+def test_memory_of_the_device(rows: Mapping[str, Any]) -> None:
+    """All cases share a worker, which keeps what the earlier ones have loaded: each has its own weights."""
+    taken = [rows[key]["device_memory_bytes"] for key in rows]
+    assert taken == sorted(taken)
+    assert min(taken) > 1 << 20 < max(taken)
+    assert {row["device_used_bytes"] - row["device_memory_bytes"] for row in rows.values()} == {0}
+
+
+def test_outstanding_launches_hide_the_enqueueing(liars: benchfw.Results) -> None:
+    row = liars.cases.set_index("name").loc["launch-bound"]
+    assert (row["throughput_depth"], row["throughput_lanes"]) == (2, "stream")
+    assert row["throughput_samples_s"] == pytest.approx(2 * 1e9 / LATENCY_NS, rel=0.01)
+
+
+def test_iterations_hold_the_times_of_instrumented_blocks(measured: benchfw.Results) -> None:
+    table = measured.iterations
+    events = table[table.phase == "events"]
+    plain = table[table.phase == "measure"]
+    assert events.compute_ns.notna().all()
+    assert plain.compute_ns.isna().all()
+    assert plain.enqueue_ns.notna().all()
+    blocks = measured.blocks
+    counts = (
+        blocks[blocks.phase.isin(["measure", "events"])].groupby(["case_id", "phase"], observed=True).size().unstack()
+    )
+    assert (counts["events"] * 2 < counts["measure"]).all(), "one instrumented block to three plain ones"
+    assert (counts["events"] * 4 > counts["measure"]).all()
+
+
+def test_events_are_known_to_cost(rows: Mapping[str, Any], measured: benchfw.Results) -> None:
+    cost = rows["fake-device-graph"]["instrumentation_cost"]
+    assert cost == pytest.approx(RECORD_NS / (LATENCY_NS + 2_000), rel=0.2), "the event before it delays the launch"
+    assert "W14" not in set(measured.warnings.code)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        ("honest", "OK", "nan"),
+        ("other-stream", "INVALID", "V02: the device went on for 182 µs after the backend's stream was done"),
+        ("lazy", "INVALID", "V03: events on the backend's stream span 21 µs, and the host waited 200 µs"),
+        ("uncapturable", "UNSUPPORTED", "operation not permitted when stream is capturing"),
+        ("captures-nothing", "UNSUPPORTED", "enqueues nothing on the backend's stream"),
+        ("no-copies", "UNSUPPORTED", "does not copy from and to page-locked memory"),
+        ("launch-bound", "OK", "nan"),
+        ("dies", "CRASH", "the fake device has failed"),
+    ],
+)
+def test_liars(liars: benchfw.Results, name: str, status: str, words: str) -> None:
+    row = liars.cases[liars.cases.name == name].iloc[-1]
+    assert row["status"] == status, row["status_reason"]
+    assert words in str(row["status_reason"])
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("honest", None), ("launch-bound", "W02"), ("transfer-bound", "W03"), ("short", "W16")]
+)
+def test_warnings(liars: benchfw.Results, name: str, code: str | None) -> None:
+    case_id = liars.cases.set_index("name").loc[name]["case_id"]
+    codes = set(liars.warnings[liars.warnings.case_id == case_id].code) & {"W02", "W03", "W16"}
+    assert codes == ({code} if code else set())

@@ -1,0 +1,155 @@
+"""The CUDA clock over a driver that answers what it is told to: errors, captures, and what is freed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchfw.errors import BackendError, Invalid, MissingDependency, OutOfMemory, Unsupported
+from benchfw.worker import cuda
+from benchfw.worker.cuda import CudaClock, CudaDevice, ask
+from benchfw.worker.devices import DeviceMemory, open_device
+
+OK, OUT_OF_MEMORY, NO_DEVICE, INVALIDATED = 0, 2, 100, 901
+NAMES = {OUT_OF_MEMORY: b"CUDA_ERROR_OUT_OF_MEMORY", NO_DEVICE: b"CUDA_ERROR_NO_DEVICE", INVALIDATED: b"CUDA_ERROR_X"}
+
+
+class Driver:
+    """Answers calls with success and a number that counts up; `answers` has others by the names of functions."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = {
+            "cuGetErrorName": lambda error: (OK, NAMES[error]),
+            "cuGetErrorString": lambda error: (OK, b"words"),
+            "cuEventRecord": (OK,),
+            "cuStreamSynchronize": (OK,),
+            "cuStreamBeginCapture": (OK,),
+            "cuGraphGetNodes": (OK, ["node"], 1),
+            "cuGraphUpload": (OK,),
+            **answers,
+        }
+        self.calls: list[str] = []
+        self.freed: list[Any] = []
+        self.CUresult = SimpleNamespace(CUDA_ERROR_OUT_OF_MEMORY=OUT_OF_MEMORY)
+        self.CUevent_flags = SimpleNamespace(CU_EVENT_DEFAULT=0, CU_EVENT_BLOCKING_SYNC=1, CU_EVENT_DISABLE_TIMING=2)
+        self.CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
+
+    def CUstream(self, handle: int) -> int:  # noqa: N802  (the driver's own name)
+        return handle
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            self.calls.append(name)
+            if "Destroy" in name:
+                self.freed.append(arguments[0])
+                return (OK,)
+            answer = self.answers.get(name, (OK, f"{name}{self.calls.count(name)}"))
+            return answer(*arguments) if callable(answer) else answer
+
+        return call
+
+
+def clock(*, blocking: bool = False, **answers: Any) -> tuple[CudaClock, Driver]:
+    driver = Driver(**answers)
+    return CudaClock(driver, 7, blocking=blocking), driver
+
+
+def test_answers_are_unpacked_and_errors_raised() -> None:
+    driver = Driver()
+    assert [ask(driver, (OK,)), ask(driver, (OK, 5)), ask(driver, (OK, 5, 6))] == [(), 5, (5, 6)]
+    with pytest.raises(OutOfMemory, match=r"CUDA_ERROR_OUT_OF_MEMORY \(words\)"):
+        ask(driver, (OUT_OF_MEMORY,))
+    with pytest.raises(BackendError, match="CUDA_ERROR_X"):
+        ask(driver, (INVALIDATED, None))
+
+
+def test_the_default_stream_is_refused() -> None:
+    with pytest.raises(Invalid, match="default"):
+        CudaClock(Driver(), 0, blocking=False)
+
+
+def test_events_are_recorded_beforehand_and_kept() -> None:
+    made, driver = clock()
+    events = made.events(4)
+    assert driver.calls.count("cuEventRecord") == 4
+    assert made.events(2) == events[:2]
+    assert made.events(5)[:4] == events
+    assert driver.calls.count("cuEventCreate") == 5
+
+
+@pytest.mark.parametrize(("blocking", "flags"), [(False, 2), (True, 3)])
+def test_what_is_waited_for_blocks_or_spins(blocking: bool, flags: int) -> None:
+    seen: list[int] = []
+
+    def create(flag: int) -> tuple[int, str]:
+        seen.append(flag)
+        return OK, "event"
+
+    made, driver = clock(blocking=blocking, cuEventCreate=create)
+    made.markers(1)
+    driver.calls.clear()
+    made.fence()
+    assert driver.calls == (["cuEventRecord", "cuEventSynchronize"] if blocking else ["cuStreamSynchronize"])
+    assert set(seen) == {flags}, "markers tell no time, and block only if they shall"
+
+
+def test_a_graph_is_replayed_on_the_stream_and_freed_once() -> None:
+    launches: list[Any] = []
+
+    def replayed(*what: Any) -> tuple[int]:
+        launches.append(what)
+        return (OK,)
+
+    made, driver = clock(cuGraphLaunch=replayed)
+    replay = made.capture(lambda: launches.append("captured"))
+    replay()
+    assert launches == ["captured", ("cuGraphInstantiate1", 7)]
+    events = made.events(2)
+    made.close()
+    made.close()
+    assert driver.freed == ["cuGraphInstantiate1", "cuStreamEndCapture1", *events]
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({"cuStreamEndCapture": (INVALIDATED, None)}, "CUDA_ERROR_X"),
+        ({"cuGraphGetNodes": (OK, [], 0)}, "nothing to capture"),
+    ],
+)
+def test_a_capture_that_fails_says_why(answers: Any, words: str) -> None:
+    with pytest.raises(Unsupported, match=words):
+        clock(**answers)[0].capture(lambda: None)
+
+
+def test_a_capture_is_ended_if_the_launch_raises() -> None:
+    made, driver = clock()
+
+    def launch() -> None:
+        raise RuntimeError("not while capturing\nmore")
+
+    with pytest.raises(Unsupported, match=r"not while capturing$"):
+        made.capture(launch)
+    assert "cuStreamEndCapture" in driver.calls
+
+
+def test_no_driver_no_device_and_no_such_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "_load_driver", lambda: Driver(cuDeviceGetCount=(OK, 1)))
+    with pytest.raises(MissingDependency, match="no device cuda:3: CUDA sees 1"):
+        CudaDevice(3)
+    assert open_device("cpu") is None
+    with pytest.raises(Unsupported, match="'abacus'"):
+        open_device("abacus:1")
+
+
+def test_memory_is_what_messages_take() -> None:
+    free = [100, 70, 70, 60, 60, 90]
+    device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: free.pop(0))
+    memory = DeviceMemory()
+    assert memory.told() is None
+    for _ in range(3):
+        with memory.watched(device):
+            pass
+    assert memory.told() == {"free_bytes": 90, "peak_bytes": 40, "device_peak_bytes": 140}
