@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import resource
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock, Thread
 from typing import Any, NamedTuple
 
@@ -35,10 +36,13 @@ class Sampling:
     Args:
         makers: Makes each sampler, by its name; called in the thread that will read it.
         period_ns: From one reading to the next, unless that costs too much.
+        devices: What the run measures on.
     """
 
-    def __init__(self, makers: Mapping[str, Callable[[], Sampler]], period_ns: int) -> None:
-        self._readers = {name: _Reader(name, make, period_ns) for name, make in makers.items()}
+    def __init__(
+        self, makers: Mapping[str, Callable[[], Sampler]], period_ns: int, devices: Sequence[str] = ()
+    ) -> None:
+        self._readers = {name: _Reader(name, make, period_ns, devices) for name, make in makers.items()}
         for reader in self._readers.values():
             reader.start()
 
@@ -47,8 +51,8 @@ class Sampling:
 
         Returns:
             Per sampler its `units` by field, its `period_ns` of now, how many readings were `dropped` so far because
-            nobody took them, and its `fault`: why it ended, or that it hangs; None for one that works. And as arrays
-            `NAME/times` (ns, before the reading), `NAME/costs` (ns, how long it took) and `NAME/counts` (how many
+            nobody took them, its `facts`, and its `fault`: why it ended, or that it hangs; None for one that works. And
+            as arrays `NAME/times` (ns, before the reading), `NAME/costs` (ns, how long it took) and `NAME/counts` (how many
             values it gave), int64 [readings]; `NAME/fields`, int64 [values], the place of each value's field among the
             units, and `NAME/values`, float64 [values], NaN for what could not be read.
         """
@@ -69,6 +73,13 @@ class Sampling:
         """Tell the samplers which workers live: their numbers by session."""
         for reader in self._readers.values():
             reader.watch(processes)
+
+    def boundary(self, timeout: float, *, dear: bool) -> None:
+        """Read what is read between blocks, also while paused, so many seconds at most; see `Sampler.boundary`."""
+        deadline = time.monotonic() + timeout
+        done = [reader.boundary(dear=dear) for reader in self._readers.values() if reader.fault is None]
+        for each in done:
+            each.wait(max(0.0, deadline - time.monotonic()))
 
     def pause(self, timeout: float) -> None:
         """Read nothing until `resume`, and wait for readings to end, so many seconds at most. Idempotent."""
@@ -109,11 +120,12 @@ class _Reader(Thread):
         wake: Set to make the thread look at what it was told.
     """
 
-    def __init__(self, name: str, make: Callable[[], Sampler], period_ns: int) -> None:
+    def __init__(self, name: str, make: Callable[[], Sampler], period_ns: int, devices: Sequence[str] = ()) -> None:
         super().__init__(name=f"sampler {name}", daemon=True)
         self.units: dict[str, str] = {}
         self.wake = Event()
         self._make = make
+        self._devices = tuple(devices)
         self._pace = Pace(period_ns)
         self._lock = Lock()  # never held while the sampler is asked
         self._reading = Lock()  # held while it is
@@ -125,6 +137,8 @@ class _Reader(Thread):
         self._stopping = False
         self._paused = False
         self._watched: Mapping[str, int] | None = None
+        self._boundaries: deque[tuple[bool, Event]] = deque()
+        self._facts: dict[str, Any] = {}
 
     @property
     def fault(self) -> str | None:
@@ -140,12 +154,22 @@ class _Reader(Thread):
             self._readings.clear()
             self._held = 0
             state = {"units": dict(self.units), "period_ns": self._pace.period_ns, "dropped": self._dropped}
+            state["facts"] = self._facts
         return readings, state | {"fault": self.fault}
 
     # --- what the thread is told --------------------------------------------------------------------------------
 
     def watch(self, processes: Mapping[str, int]) -> None:
         self._watched = dict(processes)
+
+    def boundary(self, *, dear: bool) -> Event:
+        """Ask for a boundary; the event is set once it has been read, or never will be."""
+        done = Event()
+        self._boundaries.append((dear, done))
+        if self._ended is not None:
+            done.set()
+        self.wake.set()
+        return done
 
     def pause(self) -> None:
         self._paused = True
@@ -169,7 +193,9 @@ class _Reader(Thread):
         sampler = None
         try:
             sampler = self._ask("open", self._make)
+            sampler.devices = self._devices
             self._announce("open", self._ask("open", sampler.open), least=1)
+            self._note_facts(sampler)
             self._read(sampler)
         except BaseException as error:  # SystemExit too: nothing of it may get lost
             self._end(error)
@@ -179,6 +205,8 @@ class _Reader(Thread):
                     self._ask("close", sampler.close)
                 except BaseException as error:
                     self._end(error)
+            for _, done in self._boundaries:
+                done.set()
 
     def _read(self, sampler: Sampler) -> None:
         """Read once per period, by deadlines that do not depend on how long readings take; what is late is left out."""
@@ -186,6 +214,8 @@ class _Reader(Thread):
         tick = 0
         while not self._stopping:
             due = start + tick * self._pace.period_ns
+            while self._boundaries:
+                self._read_boundary(sampler)
             if self._paused or now() < due:
                 self.wake.wait(None if self._paused else (due - now()) / 1e9)
                 self.wake.clear()
@@ -203,6 +233,24 @@ class _Reader(Thread):
                 start, tick = before, 1
             else:
                 tick = max(tick, (now() - start) // self._pace.period_ns) + 1
+
+    def _read_boundary(self, sampler: Sampler) -> None:
+        """Read what is not read during blocks. It does not count for the pace: nothing is measured meanwhile."""
+        dear, done = self._boundaries[0]
+        self._keep_watch(sampler)
+        before = now()
+        given = self._ask("boundary", lambda: sampler.boundary(dear=dear))
+        if given:
+            self._keep(_Reading(before, now() - before, _values(self.units, given)))
+        self._note_facts(sampler)
+        self._boundaries.popleft()
+        done.set()
+
+    def _note_facts(self, sampler: Sampler) -> None:
+        facts = dict(self._ask("facts", sampler.facts))
+        json.dumps(facts)  # what cannot be sent is this sampler's fault
+        with self._lock:
+            self._facts = facts
 
     def _keep_watch(self, sampler: Sampler) -> None:
         watched, self._watched = self._watched, None
