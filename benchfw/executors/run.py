@@ -23,6 +23,7 @@ from benchfw.measure import Conductor, Event, Settings
 from benchfw.measure.comparisons import Criteria, Question
 from benchfw.measure.gates import Finding
 from benchfw.measure.gates.host import memory_pressure
+from benchfw.measure.gpu_watch import device_of
 from benchfw.measure.rows import case_hash
 from benchfw.measure.session import Start
 from benchfw.measure.settings import LIMITS
@@ -152,8 +153,10 @@ class Run:
             workers.compare(left)
         forced = "; ".join(self.manifest.changes) or None  # workers have told by now what they run on
         by_session = {key: replace(item, common={**item.common, "forced": forced}) for key, item in by_session.items()}
+        devices = {device_of(case.session) for case in left.cases if case.status is None}
+        samplers = workers.samplers(devices)
         telemetry = Telemetry(
-            workers.samplers if left.cohorts else {}, workers.sampler, stop=self.stop, notify=self.notify
+            samplers, lambda: workers.sampler(samplers), devices=devices, stop=self.stop, notify=self.notify
         )
 
         def start(session: Session, which: Start) -> Worker:
@@ -182,7 +185,7 @@ class Run:
         try:
             with telemetry:
                 for measured in conductor.cohorts():
-                    tables = measured.tables | {"telemetry": telemetry.take(measured.cohort_id)}
+                    tables = dict(measured.tables)
                     found = [*telemetry.findings, *_pressure(tables["telemetry"])]
                     tables["warnings"] = [*tables["warnings"], *_of_all_cases(tables["cases"], found)]
                     log_warnings(tables["warnings"])

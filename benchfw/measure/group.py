@@ -110,6 +110,7 @@ class Group:
             self._rounds(self._ready, None if share is None else share - (time.monotonic() - start), seed)
             self._observer.end_rounds()
             self._look(opening=False)
+            self._observer.look_at_held()
             for member in self._ready:
                 if member.lost:
                     continue
@@ -226,6 +227,8 @@ class Group:
                 member.call("steady", member.slots.of(place), n).rewarm = 1
         elif member.number == 0 and member.order.expected_ns(0) <= _SHORT_NS:
             member.instrumentation_cost = self._instrumentation_cost(member)
+        if member.number == 0:
+            self._observer.gpus.stretch(member)
         member.read_facts()
         judge.add_warnings(member)
 

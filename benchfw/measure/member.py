@@ -53,6 +53,7 @@ class Member:
         observer: Watches the machine.
         has_lanes: Slots for several inferences at once have been bound.
         layers: Rows of the table `layers`, if it was profiled.
+        stretch: Beginning and end, in ns, of a time in which only this case ran, and the samples that it computed then.
         graph: Columns that say what the model's graph has to do, likewise.
     """
 
@@ -79,6 +80,7 @@ class Member:
     peak_rss_bytes: int | None = None
     instrumentation_cost: float | None = None
     canary_shift: float | None = None
+    stretch: tuple[NDArray[np.int64], int] | None = None
     has_lanes: bool = False
     order: Order = field(init=False)
     _steady: tuple[int, Steady | None] = (0, None)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchfw.measure.gpu_watch import CPU, device_of
 from benchfw.measure.record import Record
 from benchfw.measure.slots import last_level_cache_bytes
 from benchfw.measure.statistics import statistics
@@ -27,6 +28,7 @@ _LABELS = (
 _STATISTICS = (
     *("latency_", "throughput_", "speedup", "effective_n", "variation_", "robust_cv", "outlier_share"),
     *("autocorrelation_time", "steady_state", "instrumentation_cost", "telemetry_cost"),
+    *("gpu_scope", "sm_clock_", "memory_clock_", "throttled_share", "temperature_max_c", "power_w", "energy_sample_"),
 )
 
 
@@ -81,6 +83,7 @@ def planned_row(case: Case, common: Mapping[str, Any]) -> dict[str, Any]:
         "cache": "warm",
         "timer": "host",
         "device": "cpu",
+        "clocks": None if device_of(session) == CPU else common.get("clocks"),
         "schema_version": SCHEMA_VERSION,
     }
 

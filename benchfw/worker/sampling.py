@@ -52,9 +52,9 @@ class Sampling:
         Returns:
             Per sampler its `units` by field, its `period_ns` of now, how many readings were `dropped` so far because
             nobody took them, its `facts`, and its `fault`: why it ended, or that it hangs; None for one that works. And
-            as arrays `NAME/times` (ns, before the reading), `NAME/costs` (ns, how long it took) and `NAME/counts` (how many
-            values it gave), int64 [readings]; `NAME/fields`, int64 [values], the place of each value's field among the
-            units, and `NAME/values`, float64 [values], NaN for what could not be read.
+            as arrays `NAME/times` (ns, before the reading), `NAME/costs` (ns, how long it took) and `NAME/counts` (how
+            many values it gave), int64 [readings]; `NAME/fields`, int64 [values], the place of each value's field among
+            the units, and `NAME/values`, float64 [values], NaN for what could not be read.
         """
         states: dict[str, dict[str, Any]] = {}
         arrays: dict[str, NDArray[Any]] = {}
