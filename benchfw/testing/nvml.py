@@ -309,4 +309,14 @@ def throttled() -> FakeNvml:
     """
     clocks = {0: (1470, 1980), 1: (1470, 1980), 2: (2619, 2619)}
     power_cap = pynvml.nvmlClocksEventReasonSwPowerCap
-    return FakeNvml([FakeGpu(clocks=clocks, power_mw=(700_000, 700_000), reasons=power_cap, temperature=71, busy=100)])
+    return FakeNvml([FakeGpu(clocks=clocks, power_mw=(700_000, 700_000), reasons=power_cap, temperature=71)])
+
+
+def absent() -> FakeNvml:
+    """Return a machine without a driver, likewise."""
+    return FakeNvml(errors={"nvmlInit": pynvml.NVML_ERROR_LIBRARY_NOT_FOUND})
+
+
+def hanging() -> FakeNvml:
+    """Return a machine whose driver does not answer any more once the GPU has been opened, likewise."""
+    return FakeNvml([FakeGpu()], hangs=["nvmlDeviceGetFieldValues"])
