@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from benchfw.artifacts import Builder, Cache
 from benchfw.environments import usable_cpus
 from benchfw.errors import BenchfwError, Interrupted, OutOfMemory, UsageError
 from benchfw.executors.arm import Arm, Resolved, resolve
+from benchfw.executors.clocks import locked_clocks
 from benchfw.executors.devices import Devices
 from benchfw.executors.log import LOGGER, log_start, log_warnings
 from benchfw.executors.manifest import Manifest
@@ -60,6 +61,7 @@ class Run:
         criteria: Criteria | None = None,
         *,
         rebuild: bool = False,
+        lock_clocks: int | None = None,
     ) -> None:
         self.arms = arms
         self.rebuild = rebuild
@@ -71,7 +73,7 @@ class Run:
         self.notify = notify
         self.criteria = criteria
         self.cache = Cache.default()
-        self.settings = settings_of(self.loaded.scenario, effort)
+        self.settings = replace(settings_of(self.loaded.scenario, effort), lock_clocks=lock_clocks)
         if criteria is not None:
             self.settings = criteria.settings(self.settings)
         self.writer = RunWriter.reopen(resume.folder) if resume else RunWriter(out)
@@ -183,7 +185,7 @@ class Run:
         )
         interrupted = None
         try:
-            with telemetry:
+            with self._locked_clocks(devices), telemetry:
                 for measured in conductor.cohorts():
                     tables = dict(measured.tables)
                     found = [*telemetry.findings, *_pressure(tables["telemetry"])]
@@ -212,6 +214,14 @@ class Run:
             rows=_stored_rows(self.writer.folder, plan),
             interrupted=interrupted,
         )
+
+    @contextlib.contextmanager
+    def _locked_clocks(self, devices: Collection[str]) -> Iterator[None]:
+        """Hold the clocks of the GPUs if that was asked for; the manifest tells whether they were let go again."""
+        with locked_clocks(self.settings.lock_clocks, devices, lambda text: self.notify(Notice(text))) as facts:
+            if facts:
+                self.manifest.add(clocks=facts)
+            yield
 
     def _plan(
         self, resolved: Sequence[Resolved], only_backends: frozenset[str], only_sweeps: frozenset[str]

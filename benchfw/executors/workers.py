@@ -30,7 +30,7 @@ DEFAULT_SAMPLERS = {"host": "", "nvml": "cuda"}
 """What is read unless the scenario says, and the kind of device without which there is nothing to read."""
 TELEMETRY_VARIABLE = "BENCHFW_TELEMETRY"
 """`off` for no samplers, whatever the scenario says."""
-_BUS_ORDER = {"CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")}
+BUS_ORDER = {"CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")}
 """CUDA counts the fastest GPU first unless told otherwise; so `cuda:0` is the same one as for NVML."""
 _PADDING = "BENCHFW_PADDING"
 """Holds what an environment is made larger by; nobody reads it."""
@@ -181,7 +181,7 @@ class Workers:
             environment,
             code=self.code,
             log=self.logs / f"{log}{suffix}.log",
-            env=_BUS_ORDER | thread_variables(threads) | dict(env or {}),
+            env=BUS_ORDER | thread_variables(threads) | dict(env or {}),
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
             stop=stop or self.stop,

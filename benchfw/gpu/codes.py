@@ -41,7 +41,7 @@ _REPORT = "please report this line: benchfw calls NVML in a way that it does not
 _OURS = "the driver and nvidia-ml-py do not fit each other: pip install -U nvidia-ml-py, or a newer driver"
 _NOTHING = "nothing: this GPU, or this kind of virtual machine, does not have it"
 
-LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND = 12, 13
+NO_PERMISSION, LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND = 4, 12, 13
 
 CODES: dict[int, Code] = {
     1: Code("UNINITIALIZED", _F, "NVML is not open", "somebody has shut NVML down in this process: open it again"),

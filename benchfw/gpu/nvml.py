@@ -21,7 +21,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from benchfw.errors import NoDriver, NvmlError
-from benchfw.gpu.codes import LIBRARY_NOT_FOUND, Consequence, code_of
+from benchfw.gpu.codes import LIBRARY_NOT_FOUND, NO_PERMISSION, Consequence, code_of
 from benchfw.gpu.fields import FIELDS, OF_A_SLICE
 from benchfw.gpu.fields import Process as Process
 
@@ -113,7 +113,12 @@ class Device:
         try:
             self._nvml.nvmlDeviceSetGpuLockedClocks(self._handle, mhz, mhz)
         except self._nvml.NVMLError as error:
-            raise _translated(f"the clock of GPU {self.index} cannot be locked", error) from error
+            failure = _translated(f"the clock of GPU {self.index} cannot be locked", error)
+            if failure.code == NO_PERMISSION:
+                failure.hint = (
+                    f"only root may: run benchfw as root, or before it: sudo nvidia-smi -i {self.index} -lgc {mhz}"
+                )
+            raise failure from error
 
     def unlock_clocks(self) -> None:
         """Let the clock float again.
