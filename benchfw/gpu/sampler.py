@@ -19,7 +19,7 @@ from benchfw.gpu.fields import Process as GpuProcess
 from benchfw.gpu.nvml import Device, Nvml, open_nvml
 from benchfw.spec.sampler import Sampler
 
-_TICK = {
+TICK = {
     "sm_clock": ("sm_mhz", "MHz"),
     "memory_clock": ("memory_mhz", "MHz"),
     "power": ("power_w", "W"),
@@ -61,7 +61,7 @@ class NvmlSampler(Sampler):
         except NvmlError as error:
             text = f"{error.message} ({error.hint})" if error.hint else error.message
             raise MissingDependency(text) from error
-        units = {**{name: unit for name, (_, unit) in _TICK.items()}, **_BOUNDARY}
+        units = {**{name: unit for name, (_, unit) in TICK.items()}, **_BOUNDARY}
         return {f"{name}:{gpu}": unit for gpu in self._gpus for name, unit in units.items()}
 
     def watch(self, processes: Mapping[str, int]) -> Mapping[str, str]:
@@ -71,7 +71,7 @@ class NvmlSampler(Sampler):
     def sample(self) -> Mapping[str, float | None]:
         figures: dict[str, float | None] = {}
         for name, gpu in self._gpus.items():
-            for field, (source, _) in _TICK.items():
+            for field, (source, _) in TICK.items():
                 figures[f"{field}:{name}"] = gpu.read(source)[source]
         return figures
 
