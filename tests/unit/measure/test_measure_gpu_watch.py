@@ -17,8 +17,11 @@ MS = 1_000_000
 class Samplers:
     """Telemetry that notes what it was asked for."""
 
-    def __init__(self, ended: str | None = None, **gpus: Any) -> None:
-        self.facts = {"nvml": {"ended": ended, "facts": {"gpus": gpus}}, "host": {"ended": None, "facts": {}}}
+    def __init__(self, gpus: Any = None, ended: str | None = None) -> None:
+        self.facts: dict[str, Any] = {
+            "nvml": {"ended": ended, "facts": {"gpus": gpus or {}}},
+            "host": {"ended": None, "facts": {}},
+        }
         self.asked: list[bool] = []
 
     def boundary(self, *, dear: bool) -> None:
@@ -90,7 +93,7 @@ FACTS = {"uuid": "GPU-1", "scope": "gpu", "sm_max_mhz": 1980, "refused": {}}
 
 
 def test_cases_are_judged_by_the_readings_of_their_own_gpu() -> None:
-    samplers = Samplers(**{"cuda:0": FACTS, "cuda:1": {**FACTS, "uuid": "GPU-2"}})
+    samplers = Samplers({"cuda:0": FACTS, "cuda:1": {**FACTS, "uuid": "GPU-2"}})
     cases = [record("cuda:0", "GPU-1"), record("cuda:1", "GPU-2"), record("cpu"), record("cuda:0", failure="OOM")]
     watch(samplers, locked_mhz=1500).judge(cases, [clock(1500), clock(1200, device="cuda:1")])
     assert [case.gpu and (case.gpu.sm_mhz, case.gpu.asked_mhz) for case in cases] == [
@@ -104,7 +107,7 @@ def test_cases_are_judged_by_the_readings_of_their_own_gpu() -> None:
 
 def test_another_gpu_than_cuda_uses_has_no_figures() -> None:
     case = record("cuda:0", "GPU-2")
-    watch(Samplers(**{"cuda:0": FACTS})).judge([case], [clock(1500)])
+    watch(Samplers({"cuda:0": FACTS})).judge([case], [clock(1500)])
     assert case.gpu is None
     ((code, _, _, text),) = case.last.warnings
     assert code == "W12"
@@ -114,7 +117,7 @@ def test_another_gpu_than_cuda_uses_has_no_figures() -> None:
 def test_a_lower_clock_than_that_of_another_case_is_told_of() -> None:
     fast, slow = record("cuda:0"), record("cuda:0")
     slow.last.blocks[0].starts, slow.last.blocks[0].ends = np.array([110 * MS]), np.array([190 * MS])
-    watch(Samplers(**{"cuda:0": FACTS})).judge([fast, slow], [clock(1980), clock(1755, 150)])
+    watch(Samplers({"cuda:0": FACTS})).judge([fast, slow], [clock(1980), clock(1755, 150)])
     assert fast.last.warnings == []
     assert [finding[0] for finding in slow.last.warnings] == ["W08"]
 
