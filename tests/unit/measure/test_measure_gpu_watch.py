@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchfw.measure import gpu_watch
+from benchfw.measure.gpu import HELD_S
 from benchfw.measure.gpu_watch import GpuWatch
 
 MS = 1_000_000
@@ -80,13 +82,13 @@ def test_held_workers_are_looked_at_unless_nobody_else_is_there(
     rows: list[dict[str, Any]], looked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(gpu_watch.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     watch(Samplers()).look_at_held(rows)
-    assert slept == ([gpu_watch.HELD_S] if looked else [])
+    assert slept == ([HELD_S] if looked else [])
 
 
-def clock(mhz: float, time: int = 50, device: str = "cuda:0") -> dict[str, Any]:
-    return {"sampler": "nvml", "field": f"sm_clock:{device}", "time_ns": time * MS, "value": mhz}
+def clock(mhz: float, at: int = 50, device: str = "cuda:0") -> dict[str, Any]:
+    return {"sampler": "nvml", "field": f"sm_clock:{device}", "time_ns": at * MS, "value": mhz}
 
 
 FACTS = {"uuid": "GPU-1", "scope": "gpu", "sm_max_mhz": 1980, "refused": {}}
