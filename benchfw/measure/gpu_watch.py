@@ -114,7 +114,7 @@ def _measured(record: Record) -> Spans:
         (int(block.starts[0]), int(block.ends[-1]))
         for member in record.all
         for block in member.blocks
-        if block.phase in ("measure", "window") and block.round >= 0
+        if block.phase in ("measure", "events", "window") and block.round >= 0
     ]
     return np.array(sorted(spans), np.int64).reshape(-1, 2)
 
@@ -132,7 +132,7 @@ def _is_the_same(record: Record, device: str, facts: Mapping[str, Any]) -> bool:
     """Say whether NVML reads the GPU that the worker uses, by their UUIDs; a warning if not."""
     used = (getattr(record.last.session, "device", None) or {}).get("uuid")
     read = facts.get("uuid")
-    if used is None or read is None or used == read:
+    if used is None or read is None or used == read or facts["scope"] != "gpu":  # CUDA may name a slice by its GPU
         return True
     text = f"{device} is {used} for CUDA, and NVML read {read}: no figures; name the UUID in CUDA_VISIBLE_DEVICES"
     record.last.warn("W12", None, None, text)
