@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock, Thread
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from benchfw.errors import BenchfwError, Invalid
 from benchfw.spec.sampler import Sampler
 from benchfw.worker.clocks import now
 from benchfw.worker.pace import Pace
+from benchfw.worker.readings import MAX_FIELDS, Reading, units_of, values_of
 
 STUCK_NS = 2_000_000_000
 """A call that takes longer is told of."""
@@ -26,7 +27,6 @@ STUCK_NS = 2_000_000_000
 _MAX_VALUES = 1 << 18
 """What is kept of one sampler until somebody takes it: an hour of seven fields, ten times per second."""
 _THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
-_MAX_FIELDS = 1 << 10
 _MAX_REASON = 1000
 
 
@@ -106,12 +106,6 @@ class Sampling:
             reader.join(max(0.0, deadline - time.monotonic()))
 
 
-class _Reading(NamedTuple):
-    time_ns: int
-    cost_ns: int
-    values: dict[str, float]
-
-
 class _Reader(Thread):
     """Reads one sampler.
 
@@ -129,7 +123,7 @@ class _Reader(Thread):
         self._pace = Pace(period_ns)
         self._lock = Lock()  # never held while the sampler is asked
         self._reading = Lock()  # held while it is
-        self._readings: deque[_Reading] = deque()
+        self._readings: deque[Reading] = deque()
         self._held = 0
         self._dropped = 0
         self._ended: str | None = None
@@ -147,7 +141,7 @@ class _Reader(Thread):
             return f"{asked[0]}() has not returned for {(now() - asked[1]) / 1e9:.1f} s"
         return self._ended
 
-    def take(self) -> tuple[list[_Reading], dict[str, Any]]:
+    def take(self) -> tuple[list[Reading], dict[str, Any]]:
         """Return the readings since the last call, and the state; see `Sampling.take`."""
         with self._lock:
             readings = list(self._readings)
@@ -228,7 +222,7 @@ class _Reader(Thread):
                 given = self._ask("sample", sampler.sample)
                 cost = now() - before
                 disturbed = _switches() != switches
-            self._keep(_Reading(before, cost, _values(self.units, given)))
+            self._keep(Reading(before, cost, values_of(self.units, given)))
             if not disturbed and self._pace.note(cost):
                 start, tick = before, 1
             else:
@@ -241,7 +235,7 @@ class _Reader(Thread):
         before = now()
         given = self._ask("boundary", lambda: sampler.boundary(dear=dear))
         if given:
-            self._keep(_Reading(before, now() - before, _values(self.units, given)))
+            self._keep(Reading(before, now() - before, values_of(self.units, given)))
         self._note_facts(sampler)
         self._boundaries.popleft()
         done.set()
@@ -258,13 +252,13 @@ class _Reader(Thread):
             self._announce("watch", self._ask("watch", lambda: sampler.watch(watched)), least=0)
 
     def _announce(self, method: str, given: Any, *, least: int) -> None:
-        units = {**self.units, **_units(method, given, least)}
-        if len(units) > _MAX_FIELDS:
-            raise Invalid(f"{method}() announced more than {_MAX_FIELDS} fields")
+        units = {**self.units, **units_of(method, given, least)}
+        if len(units) > MAX_FIELDS:
+            raise Invalid(f"{method}() announced more than {MAX_FIELDS} fields")
         with self._lock:
             self.units = units
 
-    def _keep(self, reading: _Reading) -> None:
+    def _keep(self, reading: Reading) -> None:
         with self._lock:
             self._readings.append(reading)
             self._held += len(reading.values)
@@ -292,38 +286,3 @@ class _Reader(Thread):
 def _switches() -> int:
     """Return how often this thread lost its CPU: a reading that lost it took long, but cost nobody anything."""
     return resource.getrusage(_THREAD).ru_nivcsw
-
-
-def _units(method: str, given: Any, least: int) -> dict[str, str]:
-    """Return what `open` or `watch` gave.
-
-    Raises:
-        Invalid: It is no unit for each of some fields.
-    """
-    fields = dict(given) if isinstance(given, Mapping) else None
-    words = fields is not None and all(isinstance(text, str) for item in fields.items() for text in item)
-    if fields is None or not words or not least <= len(fields) <= _MAX_FIELDS:
-        raise Invalid(f"{method}() returned {given!r:.200}, not the units of {least} to {_MAX_FIELDS} fields")
-    return fields
-
-
-def _values(units: Mapping[str, str], given: Any) -> dict[str, float]:
-    """Return what `sample` gave; NaN for None.
-
-    Raises:
-        Invalid: There is a field that nobody announced, or one is no number.
-    """
-    if not isinstance(given, Mapping) or not set(given) <= set(units):
-        raise Invalid(f"sample() returned {given!r:.200}, not values for some of the fields {sorted(units)!r:.200}")
-    return {field: _number(field, value) for field, value in given.items()}
-
-
-def _number(field: str, value: Any) -> float:
-    if value is None:
-        return float("nan")
-    try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    except OverflowError:
-        pass
-    raise Invalid(f"sample() returned {value!r:.200} for {field!r:.80}, which is no number")

@@ -43,11 +43,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:throttled")
-    outcome, results = project.run(SCENARIO)
+    outcome, results = project.run(SCENARIO, lock_clocks=1980)
     (row,) = outcome.rows
     assert (row["status"], row["verdict"]) == ("OK", "THROTTLED"), row["status_reason"]
     assert row["verdict_reason"].startswith("the SM clock was 1470 MHz, 26% below 1980 MHz: held by the power limit")
-    assert (row["gpu_scope"], row["clocks"]) == ("gpu", "floating")
+    assert (row["gpu_scope"], row["clocks"]) == ("gpu", "locked:1980")
     assert (row["sm_clock_mhz"], row["sm_clock_min_mhz"], row["memory_clock_mhz"]) == (1470, 1470, 2619)
     assert row["temperature_max_c"] == 71
     assert row["throttled_share"] == pytest.approx(1.0, abs=0.01)
@@ -67,7 +67,9 @@ def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest
         for time in read.query("field == 'power_cap:cuda:0'")["time_ns"]
     ]
     assert not any(inside), "counters are never read within a block"
-    facts = json.loads((outcome.folder / "manifest.json").read_text())["attempts"][0]["samplers"]["nvml"]["facts"]
+    attempt = json.loads((outcome.folder / "manifest.json").read_text())["attempts"][0]
+    assert attempt["clocks"] == {"cuda:0": {"locked_mhz": 1980, "restored": True}}
+    facts = attempt["samplers"]["nvml"]["facts"]
     assert facts["gpus"]["cuda:0"]["calls"]["sm_mhz"] > 5
     assert facts["driver"] == "580.95.05"
 
