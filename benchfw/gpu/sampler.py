@@ -39,7 +39,6 @@ _FACTS = (
     *("uuid", "name", "sm_max_mhz", "memory_max_mhz", "power_limit_w", "memory_total_bytes"),
     *("persistence", "ecc", "ecc_uncorrected", "display", "mig"),
 )
-_MEANT = {"cuda": "cuda:0"}
 
 
 class NvmlSampler(Sampler):
@@ -137,7 +136,7 @@ def _wanted(nvml: Nvml, devices: list[str]) -> dict[str, Device]:
     visible = nvml.visible()
     found = {}
     for name in devices:
-        number = int(_MEANT.get(name, name).partition(":")[2])
+        number = int(name.partition(":")[2] or 0)
         if number >= len(visible):
             raise NvmlError(f"there is no {name}: CUDA sees {len(visible)} GPUs here", hint="nvidia-smi -L lists them")
         found[name] = visible[number]

@@ -203,7 +203,7 @@ class Conductor:
             if left:
                 self._invoke(left, number, references, records, left * max(0, total - 1 - number) + after, index)
         self._judge_telemetry(records)
-        self._observer.gpus.judge(records.values(), self._observer.rows)
+        self._observer.gpus.judge(records.values(), self._observer.collect())
         for record in records.values():
             record.note_differences()
         if self._settings.profile:

@@ -54,17 +54,16 @@ class Observer:
     def look_at_held(self) -> None:
         """Look whether somebody else computes on the GPUs while all workers are held."""
         if self.gpus.active:
-            self.gpus.look_at_held(self.rows)
+            self.gpus.look_at_held(self.collect())
 
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """What was read since `take` was last called, as rows of `telemetry`."""
+    def collect(self) -> list[dict[str, Any]]:
+        """Take what was read so far over, and return it since `take` was last called, as rows of `telemetry`."""
         self._rows += self._telemetry.take("") if self._telemetry else []
         return self._rows
 
     def take(self, cohort: str) -> list[dict[str, Any]]:
         """Return what was read since this was last called as rows of `telemetry`, in time order."""
-        rows, self._rows = self.rows, []
+        rows, self._rows = self.collect(), []
         return [row | {"cohort": cohort} for row in sorted(rows, key=lambda row: int(row["time_ns"]))]
 
     @property
