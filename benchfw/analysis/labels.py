@@ -11,7 +11,7 @@ from benchfw.store.files import printable
 
 MUST_AGREE = (
     *("model_hash", "precision", "precision_effective", "provider_effective", "shape", "sequence_sha256", "seed"),
-    *("device", "threads", "io_scope", "graph", "sync", "cache", "timer", "depth"),
+    *("device", "threads", "io_scope", "graph", "sync", "cache", "timer", "depth", "clocks"),
 )
 """Labels of a case that say what was measured and how: unlike ones make two quantities."""
 

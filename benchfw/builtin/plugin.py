@@ -84,7 +84,14 @@ def benchfw_register_samplers() -> list[SamplerInfo]:
             factory="benchfw.builtin.host:HostSampler",
             requires=("psutil>=7",),
             install="pip install psutil",
-        )
+        ),
+        SamplerInfo(
+            name="nvml",
+            summary="clocks, power, temperature, utilisation of the GPUs of the run; between blocks energy, throttling",
+            factory="benchfw.gpu.sampler:NvmlSampler",
+            requires=("nvidia-ml-py>=12.535",),
+            install="pip install nvidia-ml-py",
+        ),
     ]
 
 

@@ -110,16 +110,17 @@ def _checks(out: Path, scenario: Path | None, console: Console) -> list[Check]:
         colour=console.color_system,
         encoding=sys.stdout.encoding or "unknown",
     )
+    driver: dict[str, str | None] = {}
     plugins, measuring = registry(), Devices(cpus()).others()
     looks = {each.name: functools.partial(_checked, plugins, each) for each in _environments(scenario)}
     return [
         *machine.checks(Path("/"), affinity, measuring),
-        *gpu.checks(),
+        *gpu.checks(driver=driver),
         *storage.checks(_folders(out)),
         storage.terminal_check(terminal),
         *software.python_checks(software.Interpreter.this(), pythons),
         software.plugin_check(plugins),
-        *software.environment_checks(plugins, looks, measuring=measuring),
+        *software.environment_checks(plugins, looks, measuring=measuring, driver=driver),
     ]
 
 

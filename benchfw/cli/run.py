@@ -28,6 +28,12 @@ from benchfw.cli import completers, options
 @options.no_wait
 @options.allow_shared
 @options.rebuild
+@click.option(
+    "--lock-clocks",
+    type=click.IntRange(min=1),
+    metavar="MHZ",
+    help="Hold the SM clock of the GPUs at so many MHz while the run lasts; needs root.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 3 if a case was skipped or is unsupported.")
 @options.verbosity
 @click.option(
@@ -52,6 +58,7 @@ def command(
     no_wait: bool,
     allow_shared: bool,
     rebuild: bool,
+    lock_clocks: int | None,
     strict: bool,
     verbosity: str | None,
     executor: str,
@@ -80,11 +87,12 @@ def command(
             "backends": list(backend),
             "sweeps": list(sweep),
             "effort": effort,
+            "lock_clocks": lock_clocks,
         }
         _, loaded = session.load_scenario(scenario, overrides, backend)
         folder = None
     else:
-        if scenario or backend or sweep or effort or overrides:
+        if scenario or backend or sweep or effort or overrides or lock_clocks:
             raise UsageError(
                 "--resume takes the scenario and its options from the run",
                 hint=f"benchfw run --resume {resume}; for something else, start a new run",
@@ -106,6 +114,7 @@ def command(
         wait=not no_wait,
         shared=allow_shared,
         rebuild=rebuild,
+        lock_clocks=request.get("lock_clocks"),
     )
     outcome = session.run(job, executor=executor, verbosity=verbosity or ("quiet" if as_json else None))
     session.report(outcome, as_json=as_json)

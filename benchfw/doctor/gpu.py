@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from benchfw.doctor.findings import DEADLINE_S, Check, Finding, Level
 from benchfw.errors import NoDriver, NvmlError
 from benchfw.gpu.nvml import Device, Nvml, open_nvml
+from benchfw.gpu.sampler import TICK
+from benchfw.worker.pace import COST_SHARE, MIN_PERIOD_NS
 
 _GIB = 1 << 30
 _HIDDEN = _GIB
 """An idle GPU has some megabytes in use, a desktop some hundred."""
+
+_BETWEEN = ("counters", "memory_used_bytes", "processes", "energy_j")
+_READS = 5
+_DEAR_US = COST_SHARE * MIN_PERIOD_NS / 1e3
+"""A reading that takes longer is more than telemetry may cost."""
 
 _STUCK = Finding(
     "GPU",
@@ -23,19 +31,24 @@ _STUCK = Finding(
 )
 
 
-def checks(module: Any = None, *, deadline_s: float = DEADLINE_S) -> list[Check]:
+def checks(
+    module: Any = None, *, deadline_s: float = DEADLINE_S, driver: dict[str, str | None] | None = None
+) -> list[Check]:
     """Return the checks of the GPUs.
 
     Args:
         module: Takes the place of `pynvml`.
         deadline_s: Seconds after which the driver counts as stuck.
+        driver: Filled with what other checks want to know of the driver: `cuda`, the newest version that it serves.
     """
-    return [Check("GPU", "NVML", functools.partial(_look, module), deadline_s, late=_STUCK)]
+    return [Check("GPU", "NVML", functools.partial(_look, module, driver), deadline_s, late=_STUCK)]
 
 
-def _look(module: Any) -> Iterator[Finding]:
+def _look(module: Any, driver: dict[str, str | None] | None) -> Iterator[Finding]:
     try:
         with open_nvml(module) as nvml:
+            if driver is not None:
+                driver["cuda"] = nvml.cuda
             yield from _driver(nvml)
             for index in range(nvml.count):
                 yield from _gpu(nvml, index)
@@ -62,8 +75,10 @@ def _gpu(nvml: Nvml, index: int) -> Iterator[Finding]:
         yield _finding(f"GPU {index}", "FAIL", error.message, error.hint or "")
         return
     yield _finding(f"GPU {index}", "OK", _summary(facts))
+    yield _finding(f"GPU {index}", "OK", _modes(facts))
     yield from _state(index, facts)
     yield from _others(index, facts)
+    yield from _calls(device)
     if device.refused:
         yield _finding(f"GPU {index}", "OK", f"does not tell: {_refused(device)}")
 
@@ -79,6 +94,40 @@ def _summary(facts: dict[str, Any]) -> str:
     if None not in (facts["sm_mhz"], facts["sm_max_mhz"]):
         parts.append(f"{facts['sm_mhz']} of {facts['sm_max_mhz']} MHz")
     return ", ".join([*parts, facts["uuid"] or "without a UUID"])
+
+
+def _modes(facts: dict[str, Any]) -> str:
+    """Describe what somebody has set: what changes the clock, what takes memory bandwidth, what takes time."""
+    switches = ("persistence", "persistence mode"), ("ecc", "ECC"), ("mig", "MIG"), ("display", "display")
+    states = {True: "on", False: "off", None: "unknown"}
+    parts = [f"{text} {states[facts[name]]}" for name, text in switches]
+    if None not in (facts["memory_mhz"], facts["memory_max_mhz"]):
+        parts.append(f"memory clock {facts['memory_mhz']} of {facts['memory_max_mhz']} MHz")
+    may = "as root, --lock-clocks may hold the SM clock" if os.geteuid() == 0 else "--lock-clocks needs root"
+    return ", ".join([*parts, may])
+
+
+def _calls(device: Device) -> Iterator[Finding]:
+    """Yield what telemetry costs: the calls of one reading, and those between blocks."""
+    tick = [field for field, _ in TICK.values()]
+    try:
+        for _ in range(_READS):
+            device.read(*tick, *_BETWEEN)
+    except NvmlError as error:
+        yield _finding(f"GPU {device.index}", "FAIL", error.message, error.hint or "")
+        return
+
+    def cost(names: Iterable[str]) -> dict[str, float]:
+        return {name: device.costs[name].mean_us for name in names if name not in device.refused}
+
+    often, between = cost(tick), cost(_BETWEEN)
+    text = f"telemetry reads {len(often)} of {len(tick)} fields in {sum(often.values()):.0f} µs ten times per second"
+    text += f"; between blocks {', '.join(f'{name} {us:.0f} µs' for name, us in between.items())}" if between else ""
+    if sum(often.values()) > _DEAR_US:
+        remedy = 'it will be read more seldom; leave it out if that disturbs: samplers = ["host"]'
+        yield _finding(f"GPU {device.index}", "WARN", text, remedy)
+    else:
+        yield _finding(f"GPU {device.index}", "OK", text)
 
 
 def _state(index: int, facts: dict[str, Any]) -> Iterator[Finding]:

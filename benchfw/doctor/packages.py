@@ -52,6 +52,16 @@ def installed(python: str = sys.executable) -> Files:
     return recorded(metadata.distributions(path=_paths(python)))
 
 
+def versions(python: str = sys.executable) -> dict[str, str]:
+    """Return the version of every distribution that an interpreter sees; none if it cannot be asked."""
+    mine = Path(python) == Path(sys.executable)
+    found: dict[str, str] = {}
+    for distribution in metadata.distributions() if mine else metadata.distributions(path=_paths(python)):
+        with contextlib.suppress(Exception):  # what an installer that was killed has left
+            found.setdefault(distribution.name, distribution.version)
+    return found
+
+
 def recorded(distributions: Iterable[metadata.Distribution]) -> Files:
     """Return the files of distributions, as pip has recorded them."""
     found: dict[str, dict[tuple[str, str], str]] = {}

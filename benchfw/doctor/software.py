@@ -9,7 +9,7 @@ import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchfw.doctor import packages
+from benchfw.doctor import cuda, packages
 from benchfw.doctor.findings import Check, Finding
 from benchfw.environments import DEFAULT, Python
 from benchfw.environments.check import CheckedBackend, CheckedEnvironment
@@ -61,6 +61,8 @@ def environment_checks(
     looks: Mapping[str, Callable[[], CheckedEnvironment]],
     installed: Callable[[str], packages.Files] = packages.installed,
     measuring: str | None = None,
+    versions: Callable[[str], Mapping[str, str]] = packages.versions,
+    driver: Mapping[str, str | None] | None = None,
 ) -> list[Check]:
     """Return the checks of environments, of the packages in them and of backends.
 
@@ -69,6 +71,8 @@ def environment_checks(
         looks: By the name of an environment, what checks it; workers have deadlines of their own.
         installed: Returns the files of the packages that an interpreter sees.
         measuring: Describes the runs that measure on this machine now: nothing is imported beside them.
+        versions: Returns the versions of the packages that an interpreter sees.
+        driver: What the checks of the GPU have filled in by then; see `gpu.checks`.
     """
     if measuring:
         return [Check("environments", "workers", functools.partial(_held_back, measuring))]
@@ -81,6 +85,7 @@ def environment_checks(
     def overwritten(name: str) -> Iterator[Finding]:
         if name in found and found[name].works:
             yield from packages.findings(name, installed(found[name].python))
+            yield from cuda.findings(name, versions(found[name].python), (driver or {}).get("cuda"))
 
     def backends() -> Iterator[Finding]:
         yield from _backends(registry, list(found.values()), complete=len(found) == len(looks))

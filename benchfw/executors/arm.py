@@ -122,6 +122,7 @@ class Resolved:
                 "scenario": scenario.name,
                 "model": scenario.model_name,
                 "effort": settings.effort,
+                "clocks": f"locked:{settings.lock_clocks}" if settings.lock_clocks else "floating",
             },
             context={
                 **shared,

@@ -56,6 +56,7 @@ def run_job(job: Job, *, stop: Stop | None = None, notify: Callable[[Event], Non
         wait=job.wait,
         shared=job.shared,
         rebuild=job.rebuild,
+        lock_clocks=job.lock_clocks,
         stop=stop,
         notify=notify,
     )
@@ -89,6 +90,7 @@ def run_scenario(
     wait: bool = True,
     shared: bool = False,
     rebuild: bool = False,
+    lock_clocks: int | None = None,
     stop: Stop | None = None,
     notify: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
@@ -107,6 +109,7 @@ def run_scenario(
         wait: Wait for another run on the same CPUs; else fail.
         shared: Measure beside other runs on the same CPUs; the rows of both are CONTENDED.
         rebuild: Make every artifact anew, though the cache has it.
+        lock_clocks: MHz to hold the clocks of the GPUs at while it measures; None to leave them alone.
         stop: Ends the run after the current block, with rows for everything.
         notify: Told what happens, between blocks.
 
@@ -115,6 +118,7 @@ def run_scenario(
         CaseError: The model cannot be resolved.
         ResultError: The results cannot be written.
         UsageError: The run to be resumed was made with something else.
+        NvmlError: The clocks cannot be locked.
         DeviceBusy: Another run measures, and `wait` is false.
         Interrupted: The run was stopped before it had a plan.
     """
@@ -140,6 +144,8 @@ def run_scenario(
                 make_arm(CANDIDATE, against, registry),
             ]
             only_backends = frozenset()
-        run = Run(arms, registry, out, effort, resume, devices, stop, tell, criteria, rebuild=rebuild)
+        run = Run(
+            arms, registry, out, effort, resume, devices, stop, tell, criteria, rebuild=rebuild, lock_clocks=lock_clocks
+        )
         with run.writer, run_log(run.writer.folder, warn):
             return run.run(only_backends, only_sweeps, request or {})

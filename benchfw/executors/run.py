@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from benchfw.artifacts import BrokenModel, Builder, Cache, ResolvedModel
 from benchfw.environments import usable_cpus
 from benchfw.errors import BenchfwError, Interrupted, OutOfMemory, UsageError
 from benchfw.executors.arm import Arm, Resolved, resolve_or_fail
+from benchfw.executors.clocks import locked_clocks
 from benchfw.executors.devices import Devices
 from benchfw.executors.log import LOGGER, log_start, log_warnings
 from benchfw.executors.manifest import Manifest
@@ -59,6 +60,7 @@ class Run:
         criteria: Criteria | None = None,
         *,
         rebuild: bool = False,
+        lock_clocks: int | None = None,
     ) -> None:
         self.arms = arms
         self.rebuild = rebuild
@@ -70,7 +72,7 @@ class Run:
         self.notify = notify
         self.criteria = criteria
         self.cache = Cache.default()
-        self.settings = settings_of(self.loaded.scenario, effort)
+        self.settings = replace(settings_of(self.loaded.scenario, effort), lock_clocks=lock_clocks)
         if criteria is not None:
             self.settings = criteria.settings(self.settings)
         self.writer = RunWriter.reopen(resume.folder) if resume else RunWriter(out)
@@ -153,8 +155,10 @@ class Run:
             workers.compare(left)
         forced = "; ".join(self.manifest.changes) or None  # workers have told by now what they run on
         by_session = {key: replace(item, common={**item.common, "forced": forced}) for key, item in by_session.items()}
+        devices = {case.session.device for case in left.cases if case.status is None}
+        samplers = workers.samplers(devices)
         telemetry = Telemetry(
-            workers.samplers if left.cohorts else {}, workers.sampler, stop=self.stop, notify=self.notify
+            samplers, lambda: workers.sampler(samplers), devices=devices, stop=self.stop, notify=self.notify
         )
 
         def start(session: Session, which: Start) -> Worker:
@@ -181,9 +185,9 @@ class Run:
         )
         interrupted = None
         try:
-            with telemetry:
+            with self._locked_clocks(devices), telemetry:
                 for measured in conductor.cohorts():
-                    tables = measured.tables | {"telemetry": telemetry.take(measured.cohort_id)}
+                    tables = dict(measured.tables)
                     found = [*telemetry.findings, *_pressure(tables["telemetry"])]
                     tables["warnings"] = [*tables["warnings"], *_of_all_cases(tables["cases"], found)]
                     log_warnings(tables["warnings"])
@@ -210,6 +214,14 @@ class Run:
             rows=_stored_rows(self.writer.folder, plan),
             interrupted=interrupted,
         )
+
+    @contextlib.contextmanager
+    def _locked_clocks(self, devices: Collection[str]) -> Iterator[None]:
+        """Hold the clocks of the GPUs if that was asked for; the manifest tells whether they were let go again."""
+        with locked_clocks(self.settings.lock_clocks, devices, lambda text: self.notify(Notice(text))) as facts:
+            if facts:
+                self.manifest.add(clocks=facts)
+            yield
 
     def _plan(
         self, resolved: Sequence[Resolved], only_backends: frozenset[str], only_sweeps: frozenset[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,12 @@ from benchfw.spec.sampler import SamplerInfo
 from benchfw.spec.stop import Stop
 from benchfw.supervisor import HELLO_TIMEOUT_S, Worker
 
-DEFAULT_SAMPLERS = ("host",)
+DEFAULT_SAMPLERS = {"host": "", "nvml": "cuda"}
+"""What is read unless the scenario says, and the kind of device without which there is nothing to read."""
 TELEMETRY_VARIABLE = "BENCHFW_TELEMETRY"
 """`off` for no samplers, whatever the scenario says."""
+BUS_ORDER = {"CUDA_DEVICE_ORDER": os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")}
+"""CUDA counts the fastest GPU first unless told otherwise; so `cuda:0` is the same one as for NVML."""
 _PADDING = "BENCHFW_PADDING"
 """Holds what an environment is made larger by; nobody reads it."""
 
@@ -65,17 +68,21 @@ class Workers:
         backends = {info.factory for name, info in self.registry.backends.items() if name in uses}
         steps = {step.factory for step in self.registry.steps.values()}
         sources = {arm.source.factory for arm in self.arms.values()}
-        samplers = {info.factory for info in self.samplers.values()}
+        samplers = {info.factory for info in self.samplers(set(DEFAULT_SAMPLERS.values())).values()}
         hand_over(self.code, backends | steps | sources | samplers)
 
-    @property
-    def samplers(self) -> dict[str, SamplerInfo]:
-        """The samplers of the run by their names: the first scenario's, or the default; none if telemetry is off."""
+    def samplers(self, devices: Collection[str]) -> dict[str, SamplerInfo]:
+        """Return the samplers of the run by their names: the first scenario's, or the default; none if they are off.
+
+        Args:
+            devices: What the run measures on: `cpu`, `cuda:0`, …
+        """
         if os.environ.get(TELEMETRY_VARIABLE, "").lower() == "off":
             return {}
         names = self._first.scenario.measure.samplers
         if names is None:
-            names = [name for name in DEFAULT_SAMPLERS if name in self.registry.samplers]
+            fit = (name for name, kind in DEFAULT_SAMPLERS.items() if any(d.startswith(kind) for d in devices))
+            names = [name for name in fit if name in self.registry.samplers]
         return {name: self.registry.sampler(name) for name in names}
 
     @property
@@ -127,12 +134,12 @@ class Workers:
             raise Invalid(f"what it runs on has changed since the run began: {'; '.join(changes)}")
         return worker
 
-    def sampler(self) -> Worker:
-        """Start the worker that samples.
+    def sampler(self, samplers: Mapping[str, SamplerInfo]) -> Worker:
+        """Start the worker that reads these samplers.
 
         Waiting for it does not heed the run's `Stop`: it starts in a thread of its own, while the run goes on.
         """
-        names = {name for info in self.samplers.values() for name in distributions(info.requires)}
+        names = {name for info in samplers.values() for name in distributions(info.requires)}
         return self._worker("samplers", self._first.environments[DEFAULT], names, 1, stop=Stop())
 
     def compare(self, plan: Plan) -> None:
@@ -174,7 +181,7 @@ class Workers:
             environment,
             code=self.code,
             log=self.logs / f"{log}{suffix}.log",
-            env=thread_variables(threads) | dict(env or {}),
+            env=BUS_ORDER | thread_variables(threads) | dict(env or {}),
             distributions=distributions,
             timeout=min(HELLO_TIMEOUT_S, self.settings.load_s),
             stop=stop or self.stop,

@@ -5,140 +5,69 @@
             device = nvml.device(index)
             values = device.read("name", "temperature_c")  # None where NVML refuses; device.refused says why
 
-A device refuses what it does not have (a GeForce its ECC, a MIG slice its clocks): that is None and a reason. What
-makes every answer worthless, such as a GPU that is lost, is a `NvmlError`. NVML's own errors do not leave this module.
+A device refuses what it does not have (a GeForce its ECC, a MIG slice its utilisation): that is None and a reason. What
+makes every answer worthless, such as a GPU that is lost, is a `NvmlError`. NVML's own errors do not leave this package,
+`benchfw.gpu.codes` says what each of them means. Runs in the sampler process too: stdlib, nvidia-ml-py, CPython 3.10.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Any
 
 from benchfw.errors import NoDriver, NvmlError
+from benchfw.gpu.codes import LIBRARY_NOT_FOUND, NO_PERMISSION, Consequence, code_of
+from benchfw.gpu.fields import FIELDS, OF_A_SLICE
+from benchfw.gpu.fields import Process as Process
 
-_UNINITIALIZED, _NOT_SUPPORTED, _NO_PERMISSION, _DRIVER_NOT_LOADED, _TIMEOUT = 1, 3, 4, 9, 10
-_LIBRARY_NOT_FOUND, _FUNCTION_NOT_FOUND, _GPU_IS_LOST, _RESET_REQUIRED, _MISMATCH = 12, 13, 15, 16, 18
-
-REMEDIES = {
-    _UNINITIALIZED: "somebody has shut NVML down in this process: open it again",
-    _NO_PERMISSION: "give this user the right to open /dev/nvidiactl and /dev/nvidia*; in a container: --gpus all",
-    _DRIVER_NOT_LOADED: "load the driver: sudo modprobe nvidia; if that fails: dmesg | grep -i nvidia",
-    _TIMEOUT: "the driver is busy or hangs: try again, then look for Xid messages: dmesg | grep -i xid",
-    _LIBRARY_NOT_FOUND: "install NVIDIA's driver if this machine has an NVIDIA GPU; in a container: --gpus all",
-    _FUNCTION_NOT_FOUND: "the driver is older than the call: install a newer driver",
-    _GPU_IS_LOST: "the GPU does not answer on its bus: dmesg | grep -i xid, then reboot",
-    _RESET_REQUIRED: "the GPU wants a reset: end what uses it, then sudo nvidia-smi --gpu-reset, or reboot",
-    _MISMATCH: "the driver was updated and its old kernel module is still loaded: reboot",
-}
-"""What can be done, by code; other codes have no better remedy than `_UNKNOWN_REMEDY`."""
-
-_UNKNOWN_REMEDY = "compare with nvidia-smi; look for messages of the driver: dmesg | grep -i nvrm"
-_FATAL = {_UNINITIALIZED, _DRIVER_NOT_LOADED, _LIBRARY_NOT_FOUND, _GPU_IS_LOST, _RESET_REQUIRED, _MISMATCH}
-"""After these no other question has an answer."""
-
-_LASTING = {_NOT_SUPPORTED, _NO_PERMISSION, _FUNCTION_NOT_FOUND}
-"""Refusals that will not change while this process lives: the question is not asked again."""
-
-_REASONS = {
-    "nvmlClocksEventReasonSwPowerCap": "power cap",
-    "nvmlClocksEventReasonHwSlowdown": "hardware slowdown",
-    "nvmlClocksEventReasonSwThermalSlowdown": "thermal slowdown by the driver",
-    "nvmlClocksEventReasonHwThermalSlowdown": "thermal slowdown by the hardware",
-    "nvmlClocksEventReasonHwPowerBrakeSlowdown": "external power brake",
-}
-"""Why clocks may be below what was asked for. Idleness, clocks that the user set, groups of GPUs that keep in step and
-a display are no throttling."""
+MODULE_VARIABLE = "BENCHFW_NVML"
+"""`package.module:function` that returns what is called in place of `pynvml`; for tests."""
 
 
-@dataclass(frozen=True)
-class Process:
-    """A process that computes on a GPU.
+@dataclass
+class Cost:
+    """What the calls for one field took.
 
     Attributes:
-        pid: Its number as the host counts, also in a container.
-        memory_bytes: Memory that it has on the GPU; None if the driver does not tell.
+        calls: How many there were.
+        total_ns, max_ns: All of them together, and the longest.
     """
 
-    pid: int
-    memory_bytes: int | None
+    calls: int = 0
+    total_ns: int = 0
+    max_ns: int = 0
 
+    def note(self, ns: int) -> None:
+        self.calls, self.total_ns, self.max_ns = self.calls + 1, self.total_ns + ns, max(self.max_ns, ns)
 
-def _either(nvml: Any, newer: Callable[[], Any], older: Callable[[], Any]) -> Any:
-    """Return what the newer of two functions says, or the older one where the driver has only that."""
-    try:
-        return newer()
-    except nvml.NVMLError as error:
-        if _code(error) != _FUNCTION_NOT_FOUND:
-            raise
-        return older()
-
-
-def _memory(nvml: Any, handle: Any) -> Any:
-    """Return the memory; what the driver reserves for itself counts as used only with drivers before 510."""
-    return _either(
-        nvml,
-        lambda: nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2),
-        lambda: nvml.nvmlDeviceGetMemoryInfo(handle),
-    )
-
-
-def _processes(nvml: Any, handle: Any) -> tuple[Process, ...]:
-    found = nvml.nvmlDeviceGetComputeRunningProcesses_v3(handle)  # the name without version hides NVML's error
-    return tuple(Process(item.pid, item.usedGpuMemory) for item in found)
-
-
-def _throttling(nvml: Any, handle: Any) -> tuple[str, ...]:
-    bits = _either(
-        nvml,
-        lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle),
-        lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle),
-    )
-    return tuple(text for name, text in _REASONS.items() if bits & getattr(nvml, name))
-
-
-FIELDS: dict[str, Callable[[Any, Any], Any]] = {
-    "name": lambda nvml, handle: nvml.nvmlDeviceGetName(handle),
-    "uuid": lambda nvml, handle: nvml.nvmlDeviceGetUUID(handle),
-    "memory_total_bytes": lambda nvml, handle: _memory(nvml, handle).total,
-    "memory_used_bytes": lambda nvml, handle: _memory(nvml, handle).used,
-    "mig": lambda nvml, handle: bool(nvml.nvmlDeviceGetMigMode(handle)[0]),
-    "persistence": lambda nvml, handle: bool(nvml.nvmlDeviceGetPersistenceMode(handle)),
-    "graphics_mhz": lambda nvml, handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_GRAPHICS),
-    "sm_mhz": lambda nvml, handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
-    "memory_mhz": lambda nvml, handle: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM),
-    "graphics_max_mhz": lambda nvml, handle: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_GRAPHICS),
-    "sm_max_mhz": lambda nvml, handle: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),
-    "memory_max_mhz": lambda nvml, handle: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM),
-    "power_w": lambda nvml, handle: nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
-    "power_limit_w": lambda nvml, handle: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,
-    "temperature_c": lambda nvml, handle: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
-    "processes": _processes,
-    "throttling": _throttling,
-    "ecc": lambda nvml, handle: bool(nvml.nvmlDeviceGetEccMode(handle)[0]),
-    "ecc_uncorrected": lambda nvml, handle: nvml.nvmlDeviceGetTotalEccErrors(
-        handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
-    ),
-}
-"""What can be asked of a device. Units are in the names; `throttling` is a tuple of reasons, `processes` of `Process`,
-`ecc_uncorrected` counts since the driver was loaded."""
+    @property
+    def mean_us(self) -> float:
+        return self.total_ns / 1e3 / max(1, self.calls)
 
 
 class Device:
-    """One GPU.
+    """One GPU, or one MIG slice of it.
 
     Attributes:
         index: Its number in NVML's order, which need not be CUDA's: compare UUIDs.
+        slice: It is a MIG slice: clocks, power, temperature and counters are those of the whole GPU.
         refused: Why a field was None when it was last read, by its name.
+        costs: What calls took, by the field's name; failed ones count as well.
     """
 
-    def __init__(self, nvml: Any, index: int, handle: Any) -> None:
+    def __init__(self, nvml: Any, index: int, handle: Any, slice_: Any = None) -> None:
         self.index = index
+        self.slice = slice_ is not None
         self.refused: dict[str, str] = {}
+        self.costs: dict[str, Cost] = {}
         self._nvml = nvml
         self._handle = handle
+        self._slice = slice_
         self._lasting: set[str] = set()
 
     def read(self, *names: str) -> dict[str, Any]:
@@ -154,22 +83,53 @@ class Device:
     def _field(self, name: str) -> Any:
         if name in self._lasting:
             return None
+        before = perf_counter_ns()
         try:
-            value = FIELDS[name](self._nvml, self._handle)
+            value = FIELDS[name](self._nvml, self._slice if self.slice and name in OF_A_SLICE else self._handle)
         except AttributeError as error:  # an nvidia-ml-py that is older than the call
             self.refused[name] = f"nvidia-ml-py lacks it: {error}"
             self._lasting.add(name)
             return None
         except self._nvml.NVMLError as error:
             code = _code(error)
-            if code in _FATAL:
+            consequence = code_of(code).consequence
+            if consequence is Consequence.FATAL:
                 raise _translated(f"GPU {self.index}", error) from error
             self.refused[name] = f"{error} (code {code})"
-            if code in _LASTING:
+            if consequence is Consequence.NULL:
                 self._lasting.add(name)
             return None
+        finally:
+            self.costs.setdefault(name, Cost()).note(perf_counter_ns() - before)
         self.refused.pop(name, None)
         return value
+
+    def lock_clocks(self, mhz: int) -> None:
+        """Hold the graphics and SM clock at the step that is nearest to so many MHz.
+
+        Raises:
+            NvmlError: This user may not, or the GPU cannot.
+        """
+        try:
+            self._nvml.nvmlDeviceSetGpuLockedClocks(self._handle, mhz, mhz)
+        except self._nvml.NVMLError as error:
+            failure = _translated(f"the clock of GPU {self.index} cannot be locked", error)
+            if failure.code == NO_PERMISSION:
+                failure.hint = (
+                    f"only root may: run benchfw as root, or before it: sudo nvidia-smi -i {self.index} -lgc {mhz}"
+                )
+            raise failure from error
+
+    def unlock_clocks(self) -> None:
+        """Let the clock float again.
+
+        Raises:
+            NvmlError: As `lock_clocks`.
+        """
+        try:
+            self._nvml.nvmlDeviceResetGpuLockedClocks(self._handle)
+        except self._nvml.NVMLError as error:
+            raise _translated(f"the clock of GPU {self.index} cannot be released", error) from error
 
 
 class Nvml:
@@ -206,6 +166,59 @@ class Nvml:
         except self._nvml.NVMLError as error:
             raise _translated(f"GPU {index}", error) from error
 
+    def visible(self, environ: Mapping[str, str] = os.environ) -> list[Device]:
+        """Return the GPUs that CUDA sees in an environment, in its order: the first one is `cuda:0`.
+
+        `CUDA_VISIBLE_DEVICES` names them by UUID or number. CUDA counts the fastest GPU first unless
+        `CUDA_DEVICE_ORDER=PCI_BUS_ID`, and NVML cannot know which one that is; so numbers count only where they mean
+        one thing. As CUDA does, it stops at the first name that is none.
+
+        Raises:
+            NvmlError: There are several GPUs and only numbers, and their order is not that of the bus.
+        """
+        gpus = self._by_bus()
+        names = environ.get("CUDA_VISIBLE_DEVICES")
+        by_uuid = names is not None and not any(name.strip().isdecimal() for name in names.split(","))
+        if len(gpus) > 1 and not by_uuid and environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+            raise NvmlError(
+                "which GPU is cuda:0 cannot be told: CUDA counts the fastest one first",
+                hint="export CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs in CUDA_VISIBLE_DEVICES (nvidia-smi -L)",
+            )
+        if names is None:
+            return gpus
+        found: list[Device] = []
+        for name in map(str.strip, names.split(",")):
+            device = self._named(name, gpus)
+            if device is None:
+                break
+            found.append(device)
+        return found
+
+    def _by_bus(self) -> list[Device]:
+        """Return the GPUs that can be opened, in the order of their places on the bus."""
+        found = []
+        for index in range(self.count):
+            with contextlib.suppress(NvmlError):  # the others go on
+                device = self.device(index)
+                found.append((device.read("pci_bus_id")["pci_bus_id"] or "", index, device))
+        return [device for _, _, device in sorted(found, key=lambda item: item[:2])]
+
+    def _named(self, name: str, gpus: list[Device]) -> Device | None:
+        if name.isdecimal():
+            return gpus[int(name)] if int(name) < len(gpus) else None
+        if name.startswith("MIG-"):
+            return self._mig(name)
+        fits = [gpu for gpu in gpus if name.startswith("GPU-") and (gpu.read("uuid")["uuid"] or "").startswith(name)]
+        return fits[0] if len(fits) == 1 else None
+
+    def _mig(self, uuid: str) -> Device | None:
+        try:
+            slice_ = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+            whole = self._nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(slice_)
+            return Device(self._nvml, self._nvml.nvmlDeviceGetIndex(whole), whole, slice_)
+        except self._nvml.NVMLError:
+            return None
+
 
 @contextlib.contextmanager
 def open_nvml(module: Any = None) -> Iterator[Nvml]:
@@ -231,6 +244,9 @@ def open_nvml(module: Any = None) -> Iterator[Nvml]:
 
 
 def _module() -> Any:
+    path, _, function = os.environ.get(MODULE_VARIABLE, "").partition(":")
+    if path:
+        return getattr(importlib.import_module(path), function)()
     try:
         return importlib.import_module("pynvml")
     except ImportError as error:
@@ -244,5 +260,5 @@ def _code(error: Any) -> int:
 def _translated(what: str, error: Any) -> NvmlError:
     """Return an error of ours for one of NVML's: its words and number, and what to do."""
     code = _code(error)
-    kind = NoDriver if code == _LIBRARY_NOT_FOUND else NvmlError
-    return kind(f"{what}: {error} (NVML code {code})", hint=REMEDIES.get(code, _UNKNOWN_REMEDY), code=code)
+    kind = NoDriver if code == LIBRARY_NOT_FOUND else NvmlError
+    return kind(f"{what}: {error} (NVML code {code})", hint=code_of(code).remedy, code=code)

@@ -98,7 +98,7 @@ class Conductor:
         self._before = before or {}
         self._others = others
         self._question = question
-        self._observer = Observer(telemetry, settings.seed)
+        self._observer = Observer(telemetry, settings.seed, settings.lock_clocks)
         self._stop = stop or Stop()
         self._exhausted = Exhausted()
         for case in exhausted:
@@ -204,6 +204,7 @@ class Conductor:
             if left:
                 self._invoke(left, number, references, records, left * max(0, total - 1 - number) + after, index)
         self._judge_telemetry(records)
+        self._observer.gpus.judge(records.values(), self._observer.collect())
         for record in records.values():
             record.note_differences()
         if self._settings.profile:
@@ -377,6 +378,7 @@ class Conductor:
         )
         if self._question is not None and interrupted is None:
             made["comparisons"] = self._question.rows(cohort.cohort_id, records)
+        made["telemetry"] = self._observer.take(cohort.cohort_id)
         for row in made["cases"]:
             self._notify(CaseDone(dict(row)))  # who listens must not change what is stored
         return Measured(cohort_id=cohort.cohort_id, state=state, tables=made)

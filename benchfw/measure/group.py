@@ -119,6 +119,7 @@ class Group:
             self._rounds(self._ready, None if share is None else share - (time.monotonic() - start), seed)
             self._observer.end_rounds()
             self._look(opening=False)
+            self._observer.look_at_held()
             for member in self._ready:
                 if member.lost:
                     continue
@@ -238,6 +239,8 @@ class Group:
                 member.call("steady", member.slots.of(place), n).rewarm = 1
         elif member.number == 0 and not member.is_asynchronous and member.order.expected_ns(0) <= _SHORT_NS:
             member.instrumentation_cost = self._instrumentation_cost(member)
+        if member.number == 0:
+            self._observer.gpus.stretch(member)
         member.read_facts()
         if member.is_asynchronous:
             device.check_stream([block for block in member.blocks if block.phase == "events"])

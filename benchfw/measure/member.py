@@ -54,6 +54,7 @@ class Member:
         is_asynchronous: Its launches return before they are complete, so that the device's times are known too.
         has_lanes: Slots for several inferences at once have been bound.
         layers: Rows of the table `layers`, if it was profiled.
+        stretch: Beginning and end, in ns, of a time in which only this case ran, and the samples that it computed then.
         graph: Columns that say what the model's graph has to do, likewise.
     """
 
@@ -82,6 +83,7 @@ class Member:
     instrumentation_cost: float | None = None
     canary_shift: float | None = None
     is_asynchronous: bool = False
+    stretch: tuple[NDArray[np.int64], int] | None = None
     has_lanes: bool = False
     order: Order = field(init=False)
     _steady: tuple[int, Steady | None] = (0, None)

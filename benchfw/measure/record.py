@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchfw.measure.gates.gpu import GpuEvidence
 from benchfw.measure.member import Failure, Member
 from benchfw.measure.pauses import RoundMedian
 from benchfw.scenario import Case
@@ -27,6 +28,7 @@ class Record:
         depth: Outstanding inferences that gave most throughput; None until that was tried.
         lanes: `threads` or `processes`, where the depth is more than 1.
         telemetry_cost: Of the cohort's samplers; None where it was not measured.
+        gpu: What NVML has seen of its GPU; None without.
     """
 
     case: Case
@@ -34,6 +36,7 @@ class Record:
     depth: int | None = None
     lanes: str | None = None
     telemetry_cost: float | None = None
+    gpu: GpuEvidence | None = None
 
     @property
     def all(self) -> list[Member]:

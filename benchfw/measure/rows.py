@@ -52,6 +52,7 @@ _STATISTICS = (
         "outlier_share",
     ),
     *("autocorrelation_time", "steady_state", "instrumentation_cost", "telemetry_cost"),
+    *("gpu_scope", "sm_clock_", "memory_clock_", "throttled_share", "temperature_max_c", "power_w", "energy_sample_"),
 )
 
 
@@ -105,6 +106,7 @@ def planned_row(case: Case, common: Mapping[str, Any]) -> dict[str, Any]:
         "cache": "warm",
         "timer": "host",
         "device": session.device,
+        "clocks": None if session.device == CPU else common.get("clocks"),
         "schema_version": SCHEMA_VERSION,
     }
 

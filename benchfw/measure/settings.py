@@ -108,6 +108,7 @@ class Settings:
         cpus: CPUs that the run may use.
         may_repeat: Outputs may be constant, or the same for different inputs.
         profile: Inferences of each case that are profiled by layer; 0 for none.
+        lock_clocks: MHz that the clocks of the GPUs are locked at; None to leave them alone.
         limits: Limits of the effort that the scenario replaces, by their names.
     """
 
@@ -123,6 +124,7 @@ class Settings:
     cpus: int = 1
     may_repeat: bool = False
     profile: int = 0
+    lock_clocks: int | None = None
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchfw.measure import judge, spans
+from benchfw.measure.gates.gpu import contended, throttled
 from benchfw.measure.member import Member
 from benchfw.measure.record import Record, throughput_interval
 from benchfw.stats import Interval, summarize
@@ -38,6 +39,7 @@ def statistics(record: Record) -> dict[str, Any]:
         "telemetry_cost": record.telemetry_cost,
         "canary_shift": max(shifts, key=abs, default=None),
     }
+    columns |= _gpu(record)
     if record.steady_kind == "no_steady":
         return columns
     return columns | _latency(record) | spans.columns(*record.all) | _throughput(record)
@@ -47,13 +49,40 @@ def _verdict(record: Record) -> tuple[str, str | None]:
     """Return the verdict and its reason; the gravest one where several apply."""
     if record.contended is not None:
         return "CONTENDED", record.contended
+    foreign = contended(record.gpu) if record.gpu else None
+    if foreign is not None:
+        return "CONTENDED", foreign
     for member in record.all:
         if member.steady_kind == "no_steady" and member.steady is not None:
             return "NO_STEADY_STATE", f"V07: {judge.steady_text(member.steady)}"
+    held = throttled(record.gpu) if record.gpu else None
+    if held is not None:
+        return "THROTTLED", held
     if record.converged or record.case.session.arm is not None:  # of an arm it is the comparison that must be precise
         return "VALID", None
     reasons = [member.stopping.why_not() for member in record.all if not member.stopping.converged]
     return "NOT_CONVERGED", reasons[0]
+
+
+def _gpu(record: Record) -> dict[str, Any]:
+    """Return what NVML has seen."""
+    gpu = record.gpu
+    if gpu is None:
+        return {}
+    joules, low, high = gpu.energy_j or (None, None, None)
+    return {
+        "gpu_scope": gpu.facts.get("scope"),
+        "sm_clock_mhz": gpu.sm_mhz,
+        "sm_clock_min_mhz": gpu.sm_min_mhz,
+        "memory_clock_mhz": gpu.memory_mhz,
+        "memory_clock_min_mhz": gpu.memory_min_mhz,
+        "throttled_share": max(gpu.shares.values(), default=None),
+        "temperature_max_c": gpu.temperature_c,
+        "power_w": gpu.power_w,
+        "energy_sample_j": joules,
+        "energy_sample_low_j": low,
+        "energy_sample_high_j": high,
+    }
 
 
 def _latency(record: Record) -> dict[str, Any]:

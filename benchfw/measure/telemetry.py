@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from threading import Event as Flag
 from threading import Lock, Thread
 from typing import Any
@@ -33,14 +33,15 @@ class Telemetry:
 
     Args:
         samplers: What to read, by name; without any there is no process.
+        devices: What the run measures on: `cpu`, `cuda:0`, …
         start: Starts the process, in a thread of its own: it must not share a `Stop` with others.
         stop: The wish to end the run; it does not cut short what is asked here.
         notify: Told what went wrong.
 
     Attributes:
         facts: Per sampler its `fields` with their units, its `period_ns` in the end, how many `readings` were taken,
-            what one of them took on average (`read_ns`), how many were `dropped` because a cohort took too long, and
-            why it `ended` early; None if it did not.
+            what one of them took on average (`read_ns`), how many were `dropped` because a cohort took too long, why it
+            `ended` early, None if it did not, and under `facts` what it tells of itself.
     """
 
     def __init__(
@@ -48,13 +49,14 @@ class Telemetry:
         samplers: Mapping[str, SamplerInfo],
         start: Callable[[], Worker],
         *,
+        devices: Collection[str] = (),
         stop: Stop | None = None,
         notify: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.facts: dict[str, dict[str, Any]] = {name: _no_facts() for name in samplers}
         self._stop = stop or Stop()
         self._notify = notify
-        self._starting = _Starting(samplers, start) if samplers else None
+        self._starting = _Starting(samplers, start, devices) if samplers else None
         self._paused = False
         self._told: set[str] = set()
 
@@ -81,6 +83,12 @@ class Telemetry:
         with self._surviving(), self._awake() as worker:
             if worker is not None:
                 worker.ask("sample_watch", _ANSWER_S, processes=self._starting.processes)
+
+    def boundary(self, *, dear: bool = False) -> None:
+        """Let samplers read what is read between blocks only, also while they are paused; see `Sampler.boundary`."""
+        with self._surviving(), self._awake() as worker:
+            if worker is not None:
+                worker.ask("sample_boundary", _ANSWER_S, dear=dear)
 
     def pause(self) -> None:
         """Read nothing until `resume`: the process uses no CPU time meanwhile. Idempotent; takes about 0.2 ms.
@@ -140,6 +148,7 @@ class Telemetry:
         )
         facts["fields"], facts["ended"] = dict(state["units"]), state["fault"]
         facts["dropped"], facts["period_ns"] = int(state["dropped"]), int(state["period_ns"])
+        facts["facts"] = dict(state.get("facts") or {})
         before = facts["readings"]
         facts["readings"] = before + len(times)
         if len(times):
@@ -227,7 +236,9 @@ class _Starting(Thread):
         over: Set to let the thread end.
     """
 
-    def __init__(self, samplers: Mapping[str, SamplerInfo], start: Callable[[], Worker]) -> None:
+    def __init__(
+        self, samplers: Mapping[str, SamplerInfo], start: Callable[[], Worker], devices: Collection[str]
+    ) -> None:
         super().__init__(name="telemetry", daemon=True)
         self.worker: Worker | None = None
         self.read: dict[str, str] = {}
@@ -239,6 +250,7 @@ class _Starting(Thread):
         self._lock = Lock()
         self._samplers = dict(samplers)
         self._begin = start
+        self._devices = sorted(devices)
 
     def note(self, session: str, process: int) -> bool:
         """Note a process to watch; False if this thread will tell the samplers of it."""
@@ -255,7 +267,7 @@ class _Starting(Thread):
                     self.read[name] = info.factory
                 except CaseError as error:
                     self.refused[name] = error
-            self.worker.ask("sample_start", _ANSWER_S, factories=self.read)
+            self.worker.ask("sample_start", _ANSWER_S, factories=self.read, devices=self._devices)
             with self._lock:
                 self.worker.ask("sample_watch", _ANSWER_S, processes=self.processes)
                 self.done.set()
@@ -266,7 +278,8 @@ class _Starting(Thread):
 
 
 def _no_facts() -> dict[str, Any]:
-    return {"fields": {}, "period_ns": MIN_PERIOD_NS, "readings": 0, "read_ns": None, "dropped": 0, "ended": None}
+    counts = {"period_ns": MIN_PERIOD_NS, "readings": 0, "read_ns": None, "dropped": 0}
+    return {"fields": {}, **counts, "ended": None, "facts": {}}
 
 
 @contextlib.contextmanager

@@ -213,7 +213,7 @@ class Measure(Strict):
     samplers: list[Name] | None = Field(
         None,
         description="What to read ten times per second beside the measurement, from a process of its own: names of "
-        "installed samplers, see `benchfw backends`. Default: `host` where it is installed; `[]` for none.",
+        "installed samplers, see `benchfw backends`. Default: `host`, and `nvml` if cases run on a GPU; `[]`: none.",
     )
     deadlines: Deadlines = Field(
         Deadlines(build=1200.0, load=300.0, block=30.0), description="How long the parent waits for a worker."

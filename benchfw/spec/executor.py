@@ -45,6 +45,7 @@ class Job:
         wait: Wait for another run on the same devices; else fail.
         shared: Measure beside other runs on the same devices; the rows of both are CONTENDED.
         rebuild: Make every artifact anew, though the cache has it.
+        lock_clocks: MHz to hold the clocks of the GPUs at while it measures; None to leave them alone.
     """
 
     document: Mapping[str, Any]
@@ -65,6 +66,7 @@ class Job:
     wait: bool = True
     shared: bool = False
     rebuild: bool = False
+    lock_clocks: int | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -6,8 +6,9 @@ Samplers live in one process of their own, beside the workers: stdlib only, CPyt
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchfw.spec.info import NamedInfo
 
@@ -18,7 +19,13 @@ class SamplerInfo(NamedInfo):
 
 
 class Sampler(ABC):
-    """Reads a few figures, ten times per second at most. Made without arguments, in the sampler process."""
+    """Reads a few figures, ten times per second at most. Made without arguments, in the sampler process.
+
+    Attributes:
+        devices: What the run measures on: `cpu`, `cuda:0`, …; set before `open`.
+    """
+
+    devices: Sequence[str] = ()
 
     @abstractmethod
     def open(self) -> Mapping[str, str]:
@@ -47,6 +54,20 @@ class Sampler(ABC):
 
         What it raises ends this sampler, not the run.
         """
+
+    def boundary(self, *, dear: bool) -> Mapping[str, float | None]:
+        """Return figures that are read between blocks only, where nothing is timed: cumulative counters above all.
+
+        `open` announces them too. Called between readings, before and after a measured block.
+
+        Args:
+            dear: Also those that take milliseconds; asked for before and after a stretch of seconds.
+        """
+        return {}
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what the manifest shall tell of it, as JSON can hold it. Called after `open` and after boundaries."""
+        return {}
 
     def close(self) -> None:  # noqa: B027  (an empty default is right: most samplers hold nothing)
         """Free everything. Called once, also after a failure."""

@@ -213,6 +213,32 @@ CASES = _schema(
         ("canary_shift", _REAL, "Change of the canary from the beginning of a worker to its end, the largest one."),
         ("instrumentation_cost", _REAL, "Time that stamping takes, over the time of the same launches without stamps."),
         ("telemetry_cost", _REAL, "Median latency with running samplers over that with paused ones, minus 1."),
+        (
+            "gpu_scope",
+            _WORD,
+            "Whose figures the next columns are: `gpu`, or `gpu_shared` for a MIG slice. All of them are null on the "
+            "CPU and without NVML, and each where NVML does not tell.",
+        ),
+        ("clocks", _WORD, "Clocks of the GPU: `floating`, or `locked:MHZ` by `--lock-clocks`; null on the CPU."),
+        ("sm_clock_mhz", _REAL, "Median SM clock of the GPU within measured blocks, in MHz."),
+        ("sm_clock_min_mhz", _REAL, "Smallest one."),
+        ("memory_clock_mhz", _REAL, "Median memory clock of the GPU within measured blocks, in MHz."),
+        ("memory_clock_min_mhz", _REAL, "Smallest one."),
+        (
+            "throttled_share",
+            _REAL,
+            "Share of the time of measured blocks in which something held the clock of the GPU down; of several causes "
+            "the longest.",
+        ),
+        ("temperature_max_c", _REAL, "Highest temperature of the GPU within measured blocks, in °C."),
+        ("power_w", _REAL, "Mean power of the GPU while blocks of the case alone ran for two seconds, in watts."),
+        (
+            "energy_sample_j",
+            _REAL,
+            "Energy of one sample in joules: of the GPU in these two seconds, over the samples computed in them.",
+        ),
+        ("energy_sample_low_j", _REAL, "Lower end of the interval that the steps of the counter leave."),
+        ("energy_sample_high_j", _REAL, "Upper end of it."),
         ("harness_overhead_ns", _REAL, "Start to start of consecutive null iterations in this worker, median."),
         ("bare_loop_ns", _REAL, "The same for a hand-written loop beside it."),
         ("log", _TEXT, "Log of the worker, relative to the run's folder."),
@@ -271,8 +297,8 @@ BLOCKS = _schema(
             "phase",
             _WORD,
             "`first`, `warmup`, `pilot` (to choose a depth, or to see what stamps cost), `measure`, `events` (with "
-            "events of the device), `window` (throughput at a depth) or `steady` (constant size, beside a random "
-            "sequence).",
+            "events of the device), `window` (throughput at a depth), `steady` (constant size, beside a random "
+            "sequence) or `energy` (the case alone, for power and energy of its GPU).",
         ),
         ("steady", _SMALL, "1 if it belongs to the steady part, which alone is in the statistics, else 0."),
         ("depth", _SMALL, "Outstanding inferences."),
@@ -312,7 +338,7 @@ ITERATIONS = _schema(
         (
             "phase",
             _WORD,
-            "`first`, `warmup`, `pilot`, `rewarm`, `measure`, `events` or `steady`; only `measure` is in the "
+            "`first`, `warmup`, `pilot`, `rewarm`, `measure`, `events`, `steady` or `energy`; only `measure` is in the "
             "statistics of latencies, only `events` in those of the device's times.",
         ),
         ("batch", _SMALL, "Size of the varying or batch axis."),

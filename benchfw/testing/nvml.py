@@ -9,8 +9,10 @@ Constants and exceptions are those of nvidia-ml-py, which needs no driver to be 
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +20,17 @@ from typing import Any
 import pynvml
 
 _CONSTANTS = ("NVML", "nvmlClocksEventReason", "nvmlMemory_v2")
-_GPU_IS_LOST = 15
+_NOT_FOUND, _GPU_IS_LOST = 6, 15
+_COUNTED = {
+    pynvml.NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_POWER_CAP: pynvml.nvmlClocksEventReasonSwPowerCap,
+    pynvml.NVML_FI_DEV_CLOCKS_EVENT_REASON_SYNC_BOOST: pynvml.nvmlClocksEventReasonSyncBoost,
+    pynvml.NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN: pynvml.nvmlClocksEventReasonSwThermalSlowdown,
+    pynvml.NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN: pynvml.nvmlClocksEventReasonHwThermalSlowdown,
+    pynvml.NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN: pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
+}
+"""Which reason each counter of times counts."""
+_STEP_S = 0.1
+"""The energy counter of an H100 changes every 100 ms."""
 _GIB = 1 << 30
 
 
@@ -33,6 +45,11 @@ class FakeGpu:
         power_mw: Power and its limit, in milliwatts.
         ecc_uncorrected: Uncorrected errors since the driver was loaded.
         errors: NVML codes by the names of the functions that fail for this GPU.
+        field_errors: NVML codes by the numbers of the field values that have one.
+        later: What changes so many seconds after the GPU was first asked, by the names of attributes: a step of the
+            clock, a process that comes.
+        clock: Its time, in seconds; energy and times of throttling grow with it.
+        locked: The clock that it was locked at, in MHz.
     """
 
     name: str = "NVIDIA Fake 80GB"
@@ -50,7 +67,32 @@ class FakeGpu:
     reasons: int = pynvml.nvmlClocksEventReasonGpuIdle
     ecc: bool = True
     ecc_uncorrected: int = 0
+    bus: str = "00000000:01:00.0"
+    display: bool = False
+    busy: int = 0
     errors: Mapping[str, int] = field(default_factory=dict)
+    field_errors: Mapping[int, int] = field(default_factory=dict)
+    later: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    locked: int | None = None
+    energy_mj: float = 0.0
+    counters_ns: dict[int, float] = field(default_factory=dict)
+    _begun: float | None = None
+    _seen: float = 0.0
+
+    def pass_time(self) -> None:
+        """Let energy and times of throttling grow since this was last called, and change what is due."""
+        now = self.clock()
+        if self._begun is None:
+            self._begun = self._seen = now
+        passed, self._seen = now - self._seen, now
+        self.energy_mj += self.power_mw[0] * passed
+        for number, bit in _COUNTED.items():
+            self.counters_ns[number] = self.counters_ns.get(number, 0.0) + (passed * 1e9 if self.reasons & bit else 0)
+        for after in sorted(after for after in self.later if now - self._begun >= after):
+            for name, value in self.later[after].items():
+                setattr(self, name, value)
+        self.later = {after: change for after, change in self.later.items() if now - self._begun < after}
 
 
 class FakeNvml:
@@ -123,6 +165,62 @@ class FakeNvml:
         self._ask("nvmlDeviceGetHandleByIndex", self.gpus[index])
         return self.gpus[index]
 
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> FakeGpu:
+        """Find a GPU, or the one slice `MIG-…` that each GPU with MIG has: the same handle."""
+        self._call("nvmlDeviceGetHandleByUUID")
+        for gpu in self.gpus:
+            if uuid == gpu.uuid or (gpu.mig and uuid == gpu.uuid.replace("GPU-", "MIG-", 1)):
+                return gpu
+        raise pynvml.NVMLError(_NOT_FOUND)
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, migDevice: FakeGpu) -> FakeGpu:
+        self._ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", migDevice)
+        return migDevice
+
+    def nvmlDeviceGetIndex(self, handle: FakeGpu) -> int:
+        self._ask("nvmlDeviceGetIndex", handle)
+        return self.gpus.index(handle)
+
+    def nvmlDeviceGetPciInfo(self, handle: FakeGpu) -> Any:
+        self._ask("nvmlDeviceGetPciInfo", handle)
+        return SimpleNamespace(busId=handle.bus)
+
+    def nvmlDeviceGetDisplayActive(self, handle: FakeGpu) -> int:
+        self._ask("nvmlDeviceGetDisplayActive", handle)
+        return int(handle.display)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: FakeGpu) -> Any:
+        self._ask("nvmlDeviceGetUtilizationRates", handle)
+        if handle.mig:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return SimpleNamespace(gpu=handle.busy, memory=handle.busy // 2)
+
+    def nvmlDeviceGetFieldValues(self, handle: FakeGpu, fieldIds: Sequence[int]) -> list[Any]:
+        """Each value has a return code of its own: `field_errors` by its number."""
+        self._ask("nvmlDeviceGetFieldValues", handle)
+        return [
+            SimpleNamespace(
+                nvmlReturn=handle.field_errors.get(number, 0),
+                value=SimpleNamespace(ullVal=round(handle.counters_ns.get(number, 0.0))),
+            )
+            for number in fieldIds
+        ]
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: FakeGpu) -> int:
+        """Return millijoules, as they were at the last step of 100 ms."""
+        self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)
+        steps = (handle._seen - (handle._begun or 0.0)) / _STEP_S
+        since = (steps - math.floor(steps + 1e-6)) * _STEP_S
+        return round(handle.energy_mj - handle.power_mw[0] * since)
+
+    def nvmlDeviceSetGpuLockedClocks(self, handle: FakeGpu, minGpuClockMHz: int, maxGpuClockMHz: int) -> None:
+        self._ask("nvmlDeviceSetGpuLockedClocks", handle)
+        handle.locked = maxGpuClockMHz
+
+    def nvmlDeviceResetGpuLockedClocks(self, handle: FakeGpu) -> None:
+        self._ask("nvmlDeviceResetGpuLockedClocks", handle)
+        handle.locked = None
+
     def nvmlDeviceGetName(self, handle: FakeGpu) -> str:
         self._ask("nvmlDeviceGetName", handle)
         return handle.name
@@ -146,7 +244,8 @@ class FakeNvml:
 
     def nvmlDeviceGetClockInfo(self, handle: FakeGpu, type: int) -> int:
         self._ask("nvmlDeviceGetClockInfo", handle)
-        return handle.clocks[type][0]
+        now = handle.clocks[type][0]
+        return now if handle.locked is None or type == pynvml.NVML_CLOCK_MEM else min(now, handle.locked)
 
     def nvmlDeviceGetMaxClockInfo(self, handle: FakeGpu, type: int) -> int:
         self._ask("nvmlDeviceGetMaxClockInfo", handle)
@@ -187,6 +286,7 @@ class FakeNvml:
     def _ask(self, name: str, gpu: FakeGpu) -> None:
         """Do what is scripted for a call about a GPU."""
         self._call(name)
+        gpu.pass_time()
         if self._left is not None:
             self._left -= 1
             if self._left < 0:
@@ -200,3 +300,23 @@ class FakeNvml:
             self._released.wait()
         if name in self.errors:
             raise pynvml.NVMLError(self.errors[name])
+
+
+def throttled() -> FakeNvml:
+    """Return a machine whose GPU is held down by its power limit, for the process that samples.
+
+    `BENCHFW_NVML=benchfw.testing.nvml:throttled`.
+    """
+    clocks = {0: (1470, 1980), 1: (1470, 1980), 2: (2619, 2619)}
+    power_cap = pynvml.nvmlClocksEventReasonSwPowerCap
+    return FakeNvml([FakeGpu(clocks=clocks, power_mw=(700_000, 700_000), reasons=power_cap, temperature=71)])
+
+
+def absent() -> FakeNvml:
+    """Return a machine without a driver, likewise."""
+    return FakeNvml(errors={"nvmlInit": pynvml.NVML_ERROR_LIBRARY_NOT_FOUND})
+
+
+def hanging() -> FakeNvml:
+    """Return a machine whose driver does not answer any more once the GPU has been opened, likewise."""
+    return FakeNvml([FakeGpu()], hangs=["nvmlDeviceGetFieldValues"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import resource
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock, Thread
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from benchfw.errors import BenchfwError, Invalid
 from benchfw.spec.sampler import Sampler
 from benchfw.worker.clocks import now
 from benchfw.worker.pace import Pace
+from benchfw.worker.readings import MAX_FIELDS, Reading, units_of, values_of
 
 STUCK_NS = 2_000_000_000
 """A call that takes longer is told of."""
@@ -25,7 +27,6 @@ STUCK_NS = 2_000_000_000
 _MAX_VALUES = 1 << 18
 """What is kept of one sampler until somebody takes it: an hour of seven fields, ten times per second."""
 _THREAD = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
-_MAX_FIELDS = 1 << 10
 _MAX_REASON = 1000
 
 
@@ -35,10 +36,13 @@ class Sampling:
     Args:
         makers: Makes each sampler, by its name; called in the thread that will read it.
         period_ns: From one reading to the next, unless that costs too much.
+        devices: What the run measures on.
     """
 
-    def __init__(self, makers: Mapping[str, Callable[[], Sampler]], period_ns: int) -> None:
-        self._readers = {name: _Reader(name, make, period_ns) for name, make in makers.items()}
+    def __init__(
+        self, makers: Mapping[str, Callable[[], Sampler]], period_ns: int, devices: Sequence[str] = ()
+    ) -> None:
+        self._readers = {name: _Reader(name, make, period_ns, devices) for name, make in makers.items()}
         for reader in self._readers.values():
             reader.start()
 
@@ -47,10 +51,10 @@ class Sampling:
 
         Returns:
             Per sampler its `units` by field, its `period_ns` of now, how many readings were `dropped` so far because
-            nobody took them, and its `fault`: why it ended, or that it hangs; None for one that works. And as arrays
-            `NAME/times` (ns, before the reading), `NAME/costs` (ns, how long it took) and `NAME/counts` (how many
-            values it gave), int64 [readings]; `NAME/fields`, int64 [values], the place of each value's field among the
-            units, and `NAME/values`, float64 [values], NaN for what could not be read.
+            nobody took them, its `facts`, and its `fault`: why it ended, or that it hangs; None for one that works. And
+            as arrays `NAME/times` (ns, before the reading), `NAME/costs` (ns, how long it took) and `NAME/counts` (how
+            many values it gave), int64 [readings]; `NAME/fields`, int64 [values], the place of each value's field among
+            the units, and `NAME/values`, float64 [values], NaN for what could not be read.
         """
         states: dict[str, dict[str, Any]] = {}
         arrays: dict[str, NDArray[Any]] = {}
@@ -69,6 +73,13 @@ class Sampling:
         """Tell the samplers which workers live: their numbers by session."""
         for reader in self._readers.values():
             reader.watch(processes)
+
+    def boundary(self, timeout: float, *, dear: bool) -> None:
+        """Read what is read between blocks, also while paused, so many seconds at most; see `Sampler.boundary`."""
+        deadline = time.monotonic() + timeout
+        done = [reader.boundary(dear=dear) for reader in self._readers.values() if reader.fault is None]
+        for each in done:
+            each.wait(max(0.0, deadline - time.monotonic()))
 
     def pause(self, timeout: float) -> None:
         """Read nothing until `resume`, and wait for readings to end, so many seconds at most. Idempotent."""
@@ -95,12 +106,6 @@ class Sampling:
             reader.join(max(0.0, deadline - time.monotonic()))
 
 
-class _Reading(NamedTuple):
-    time_ns: int
-    cost_ns: int
-    values: dict[str, float]
-
-
 class _Reader(Thread):
     """Reads one sampler.
 
@@ -109,15 +114,16 @@ class _Reader(Thread):
         wake: Set to make the thread look at what it was told.
     """
 
-    def __init__(self, name: str, make: Callable[[], Sampler], period_ns: int) -> None:
+    def __init__(self, name: str, make: Callable[[], Sampler], period_ns: int, devices: Sequence[str] = ()) -> None:
         super().__init__(name=f"sampler {name}", daemon=True)
         self.units: dict[str, str] = {}
         self.wake = Event()
         self._make = make
+        self._devices = tuple(devices)
         self._pace = Pace(period_ns)
         self._lock = Lock()  # never held while the sampler is asked
         self._reading = Lock()  # held while it is
-        self._readings: deque[_Reading] = deque()
+        self._readings: deque[Reading] = deque()
         self._held = 0
         self._dropped = 0
         self._ended: str | None = None
@@ -125,6 +131,8 @@ class _Reader(Thread):
         self._stopping = False
         self._paused = False
         self._watched: Mapping[str, int] | None = None
+        self._boundaries: deque[tuple[bool, Event]] = deque()
+        self._facts: dict[str, Any] = {}
 
     @property
     def fault(self) -> str | None:
@@ -133,19 +141,29 @@ class _Reader(Thread):
             return f"{asked[0]}() has not returned for {(now() - asked[1]) / 1e9:.1f} s"
         return self._ended
 
-    def take(self) -> tuple[list[_Reading], dict[str, Any]]:
+    def take(self) -> tuple[list[Reading], dict[str, Any]]:
         """Return the readings since the last call, and the state; see `Sampling.take`."""
         with self._lock:
             readings = list(self._readings)
             self._readings.clear()
             self._held = 0
             state = {"units": dict(self.units), "period_ns": self._pace.period_ns, "dropped": self._dropped}
+            state["facts"] = self._facts
         return readings, state | {"fault": self.fault}
 
     # --- what the thread is told --------------------------------------------------------------------------------
 
     def watch(self, processes: Mapping[str, int]) -> None:
         self._watched = dict(processes)
+
+    def boundary(self, *, dear: bool) -> Event:
+        """Ask for a boundary; the event is set once it has been read, or never will be."""
+        done = Event()
+        self._boundaries.append((dear, done))
+        if self._ended is not None:
+            done.set()
+        self.wake.set()
+        return done
 
     def pause(self) -> None:
         self._paused = True
@@ -169,7 +187,9 @@ class _Reader(Thread):
         sampler = None
         try:
             sampler = self._ask("open", self._make)
+            sampler.devices = self._devices
             self._announce("open", self._ask("open", sampler.open), least=1)
+            self._note_facts(sampler)
             self._read(sampler)
         except BaseException as error:  # SystemExit too: nothing of it may get lost
             self._end(error)
@@ -179,6 +199,8 @@ class _Reader(Thread):
                     self._ask("close", sampler.close)
                 except BaseException as error:
                     self._end(error)
+            for _, done in self._boundaries:
+                done.set()
 
     def _read(self, sampler: Sampler) -> None:
         """Read once per period, by deadlines that do not depend on how long readings take; what is late is left out."""
@@ -186,6 +208,8 @@ class _Reader(Thread):
         tick = 0
         while not self._stopping:
             due = start + tick * self._pace.period_ns
+            while self._boundaries:
+                self._read_boundary(sampler)
             if self._paused or now() < due:
                 self.wake.wait(None if self._paused else (due - now()) / 1e9)
                 self.wake.clear()
@@ -198,11 +222,29 @@ class _Reader(Thread):
                 given = self._ask("sample", sampler.sample)
                 cost = now() - before
                 disturbed = _switches() != switches
-            self._keep(_Reading(before, cost, _values(self.units, given)))
+            self._keep(Reading(before, cost, values_of(self.units, given)))
             if not disturbed and self._pace.note(cost):
                 start, tick = before, 1
             else:
                 tick = max(tick, (now() - start) // self._pace.period_ns) + 1
+
+    def _read_boundary(self, sampler: Sampler) -> None:
+        """Read what is not read during blocks. It does not count for the pace: nothing is measured meanwhile."""
+        dear, done = self._boundaries[0]
+        self._keep_watch(sampler)
+        before = now()
+        given = self._ask("boundary", lambda: sampler.boundary(dear=dear))
+        if given:
+            self._keep(Reading(before, now() - before, values_of(self.units, given)))
+        self._note_facts(sampler)
+        self._boundaries.popleft()
+        done.set()
+
+    def _note_facts(self, sampler: Sampler) -> None:
+        facts = dict(self._ask("facts", sampler.facts))
+        json.dumps(facts)  # what cannot be sent is this sampler's fault
+        with self._lock:
+            self._facts = facts
 
     def _keep_watch(self, sampler: Sampler) -> None:
         watched, self._watched = self._watched, None
@@ -210,13 +252,13 @@ class _Reader(Thread):
             self._announce("watch", self._ask("watch", lambda: sampler.watch(watched)), least=0)
 
     def _announce(self, method: str, given: Any, *, least: int) -> None:
-        units = {**self.units, **_units(method, given, least)}
-        if len(units) > _MAX_FIELDS:
-            raise Invalid(f"{method}() announced more than {_MAX_FIELDS} fields")
+        units = {**self.units, **units_of(method, given, least)}
+        if len(units) > MAX_FIELDS:
+            raise Invalid(f"{method}() announced more than {MAX_FIELDS} fields")
         with self._lock:
             self.units = units
 
-    def _keep(self, reading: _Reading) -> None:
+    def _keep(self, reading: Reading) -> None:
         with self._lock:
             self._readings.append(reading)
             self._held += len(reading.values)
@@ -244,38 +286,3 @@ class _Reader(Thread):
 def _switches() -> int:
     """Return how often this thread lost its CPU: a reading that lost it took long, but cost nobody anything."""
     return resource.getrusage(_THREAD).ru_nivcsw
-
-
-def _units(method: str, given: Any, least: int) -> dict[str, str]:
-    """Return what `open` or `watch` gave.
-
-    Raises:
-        Invalid: It is no unit for each of some fields.
-    """
-    fields = dict(given) if isinstance(given, Mapping) else None
-    words = fields is not None and all(isinstance(text, str) for item in fields.items() for text in item)
-    if fields is None or not words or not least <= len(fields) <= _MAX_FIELDS:
-        raise Invalid(f"{method}() returned {given!r:.200}, not the units of {least} to {_MAX_FIELDS} fields")
-    return fields
-
-
-def _values(units: Mapping[str, str], given: Any) -> dict[str, float]:
-    """Return what `sample` gave; NaN for None.
-
-    Raises:
-        Invalid: There is a field that nobody announced, or one is no number.
-    """
-    if not isinstance(given, Mapping) or not set(given) <= set(units):
-        raise Invalid(f"sample() returned {given!r:.200}, not values for some of the fields {sorted(units)!r:.200}")
-    return {field: _number(field, value) for field, value in given.items()}
-
-
-def _number(field: str, value: Any) -> float:
-    if value is None:
-        return float("nan")
-    try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    except OverflowError:
-        pass
-    raise Invalid(f"sample() returned {value!r:.200} for {field!r:.80}, which is no number")

@@ -29,6 +29,8 @@ from benchfw.worker.timing import Mode, Run, Timing, timing_of
 
 _CLOSE_S = 1.0
 _PAUSE_S = 0.2
+_BOUNDARY_S = 2.0
+"""A driver that takes longer hangs; the boundary is left out."""
 _NICE = 5
 """Samplers make room for what is measured."""
 _FORMATS = {"onnx": "benchfw.spec.onnx_files:weights"}
@@ -309,10 +311,10 @@ class Server:
     # --- telemetry, in a process of its own ---------------------------------------------------------------------
 
     def on_sample_start(self, values: Mapping[str, Any]) -> Message:
-        """Begin to read samplers: `factories` by their names, ten times per second."""
+        """Begin to read samplers: `factories` by their names, ten times per second; `devices` of the run."""
         os.nice(_NICE)
         makers = {name: lambda path=path: load_class(path)() for name, path in values["factories"].items()}
-        self._sampling = Sampling(makers, MIN_PERIOD_NS)
+        self._sampling = Sampling(makers, MIN_PERIOD_NS, values.get("devices", ()))
         return ok()
 
     def on_sample_watch(self, values: Mapping[str, Any]) -> Message:
@@ -327,6 +329,11 @@ class Server:
 
     def on_sample_resume(self, values: Mapping[str, Any]) -> Message:
         self._sampling.resume()
+        return ok()
+
+    def on_sample_boundary(self, values: Mapping[str, Any]) -> Message:
+        """Read what is read between blocks only; with `dear`, also what takes milliseconds."""
+        self._sampling.boundary(_BOUNDARY_S, dear=values["dear"])
         return ok()
 
     def on_sample_take(self, values: Mapping[str, Any]) -> Message:

@@ -102,20 +102,27 @@ def test_samplers_are_read_through_a_run_and_its_resumption(project: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("samplers", "variable", "expected"),
+    ("samplers", "variable", "devices", "expected"),
     [
-        ("", None, {"host"}),
-        ("samplers = []", None, set()),
-        ('samplers = ["fake-counter"]', None, {"fake-counter"}),
-        ("", "off", set()),
-        ('samplers = ["host"]', "OFF", set()),
+        ("", None, {"cpu"}, {"host"}),
+        ("", None, {"cpu", "cuda:0"}, {"host", "nvml"}),
+        ("", None, set(), set()),
+        ("samplers = []", None, {"cuda:0"}, set()),
+        ('samplers = ["fake-counter"]', None, {"cuda:0"}, {"fake-counter"}),
+        ("", "off", {"cuda:0"}, set()),
+        ('samplers = ["host"]', "OFF", {"cpu"}, set()),
     ],
 )
 def test_what_is_read_by_default(
-    samplers: str, variable: str | None, expected: set[str], project: Any, monkeypatch: pytest.MonkeyPatch
+    samplers: str,
+    variable: str | None,
+    devices: set[str],
+    expected: set[str],
+    project: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if variable:
         monkeypatch.setenv("BENCHFW_TELEMETRY", variable)
     loaded = project.load(SCENARIO.replace('samplers = ["host", "fake-raises"]', samplers))
     workers: Any = SimpleNamespace(_first=loaded, registry=project.registry)
-    assert set(Workers.samplers.fget(workers)) == expected  # type: ignore[attr-defined]
+    assert set(Workers.samplers(workers, devices)) == expected

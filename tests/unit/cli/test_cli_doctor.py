@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 
+import pynvml
 import pytest
 from rich.console import Console
 
 from benchfw.cli.doctor import show
-from benchfw.doctor.findings import Finding
+from benchfw.doctor import cuda, gpu
+from benchfw.doctor.findings import Finding, examine
+from benchfw.testing.nvml import FakeGpu, FakeNvml
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FINDINGS = [
@@ -33,6 +38,28 @@ def test_golden(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """To write it anew, look at the difference first."""
     show(FINDINGS, Console(width=width, highlight=False, markup=False, emoji=False))
     assert capsys.readouterr().out == (GOLDEN / f"doctor-{width}.txt").read_text(encoding="utf-8")
+
+
+def test_golden_of_gpus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One GPU that is well, one with all that can be wrong. What calls cost is left out."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    ill = FakeGpu(
+        uuid="GPU-11111111-1111-1111-1111-111111111111",
+        mig=True,
+        persistence=False,
+        display=True,
+        reasons=pynvml.nvmlClocksEventReasonSwPowerCap,
+        ecc_uncorrected=2,
+        processes=[(41, 3 << 30)],
+        errors={"nvmlDeviceGetTotalEnergyConsumption": pynvml.NVML_ERROR_NOT_SUPPORTED},
+    )
+    libraries = cuda.findings(
+        "default", {"torch": "2.11.0+cu130", "onnxruntime-gpu": "1.31.1", "tensorrt": "11.4"}, "12.8"
+    )
+    findings = [*examine(gpu.checks(FakeNvml([FakeGpu(), ill], cuda=12080))), *libraries]
+    findings = [replace(finding, text=re.sub(r"\d+ µs", "N µs", finding.text)) for finding in findings]
+    show(findings, Console(width=120, highlight=False, markup=False, emoji=False))
+    assert capsys.readouterr().out == (GOLDEN / "doctor-gpu-120.txt").read_text(encoding="utf-8")
 
 
 def test_a_terminal_gets_the_same_words_in_colours() -> None:

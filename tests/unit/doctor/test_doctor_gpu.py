@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pynvml
 import pytest
 
@@ -21,14 +23,25 @@ def troubles(fake: FakeNvml) -> list[str]:
 
 
 def test_a_gpu_that_is_well() -> None:
-    assert [(finding.what, finding.level, finding.text) for finding in look(FakeNvml([FakeGpu()]))] == [
-        ("driver", "OK", "580.95.05, CUDA up to 13.0"),
-        (
-            "GPU 0",
-            "OK",
-            "NVIDIA Fake 80GB, 80.0 GiB, 30 °C, 70 of 700 W, 345 of 1980 MHz, GPU-00000000-0000-0000-0000-000000000000",
-        ),
-    ]
+    driver: dict[str, str | None] = {}
+    found = list(examine(gpu.checks(FakeNvml([FakeGpu()]), driver=driver)))
+    assert [(finding.what, finding.level) for finding in found] == [("driver", "OK"), *[("GPU 0", "OK")] * 3]
+    assert driver == {"cuda": "13.0"}
+    texts = [finding.text for finding in found]
+    assert texts[0] == "580.95.05, CUDA up to 13.0"
+    assert texts[1] == (
+        "NVIDIA Fake 80GB, 80.0 GiB, 30 °C, 70 of 700 W, 345 of 1980 MHz, GPU-00000000-0000-0000-0000-000000000000"
+    )
+    assert texts[2].startswith("persistence mode on, ECC on, MIG off, display off, memory clock 2619 of 2619 MHz, ")
+    assert "--lock-clocks" in texts[2]
+    calls = r"telemetry reads 6 of 6 fields in \d+ µs ten times per second; between blocks counters \d+ µs, "
+    assert re.fullmatch(calls + r"memory_used_bytes \d+ µs, processes \d+ µs, energy_j \d+ µs", texts[3])
+
+
+def test_calls_that_cost_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "_DEAR_US", 0.0)
+    (trouble,) = troubles(FakeNvml([FakeGpu(errors={"nvmlDeviceGetUtilizationRates": 3})]))
+    assert trouble.startswith("WARN GPU 0: telemetry reads 5 of 6 fields in ")
 
 
 def test_without_a_driver_nothing_is_wrong() -> None:
@@ -107,7 +120,7 @@ def test_a_lost_gpu_does_not_hide_the_others() -> None:
     ]
     fake = FakeNvml(gpus)
     assert troubles(fake) == [f"FAIL GPU {index}: GPU {index}: GPU is lost (NVML code {lost})" for index in (0, 1)]
-    assert [finding.what for finding in look(fake) if finding.level == "OK"] == ["driver", "GPU 2"]
+    assert [finding.what for finding in look(fake) if finding.level == "OK"] == ["driver", *["GPU 2"] * 3]
 
 
 def test_a_driver_without_a_gpu() -> None:
@@ -120,6 +133,8 @@ def test_what_a_gpu_does_not_tell() -> None:
     names = [name for name in vars(FakeNvml) if name.startswith("nvmlDeviceGet")]
     told = {"nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex"}
     errors = {name: missing for name in (*names, "nvmlDeviceGetMemoryInfo_v2") if name not in told}
-    _, summary, refused = look(FakeNvml([FakeGpu(errors=errors)]))
+    _, summary, modes, calls, refused = look(FakeNvml([FakeGpu(errors=errors)]))
     assert (summary.level, summary.text) == ("OK", "without a name, without a UUID")
+    assert modes.text.startswith("persistence mode unknown, ECC unknown, MIG unknown, display unknown, ")
+    assert calls.text == "telemetry reads 0 of 6 fields in 0 µs ten times per second"
     assert "ecc: Not Supported (code 3)" in refused.text

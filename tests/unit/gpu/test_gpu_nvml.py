@@ -11,19 +11,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchfw.errors import NoDriver, NvmlError
-from benchfw.gpu.nvml import FIELDS, Process, open_nvml
+from benchfw.gpu import codes
+from benchfw.gpu.fields import FIELDS
+from benchfw.gpu.nvml import Process, open_nvml
 from benchfw.testing.nvml import FakeGpu, FakeNvml
 
 CODES = {getattr(pynvml, name): name for name in dir(pynvml) if name.startswith("NVML_ERROR_")}
-FATAL = {
-    pynvml.NVML_ERROR_UNINITIALIZED,
-    pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
-    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
-    pynvml.NVML_ERROR_GPU_IS_LOST,
-    pynvml.NVML_ERROR_RESET_REQUIRED,
-    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
-}
-LASTING = {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_NO_PERMISSION, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
+FATAL = {code for code, meaning in codes.CODES.items() if meaning.consequence is codes.Consequence.FATAL}
+LASTING = {code for code, meaning in codes.CODES.items() if meaning.consequence is codes.Consequence.NULL}
+
+
+def test_every_code_of_nvml_has_a_meaning_a_consequence_and_a_remedy() -> None:
+    named = {f"NVML_ERROR_{meaning.name}": code for code, meaning in codes.CODES.items()}
+    assert named == {name: code for code, name in CODES.items()}
+    assert all(meaning.meaning and meaning.remedy for meaning in codes.CODES.values())
+    assert {
+        pynvml.NVML_ERROR_UNINITIALIZED,
+        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
+        pynvml.NVML_ERROR_GPU_IS_LOST,
+        pynvml.NVML_ERROR_RESET_REQUIRED,
+        pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+        pynvml.NVML_ERROR_GPU_NOT_FOUND,
+    } == FATAL
+    assert {
+        pynvml.NVML_ERROR_INVALID_ARGUMENT,
+        pynvml.NVML_ERROR_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_NO_PERMISSION,
+        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        pynvml.NVML_ERROR_OPERATING_SYSTEM,
+        pynvml.NVML_ERROR_VGPU_ECC_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_FREQ_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
+        pynvml.NVML_ERROR_DEPRECATED,
+        pynvml.NVML_ERROR_RESET_TYPE_NOT_SUPPORTED,
+    } == LASTING
 
 
 def test_the_fake_has_the_names_and_parameters_of_the_real_one() -> None:
@@ -35,7 +57,10 @@ def test_the_fake_has_the_names_and_parameters_of_the_real_one() -> None:
 
 
 def test_all_fields_of_a_gpu() -> None:
+    ticks = iter([0.0] * 2 + [2.0] * 100)
     gpu = FakeGpu(
+        clock=lambda: next(ticks),
+        busy=25,
         memory_used=5,
         processes=[(41, 7), (42, None)],
         reasons=pynvml.nvmlClocksEventReasonSwPowerCap | pynvml.nvmlClocksEventReasonGpuIdle,
@@ -48,10 +73,12 @@ def test_all_fields_of_a_gpu() -> None:
         assert device.read() == {
             "name": "NVIDIA Fake 80GB",
             "uuid": "GPU-00000000-0000-0000-0000-000000000000",
+            "pci_bus_id": "00000000:01:00.0",
             "memory_total_bytes": 80 << 30,
             "memory_used_bytes": 5,
             "mig": False,
             "persistence": True,
+            "display": False,
             "graphics_mhz": 345,
             "sm_mhz": 345,
             "memory_mhz": 2619,
@@ -61,8 +88,12 @@ def test_all_fields_of_a_gpu() -> None:
             "power_w": 70.0,
             "power_limit_w": 700.0,
             "temperature_c": 30,
+            "busy": 0.25,
             "processes": (Process(41, 7), Process(42, None)),
+            "reasons": 5,
             "throttling": ("power cap",),
+            "counters": {"power_cap": 2.0, "sync_boost": 0.0, "sw_thermal": 0.0, "hw_thermal": 0.0, "power_brake": 0.0},
+            "energy_j": 140.0,
             "ecc": True,
             "ecc_uncorrected": 3,
         }

@@ -251,3 +251,16 @@ def test_a_sampler_that_had_to_slow_down_is_said() -> None:
     (finding,) = telemetry.findings
     assert (finding.code, finding.value, finding.threshold) == ("W13", 0.01, 0.005)
     assert "takes 1 ms, so that it is read every 0.4 s only" in finding.message
+
+
+def test_boundaries_are_read_also_while_the_process_is_paused() -> None:
+    process: Any = Answers({"samplers": {"a": GOOD | {"facts": {"driver": "580"}}}}, TWO)
+    with Telemetry({"a": COUNTER}, lambda: process, devices={"cuda:0", "cpu"}) as telemetry:
+        telemetry.boundary()
+        telemetry.pause()
+        process.asked.clear()
+        telemetry.boundary(dear=True)
+        assert process.asked == ["(let go)", "sample_boundary", "(held)"]
+        telemetry.resume()
+        telemetry.take("batch1")
+        assert telemetry.facts["a"]["facts"] == {"driver": "580"}

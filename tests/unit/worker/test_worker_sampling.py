@@ -73,6 +73,7 @@ def test_readings_are_handed_over_once_in_their_order(start: Callable[..., Sampl
         "units": {"count": "readings", "now_and_then": "°C"},
         "period_ns": states["a"]["period_ns"],
         "dropped": 0,
+        "facts": {},
         "fault": None,
     }
     assert set(first["a/counts"]) == {2}
@@ -217,7 +218,9 @@ def test_one_that_cannot_be_made_says_so() -> None:
 
     work = Sampling({"a": make}, MS)
     work.stop(5)
-    assert work.take()[0] == {"a": {"units": {}, "period_ns": MS, "dropped": 0, "fault": "no such package"}}
+    assert work.take()[0] == {
+        "a": {"units": {}, "period_ns": MS, "dropped": 0, "facts": {}, "fault": "no such package"}
+    }
 
 
 class Watches(Counter):
@@ -276,6 +279,73 @@ def test_nothing_is_read_while_it_is_paused(start: Callable[..., Sampling]) -> N
         assert counter.readings == before
         work.resume()
         until(lambda before=before: counter.readings > before)  # type: ignore[misc]
+
+
+class Counts(Counter):
+    """Has a counter that is read between blocks only."""
+
+    devices = ()
+
+    def open(self) -> Mapping[str, str]:
+        return {**super().open(), "energy": "J"}
+
+    def boundary(self, *, dear: bool) -> Mapping[str, float | None]:
+        return {"energy": 5.0} if dear else {}
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"devices": list(self.devices), "readings": self.readings}
+
+
+def test_boundaries_are_read_when_they_are_asked_for_also_while_paused() -> None:
+    sampler = Counts()
+    work = Sampling({"a": lambda: sampler, "b": Counter}, 10_000 * MS, ["cuda:0"])
+    try:
+        until(lambda: sampler.readings)
+        work.pause(5)
+        work.boundary(5, dear=True)
+        work.boundary(5, dear=False)
+        states, arrays = work.take()
+        assert list(states["a"]["units"])[-1] == "energy"
+        assert arrays["a/values"][arrays["a/fields"] == 2].tolist() == [5.0]
+        assert arrays["a/counts"].tolist() == [2, 1], "what gives nothing is no reading"
+        assert states["a"]["facts"] == {"devices": ["cuda:0"], "readings": 1}
+        assert sampler.readings == 1
+    finally:
+        work.stop(5)
+    work.boundary(0.01, dear=True)
+
+
+def test_a_boundary_that_hangs_or_raises_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "STUCK_NS", 5 * MS)
+    go_on = Event()
+
+    class Waits(Counts):
+        def boundary(self, *, dear: bool) -> Mapping[str, float | None]:
+            assert go_on.wait(20)
+            raise OSError(5, "the sensor is gone")
+
+    work = Sampling({"a": Waits}, MS)
+    until(lambda: work.take()[0]["a"]["units"])
+    try:
+        work.boundary(0.05, dear=True)
+        assert "boundary() has not returned" in work.take()[0]["a"]["fault"]
+        before = time.monotonic()
+        work.boundary(20, dear=True)
+        assert time.monotonic() - before < 5
+    finally:
+        go_on.set()
+        work.stop(5)
+    assert "the sensor is gone" in work.take()[0]["a"]["fault"]
+
+
+def test_facts_that_cannot_be_sent_end_a_sampler(start: Callable[..., Sampling]) -> None:
+    class Odd(Counter):
+        def facts(self) -> Any:
+            return {"what": object()}
+
+    work = start(odd=Odd())
+    until(lambda: work.take()[0]["odd"]["fault"])
+    assert "not JSON serializable" in work.take()[0]["odd"]["fault"]
 
 
 def test_pausing_waits_for_a_reading_but_not_for_ever(start: Callable[..., Sampling]) -> None:

@@ -1,0 +1,133 @@
+"""Watches the GPUs of a run: asks for what is read between blocks, and judges cases by what was read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchfw.measure.gates.gpu import GpuEvidence, clock_mismatch, gpu_findings
+from benchfw.measure.gpu import HELD_S, SAMPLER, Spans, evidence
+from benchfw.measure.telemetry import Telemetry
+from benchfw.scenario.modes import CPU
+from benchfw.worker.clocks import now
+
+if TYPE_CHECKING:
+    from benchfw.measure.member import Member
+    from benchfw.measure.record import Record
+
+STRETCH_S = 2.2
+"""22 steps of an energy counter that changes ten times per second: they leave 5 % of doubt."""
+_LEAD_S = 0.3
+"""Before that, for clock and power to come to what this case makes of them: an H100 takes this long."""
+
+
+class GpuWatch:
+    """Watches the GPUs for one run; without the sampler `nvml` it does nothing.
+
+    Args:
+        telemetry: The samplers; None for none.
+        locked_mhz: The clock that the run has locked; None if it floats.
+    """
+
+    def __init__(self, telemetry: Telemetry | None, locked_mhz: int | None = None) -> None:
+        self._telemetry = telemetry if telemetry is not None and SAMPLER in telemetry.facts else None
+        self._locked_mhz = locked_mhz
+        self._held: list[tuple[int, int]] = []
+
+    @property
+    def active(self) -> bool:
+        """GPUs are read, as far as is known."""
+        return self._telemetry is not None and self._telemetry.facts[SAMPLER]["ended"] is None
+
+    def boundary(self, *, dear: bool = False) -> None:
+        """Read counters now, when nothing is timed."""
+        if self.active and self._telemetry is not None:
+            self._telemetry.boundary(dear=dear)
+
+    def stretch(self, member: Member) -> None:
+        """Run blocks of one case alone for two seconds, for its power and its energy, which take that long to tell."""
+        if not self.active or member.case.session.device == CPU:
+            return
+        _run_for(member, _LEAD_S)
+        self.boundary(dear=True)
+        begin = now()
+        blocks = _run_for(member, STRETCH_S)
+        member.stretch = np.array([[begin, now()]]), sum(map(member.work, blocks))
+        self.boundary(dear=True)
+
+    def look_at_held(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Look at the utilisation while all workers are held, unless it is known that nobody else is on the GPUs.
+
+        Args:
+            rows: Of `telemetry`, of the cohort so far.
+        """
+        others = [row["value"] for row in rows if row["field"].startswith(("foreign_processes:", "hidden_processes:"))]
+        if self.active and not (others and all(value == 0 for value in others)):
+            begin = now()
+            time.sleep(HELD_S)
+            self._held.append((begin, now()))
+
+    def judge(self, records: Iterable[Record], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Say of each case what NVML has seen of its GPU; `rows` are those of `telemetry` of the cohort."""
+        held, self._held = np.array(self._held, np.int64).reshape(-1, 2), []
+        gpus = (self._telemetry.facts[SAMPLER]["facts"] if self._telemetry else {}).get("gpus", {})
+        found: dict[str, list[tuple[Record, GpuEvidence]]] = {}
+        for record in records:
+            device = record.case.session.device
+            if device in gpus and record.failure is None and _is_the_same(record, device, gpus[device]):
+                stretch = next((member.stretch for member in record.all if member.stretch), None)
+                record.gpu = evidence(
+                    rows,
+                    device,
+                    gpus[device],
+                    measured=_measured(record),
+                    stretch=stretch,
+                    held=held,
+                    locked_mhz=self._locked_mhz,
+                )
+                found.setdefault(device, []).append((record, record.gpu))
+        for pairs in found.values():
+            _warn(pairs)
+
+
+def _run_for(member: Member, seconds: float) -> list[Any]:
+    """Run blocks of a case that count for no statistics, so many seconds at least."""
+    blocks = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        blocks.append(member.measure(-1, -1, "energy"))
+        blocks[-1].rewarm = 0  # all of its inferences took energy
+    return blocks
+
+
+def _measured(record: Record) -> Spans:
+    spans = [
+        (int(block.starts[0]), int(block.ends[-1]))
+        for member in record.all
+        for block in member.blocks
+        if block.phase in ("measure", "events", "window") and block.round >= 0
+    ]
+    return np.array(sorted(spans), np.int64).reshape(-1, 2)
+
+
+def _warn(pairs: list[tuple[Record, GpuEvidence]]) -> None:
+    """Add the warnings of the cases of one GPU."""
+    fastest = max((gpu for _, gpu in pairs), key=lambda gpu: gpu.sm_mhz or 0.0)
+    for record, gpu in pairs:
+        for finding in (*gpu_findings(gpu), clock_mismatch(gpu, fastest)):
+            if finding is not None:
+                record.last.warn(*finding)
+
+
+def _is_the_same(record: Record, device: str, facts: Mapping[str, Any]) -> bool:
+    """Say whether NVML reads the GPU that the worker uses, by their UUIDs; a warning if not."""
+    used = (getattr(record.last.session, "device", None) or {}).get("uuid")
+    read = facts.get("uuid")
+    if used is None or read is None or used == read or facts["scope"] != "gpu":  # CUDA may name a slice by its GPU
+        return True
+    text = f"{device} is {used} for CUDA, and NVML read {read}: no figures; name the UUID in CUDA_VISIBLE_DEVICES"
+    record.last.warn("W12", None, None, text)
+    return False

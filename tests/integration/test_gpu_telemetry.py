@@ -1,0 +1,96 @@
+"""A run on a GPU that NVML tells of, beside the real process that samples: the GPU is fake."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from benchfw.executors import run as run_module
+from benchfw.measure import gpu_watch, rows
+
+SCENARIO = """
+name = "gpu"
+[model]
+ref = "null:model"
+[model.inputs.x]
+shape = ["batch", 4]
+[shapes]
+batch = { min = 1, opt = 4, max = 8 }
+[[sweep]]
+kind = "fixed"
+batch = [2]
+[measure]
+effort = "quick"
+budget = "1s"
+[[backend]]
+use = "fake"
+options = { latency_us = 200 }
+"""
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cases are on `cuda:0`; the suite switches telemetry off."""
+    monkeypatch.delenv("BENCHFW_TELEMETRY")
+    monkeypatch.setattr(gpu_watch, "STRETCH_S", 0.5)
+    monkeypatch.setattr(gpu_watch, "_LEAD_S", 0.1)
+    monkeypatch.setattr(gpu_watch, "HELD_S", 0.3)
+    for module in (gpu_watch, rows, run_module):
+        monkeypatch.setattr(module, "device_of", lambda session: "cuda:0")
+
+
+def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:throttled")
+    outcome, results = project.run(SCENARIO, lock_clocks=1980)
+    (row,) = outcome.rows
+    assert (row["status"], row["verdict"]) == ("OK", "THROTTLED"), row["status_reason"]
+    assert row["verdict_reason"].startswith("the SM clock was 1470 MHz, 26% below 1980 MHz: held by the power limit")
+    assert (row["gpu_scope"], row["clocks"]) == ("gpu", "locked:1980")
+    assert (row["sm_clock_mhz"], row["sm_clock_min_mhz"], row["memory_clock_mhz"]) == (1470, 1470, 2619)
+    assert row["temperature_max_c"] == 71
+    assert row["throttled_share"] == pytest.approx(1.0, abs=0.01)
+    assert row["energy_sample_low_j"] < row["energy_sample_j"] < row["energy_sample_high_j"]
+    assert 0.5 * 700 < row["power_w"] < 1.5 * 700, "the counter steps by 100 ms, in half a second here"
+
+    warnings = results.warnings
+    assert "W06" in set(warnings["code"])
+    assert not set(warnings["code"]) & {"W08", "W20"}
+    assert not warnings["message"].str.contains("cuda:0").any(), "nobody else is there, and nothing is refused"
+    read = results.telemetry.query("sampler == 'nvml'")
+    assert set(read["field"]) >= {"sm_clock:cuda:0", "power_cap:cuda:0", "energy:cuda:0", "foreign_processes:cuda:0"}
+    assert (read["field"] == "energy:cuda:0").sum() == 2, "before and after the stretch only"
+    blocks = results.blocks
+    inside = [
+        ((blocks["start_ns"] < time) & (time < blocks["start_ns"] + blocks["duration_ns"])).any()
+        for time in read.query("field == 'power_cap:cuda:0'")["time_ns"]
+    ]
+    assert not any(inside), "counters are never read within a block"
+    attempt = json.loads((outcome.folder / "manifest.json").read_text())["attempts"][0]
+    assert attempt["clocks"] == {"cuda:0": {"locked_mhz": 1980, "restored": True}}
+    facts = attempt["samplers"]["nvml"]["facts"]
+    assert facts["gpus"]["cuda:0"]["calls"]["sm_mhz"] > 5
+    assert facts["driver"] == "580.95.05"
+
+
+def test_without_nvml_there_are_no_figures_and_one_warning(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:absent")
+    outcome, results = project.run(SCENARIO)
+    (row,) = outcome.rows
+    assert row["status"] == "OK"
+    assert row["latency_p50_ns"] > 200_000
+    assert {row[name] for name in ("gpu_scope", "sm_clock_mhz", "power_w", "energy_sample_j")} == {None}
+    (warning,) = results.warnings.query("code == 'W12'")["message"]
+    assert "the sampler nvml is not there for all of the run: NVML cannot be opened" in warning
+    assert set(results.telemetry["sampler"]) == {"host"}
+    assert not (results.blocks["phase"] == "energy").any(), "nobody waits for what is not there"
+
+
+def test_a_driver_that_hangs_does_not_hold_up_the_run(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:hanging")
+    outcome, results = project.run(SCENARIO)
+    (row,) = outcome.rows
+    assert (row["status"], row["verdict"] in ("VALID", "NOT_CONVERGED")) == ("OK", True)
+    (warning,) = results.warnings.query("code == 'W12'")["message"]
+    assert "has not returned for" in warning

@@ -1,0 +1,150 @@
+"""Who asks for boundaries and when, and which cases are judged by what was read."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchfw.measure import gpu_watch
+from benchfw.measure.gpu import HELD_S
+from benchfw.measure.gpu_watch import GpuWatch
+
+MS = 1_000_000
+
+
+class Samplers:
+    """Telemetry that notes what it was asked for."""
+
+    def __init__(self, gpus: Any = None, ended: str | None = None) -> None:
+        self.facts: dict[str, Any] = {
+            "nvml": {"ended": ended, "facts": {"gpus": gpus or {}}},
+            "host": {"ended": None, "facts": {}},
+        }
+        self.asked: list[bool] = []
+
+    def boundary(self, *, dear: bool) -> None:
+        self.asked.append(dear)
+
+
+def others(value: float, field: str = "foreign_processes:cuda:0") -> dict[str, Any]:
+    return {"sampler": "nvml", "field": field, "time_ns": 5, "value": value}
+
+
+def record(device: str, uuid: str | None = None, failure: Any = None) -> Any:
+    """Return a case with one measured block from 10 to 90 ms."""
+    warnings: list[Any] = []
+    block = SimpleNamespace(phase="measure", round=0, starts=np.array([10 * MS]), ends=np.array([90 * MS]))
+    last = SimpleNamespace(
+        blocks=[block],
+        stretch=None,
+        warnings=warnings,
+        warn=lambda *finding: warnings.append(finding),
+        session=SimpleNamespace(device={"uuid": uuid} if uuid else None),
+    )
+    case = SimpleNamespace(session=SimpleNamespace(device=device))
+    return SimpleNamespace(case=case, last=last, all=[last], failure=failure, gpu=None)
+
+
+def watch(samplers: Samplers | None, **more: Any) -> GpuWatch:
+    telemetry: Any = samplers
+    return GpuWatch(telemetry, **more)
+
+
+def test_without_the_sampler_nothing_is_asked_or_said() -> None:
+    without = Samplers()
+    del without.facts["nvml"]
+    for samplers in (None, without, Samplers(ended="there is no driver")):
+        quiet = watch(samplers)
+        quiet.boundary()
+        quiet.look_at_held([])
+        case = record("cuda:0")
+        quiet.judge([case], [])
+        assert not quiet.active
+        assert case.gpu is None
+        assert not (samplers and samplers.asked)
+
+
+@pytest.mark.parametrize(
+    ("rows", "looked"),
+    [
+        ([], True),
+        ([others(0.0), others(0.0, "hidden_processes:cuda:0")], False),
+        ([others(0.0), others(1.0)], True),
+        ([others(0.0), others(3.0, "hidden_processes:cuda:0")], True),
+        ([others(float("nan"))], True),
+    ],
+)
+def test_held_workers_are_looked_at_unless_nobody_else_is_there(
+    rows: list[dict[str, Any]], looked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    watch(Samplers()).look_at_held(rows)
+    assert slept == ([HELD_S] if looked else [])
+
+
+def clock(mhz: float, at: int = 50, device: str = "cuda:0") -> dict[str, Any]:
+    return {"sampler": "nvml", "field": f"sm_clock:{device}", "time_ns": at * MS, "value": mhz}
+
+
+FACTS = {"uuid": "GPU-1", "scope": "gpu", "sm_max_mhz": 1980, "refused": {}}
+
+
+def test_cases_are_judged_by_the_readings_of_their_own_gpu() -> None:
+    samplers = Samplers({"cuda:0": FACTS, "cuda:1": {**FACTS, "uuid": "GPU-2"}})
+    cases = [record("cuda:0", "GPU-1"), record("cuda:1", "GPU-2"), record("cpu"), record("cuda:0", failure="OOM")]
+    watch(samplers, locked_mhz=1500).judge(cases, [clock(1500), clock(1200, device="cuda:1")])
+    assert [case.gpu and (case.gpu.sm_mhz, case.gpu.asked_mhz) for case in cases] == [
+        (1500, 1500),
+        (1200, 1500),
+        None,
+        None,
+    ]
+    assert all(case.last.warnings == [] for case in cases), "clocks of two GPUs are not compared"
+
+
+def test_another_gpu_than_cuda_uses_has_no_figures() -> None:
+    case = record("cuda:0", "GPU-2")
+    watch(Samplers({"cuda:0": FACTS})).judge([case], [clock(1500)])
+    assert case.gpu is None
+    ((code, _, _, text),) = case.last.warnings
+    assert code == "W12"
+    assert "cuda:0 is GPU-2 for CUDA, and NVML read GPU-1" in text
+
+
+def test_a_lower_clock_than_that_of_another_case_is_told_of() -> None:
+    fast, slow = record("cuda:0"), record("cuda:0")
+    slow.last.blocks[0].starts, slow.last.blocks[0].ends = np.array([110 * MS]), np.array([190 * MS])
+    watch(Samplers({"cuda:0": FACTS})).judge([fast, slow], [clock(1980), clock(1755, 150)])
+    assert fast.last.warnings == []
+    assert [finding[0] for finding in slow.last.warnings] == ["W08"]
+
+
+def test_energy_is_taken_from_a_stretch_between_two_dear_boundaries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_watch, "STRETCH_S", 0.02)
+    monkeypatch.setattr(gpu_watch, "_LEAD_S", 0.0)
+    samplers, phases = Samplers(), []
+
+    def measure(round_: int, position: int, phase: str) -> Any:
+        phases.append((phase, list(samplers.asked)))
+        return SimpleNamespace(rewarm=5, n=8)
+
+    def case(device: str) -> Any:
+        session = SimpleNamespace(device=device)
+        work = lambda block: block.n - block.rewarm  # noqa: E731
+        return SimpleNamespace(case=SimpleNamespace(session=session), measure=measure, work=work, stretch=None)
+
+    on_gpu, on_cpu = case("cuda:0"), case("cpu")
+    looks = watch(samplers)
+    looks.stretch(on_gpu)
+    looks.stretch(on_cpu)
+    assert samplers.asked == [True, True]
+    assert {phase for phase, _ in phases} == {"energy"}
+    span, samples = on_gpu.stretch
+    assert span[0, 1] - span[0, 0] >= 20 * MS
+    assert samples == 8 * sum(asked == [True] for _, asked in phases), "all inferences of the stretch, re-warm included"
+    assert on_cpu.stretch is None
