@@ -1,6 +1,6 @@
 """A device that is none: streams, events, graphs and memory in virtual time. Needs numpy alone.
 
-Imported in a worker by its backend, `fake-device`, it makes `device = "fake"` known there.
+Imported in a worker by its backend, `fake-device`, it makes `device = "fake"` known there, and is what `cuda` is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchfw.testing.fakes import Arrays, FakeBackend, FakeBound
 from benchfw.testing.virtual import RealClock, VirtualClock
 from benchfw.worker.devices import MAKERS, Device, DeviceClock
 
-MAKERS["fake"] = "benchfw.testing.device:FakeDevice"
+MAKERS["fake"] = MAKERS["cuda"] = "benchfw.testing.device:FakeDevice"
 
 KERNELS = 10
 """Each launch enqueues so many, of equal length, in equal times of the host."""
@@ -43,7 +43,7 @@ class FakeDevice(Device):
     def __init__(self, number: int) -> None:
         self.facts = {
             "name": "Fake device",
-            "uuid": f"FAKE-{number}",
+            "uuid": f"GPU-00000000-0000-0000-0000-{number:012}",
             "capability": "1.0",
             "cache_bytes": 1 << 16,
             "memory_bytes": MEMORY_BYTES,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchfw.executors import run as run_module
-from benchfw.measure import gpu_watch, rows
+from benchfw.executors import arm
+from benchfw.measure import gpu_watch
 
 SCENARIO = """
 name = "gpu"
@@ -25,20 +25,20 @@ batch = [2]
 effort = "quick"
 budget = "1s"
 [[backend]]
-use = "fake"
-options = { latency_us = 200 }
+use = "fake-device"
+device = "cuda"
+options = { clock = "real", latency_us = 200 }
 """
 
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All cases are on `cuda:0`; the suite switches telemetry off."""
+    """The suite switches telemetry off; and there is a GPU here, as far as runs look."""
     monkeypatch.delenv("BENCHFW_TELEMETRY")
     monkeypatch.setattr(gpu_watch, "STRETCH_S", 0.5)
     monkeypatch.setattr(gpu_watch, "_LEAD_S", 0.1)
     monkeypatch.setattr(gpu_watch, "HELD_S", 0.3)
-    for module in (gpu_watch, rows, run_module):
-        monkeypatch.setattr(module, "device_of", lambda session: "cuda:0")
+    monkeypatch.setattr(arm, "has_gpu", lambda: True)
 
 
 def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
