@@ -16,12 +16,13 @@ from pydantic import BaseModel, ValidationError
 from benchfw.builtin.onnx_files import FixedBatchOnnx
 from benchfw.errors import BuildFailed, MissingDependency, Unsupported
 from benchfw.spec import Artifact, Profile, Step, TensorSpec, onnx_files
+from benchfw.spec.samples import seeded
 from benchfw_onnxruntime import simplify
 from benchfw_onnxruntime.half import HalfOnnx
 from benchfw_onnxruntime.options import DenormalOptions, HalfOptions, Int8Options, SimplifyOptions
 from benchfw_onnxruntime.quantize import Int8Onnx
 from benchfw_onnxruntime.simplify import SimplifiedOnnx
-from benchfw_onnxruntime.verify import Model, seeded
+from benchfw_onnxruntime.verify import Model
 from benchfw_onnxruntime.weights import DenormalFreeWeights
 from tests.unit.onnx_steps.graphs import (
     BATCH,
