@@ -18,10 +18,10 @@ from benchfw.artifacts.entries import evict, sweep
 from benchfw.artifacts.heartbeat import Heartbeat
 from benchfw.artifacts.holds import Uses
 from benchfw.artifacts.made import Made, ResolvedModel
-from benchfw.artifacts.routes import Wanted, find_route, precision_after
+from benchfw.artifacts.routes import Wanted, find_route, precisions_along
 from benchfw.errors import BackendError, BenchfwError, BuildFailed, CaseError
 from benchfw.requirements import check_requirements, distributions
-from benchfw.spec.artifact import Artifact, ModelSourceInfo, StepInfo
+from benchfw.spec.artifact import ALWAYS, Artifact, ModelSourceInfo, StepInfo
 from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker
@@ -128,8 +128,7 @@ class Builder:
         goal = wanted.precision or artifact.precision
         own = () if route else tuple(artifact.meta.get("warnings", ()))  # a step says itself what still holds
         made = Made(artifact=artifact, steps=(), seconds=0.0, warnings=own)
-        for step in route:
-            precision = precision_after(step, made.artifact.precision, goal)
+        for step, precision in zip(route, precisions_along(route, artifact.precision, goal), strict=True):
             made = self._once(step, made, inputs, profile, precision, wanted.options.get(step.name, {}))
         left = denormals_left([artifact.meta, *made.metas])
         return replace(made, warnings=(*made.warnings, left)) if left else made
@@ -195,7 +194,7 @@ class Builder:
             "inputs": [[spec.name, spec.dtype, list(spec.shape), spec.low, spec.high] for spec in inputs],
             "versions": {name: packages.get(name) for name in (*distributions(step.requires), *step.uses)},
         }
-        if any(options.get(name) for name in step.reads):
+        if any(name == ALWAYS or options.get(name) for name in step.reads):
             recipe["reads"] = self._ask("step_reads", step, recipe, inputs, profile)["reads"]
         folder = self._cache.folder_for(recipe, f"{step.name}-{profile.slug}")
         what = f"{step.name} for {profile.slug}" + (f" in {precision}" if precision != "fp32" else "")

@@ -65,7 +65,8 @@ def find_route(
     if ANY in wanted.accepts:
         return ()
     profile = "static" if wanted.specialize else "dynamic"
-    usable = [step for step in steps if profile in step.profiles]
+    usable = [step for step in steps if profile in step.profiles and (not step.on_request or step.name in wanted.asked)]
+    usable.sort(key=lambda step: not _replaces(step))  # of equally short routes the first wins
     goal = wanted.precision or precision
     base = _shortest(source, precision, wanted.accepts, goal, usable)
     if base is None:
@@ -78,11 +79,17 @@ def find_route(
     if wanted.specialize:
         same = [step for step in usable if _specializes(step) and step.source == source]
         base = (*same[:1], *base)
-    return _with_asked(source, base, [step for step in usable if step.on_request and step.name in wanted.asked])
+    return _with_asked(source, base, [step for step in usable if step.on_request and not _replaces(step)])
+
+
+def precisions_along(route: Sequence[StepInfo], precision: str, goal: str) -> list[str]:
+    """Return the precision of what each step of a route makes: of those that can make `goal`, the last one does."""
+    turns = max((place for place, step in enumerate(route) if goal in step.makes), default=len(route))
+    return [goal if precision == FULL and place >= turns else precision for place in range(len(route))]
 
 
 def precision_after(step: StepInfo, precision: str, goal: str) -> str:
-    """Return the precision of what a step makes on a route to the precision `goal`."""
+    """Return the precision that a route to `goal` can have reached after a step."""
     return goal if precision == FULL and goal in step.makes else precision
 
 
@@ -100,10 +107,15 @@ def _shortest(
             ((*route, step), step.target, precision_after(step, reached, goal))
             for route, format_, reached in routes
             for step in steps
-            if step.source == format_ and not step.on_request
+            if step.source == format_ and (not step.on_request or _replaces(step))
             if step.target != format_ or precision_after(step, reached, goal) != reached
         ]
     return None
+
+
+def _replaces(step: StepInfo) -> bool:
+    """Whether a step that somebody asked for stands in for others between its formats."""
+    return step.on_request and step.source != step.target
 
 
 def _specializes(step: StepInfo) -> bool:
