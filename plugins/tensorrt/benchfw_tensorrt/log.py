@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchfw.errors import BuildFailed
+from benchfw.errors import BackendError, BuildFailed, OutOfMemory
 
 LEVELS = {"error": 1, "warning": 2, "info": 3, "verbose": 4}
 """Severities by their names in the options. 0 is an internal error."""
@@ -27,6 +27,11 @@ _IMPORTANT = re.compile(
     re.IGNORECASE,
 )
 """Warnings that change what is computed, or that an option has no effect."""
+
+_OUT_OF_MEMORY = re.compile(
+    r"\bOutOfMemory\b|\bout of memory\b|cudaErrorMemoryAllocation|insufficient memory", re.IGNORECASE
+)
+"""Of the device, as TensorRT says it: `Error Code 2: OutOfMemory`, `Cuda Runtime (out of memory)`."""
 
 _HINTS = (
     (r"has type Int32 but must have type FP8", 'quantise with recipe = "tensorrt", which leaves biases in float'),
@@ -78,10 +83,11 @@ class BuildLog:
         """Warnings that who reads the results should see."""
         return [text for text in self.warnings if _IMPORTANT.search(text)]
 
-    def failure(self, what: str) -> BuildFailed:
-        """Return the error for a call that has failed, in the builder's first words."""
+    def failure(self, what: str) -> BackendError:
+        """Return the error for a call that has failed, in TensorRT's first words: `OutOfMemory` or `BuildFailed`."""
         text = self._errors[0] if self._errors else "it gives no reason"
-        return BuildFailed(f"{what}: {text.splitlines()[0]}", hint=hint_for(text))
+        kind = OutOfMemory if any(map(_OUT_OF_MEMORY.search, self._errors)) else BuildFailed
+        return kind(f"{what}: {text.splitlines()[0]}", hint=hint_for(text))
 
 
 def hint_for(text: str) -> str | None:
