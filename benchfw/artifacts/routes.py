@@ -12,6 +12,8 @@ from benchfw.spec.backend import BackendInfo
 
 ANY = "*"
 _MAX_STEPS = 4
+HERE = "default"
+"""The environment of benchfw's own interpreter."""
 FULL = "fp32"
 """Other precisions are made of this one, and of no other."""
 
@@ -27,6 +29,7 @@ class Wanted:
             that, it comes first; steps between two formats do it too.
         asked: Names of steps that run because somebody asks for them.
         options: Options of steps that the backend wants other than by default, by the steps' names.
+        environment: Name of the interpreter that the backend runs on, which builds its engines.
     """
 
     accepts: Sequence[str]
@@ -34,9 +37,18 @@ class Wanted:
     specialize: bool = False
     asked: Collection[str] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    environment: str = HERE
 
     @classmethod
-    def by(cls, info: BackendInfo, precision: str, *, specialize: bool, asked: Collection[str] = ()) -> Wanted:
+    def by(
+        cls,
+        info: BackendInfo,
+        precision: str,
+        *,
+        specialize: bool,
+        asked: Collection[str] = (),
+        environment: str = HERE,
+    ) -> Wanted:
         """Return what a backend wants for a case in some precision."""
         artifact = FULL if precision in info.turns else precision
         return cls(
@@ -45,6 +57,7 @@ class Wanted:
             specialize=specialize and info.capabilities.specializes,
             asked=asked,
             options=info.step_options,
+            environment=environment,
         )
 
 

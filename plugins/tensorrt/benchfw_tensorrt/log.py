@@ -33,11 +33,12 @@ _OUT_OF_MEMORY = re.compile(
 )
 """Of the device, as TensorRT says it: `Error Code 2: OutOfMemory`, `Cuda Runtime (out of memory)`."""
 
+_NO_DRIVER = r"cudaError 35|cudaError 100\b|CUDA initialization failure|no CUDA-capable device"
 _HINTS = (
     (r"has type Int32 but must have type FP8", 'quantise with recipe = "tensorrt", which leaves biases in float'),
     (r"Plugin not found", "the runtime has no such operator: replace it in the model, or leave this backend out"),
     (r"within workspace limit", "a larger option workspace, or none"),
-    (r"cudaError 35|cudaError 100\b|no CUDA-capable device", "this needs an NVIDIA GPU and its driver"),
+    (_NO_DRIVER, "this needs an NVIDIA GPU and its driver"),
     (r"for Turing \(SM75\)", "leave 7.5 out of compute_capabilities, or build in fp16"),
 )
 
@@ -85,7 +86,8 @@ class BuildLog:
 
     def failure(self, what: str) -> BackendError:
         """Return the error for a call that has failed, in TensorRT's first words: `OutOfMemory` or `BuildFailed`."""
-        text = self._errors[0] if self._errors else "it gives no reason"
+        last = f"; its last warning: {self.warnings[-1]}" if self.warnings else ""
+        text = self._errors[0] if self._errors else f"it gives no reason{last}"
         kind = OutOfMemory if any(map(_OUT_OF_MEMORY.search, self._errors)) else BuildFailed
         return kind(f"{what}: {text.splitlines()[0]}", hint=hint_for(text))
 

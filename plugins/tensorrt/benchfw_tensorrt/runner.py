@@ -152,7 +152,7 @@ class _Trt(Backend):
             "threads_effective": 1,
             "nodes": {"TensorRT": int(self._engine.num_layers)},
             "layer_precisions": counts,
-            "tensorrt": str(trt.__version__),
+            "backend_version": str(trt.__version__),
             "engine_sha256": self._artifact.sha256,
             "build_id": meta.get("build_id"),
             "timing_cache_sha256": meta.get("timing_cache_sha256"),

@@ -39,7 +39,7 @@ def test_an_engine_for_one_shape_runs_under_both(bench: Bench, name: str) -> Non
         "fp32",
         1,
     )
-    assert facts["engine_sha256"] == "1" * 64 and facts["tensorrt"] == bench.trt.__version__
+    assert facts["engine_sha256"] == "1" * 64 and facts["backend_version"] == bench.trt.__version__
     backend.close()
     backend.close()
     assert not bench.cuda.live and not bench.cuda.streams
