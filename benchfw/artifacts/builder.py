@@ -214,6 +214,7 @@ class Builder:
             found, why_not = (None, "") if self._rebuild else self._cache.find(folder, recipe)
             seconds = 0.0
             if found is None:
+                why_not = why_not or self._cache.predecessor(folder, recipe)
                 self._notify(what)
                 start = time.monotonic()
                 found = self._fill(worker, step, made.artifact, recipe, folder, inputs, profile, what)

@@ -112,10 +112,13 @@ def test_an_environment_that_lacks_what_builds_is_named(shop: Shop) -> None:
 def test_what_a_step_reads_of_the_machine_decides_whether_an_artifact_will_do(shop: Shop) -> None:
     first = shop.engine("old").artifact
     shop.builder.close()
+    noted: list[str] = []
     for gpu, times in (("A", 1), ("B", 2), ("B", 2), ("A", 2)):
         shop.builder = shop.make_builder()
         shop.builder._worker_in("old").gpu = gpu  # type: ignore[attr-defined]
-        made = shop.engine("old").artifact
+        made = shop.engine("old")
         shop.builder.close()
-        assert (made.path == first.path) is (gpu == "A")
+        assert (made.artifact.path == first.path) is (gpu == "A")
         assert shop.ran.count(("x:Engine", "old")) == times
+        noted.extend(made.notes)
+    assert noted == [f"{Path(first.path).parent.name}: gpu was 'A', is now 'B'"]
