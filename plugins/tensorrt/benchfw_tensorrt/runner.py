@@ -11,72 +11,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorrt as trt
 from numpy.typing import NDArray
 
 from benchfw.errors import BackendError, Invalid, Unsupported
-from benchfw.spec import Artifact, Backend, Bound, IoSpec, TensorSpec
+from benchfw.spec import Artifact, Backend, Bound, IoSpec
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.layers import WARMUP, LayerProfile
 from benchfw_tensorrt import cuda
-from benchfw_tensorrt.cuda import Buffer, Scratch
+from benchfw_tensorrt.cuda import Scratch
 from benchfw_tensorrt.inspector import Layer, effective_precision, inspect
 from benchfw_tensorrt.log import BuildLog
 from benchfw_tensorrt.native import here, load_engine
 from benchfw_tensorrt.origin import check_origin
 from benchfw_tensorrt.settings import size_in_bytes
+from benchfw_tensorrt.slots import TrtBound, declared_as, fitting
 from benchfw_tensorrt.tensors import EngineTensor, choose_profile, engine_tensors
 from benchfw_tensorrt.timeline import Timeline, layer_times
-
-_CASTS = (("int64", "int32"), ("float32", "float16"))
-"""Types of a model and of its engine between which `bind` casts; they stand in the facts."""
-
-
-class TrtBound(Bound):
-    """One slot: buffers of its own for all inputs and outputs.
-
-    Attributes:
-        profile: The engine's profile that serves its shapes.
-        shapes: Of the inputs that have a dynamic axis.
-        buffers: By the names of inputs and outputs.
-    """
-
-    launch: Callable[[], object]
-
-    def __init__(self, profile: int, shapes: Mapping[str, tuple[int, ...]], stream: int) -> None:
-        self.profile = profile
-        self.shapes = dict(shapes)
-        self.buffers: dict[str, Buffer] = {}
-        self._stream = stream
-        self._outputs: list[str] = []
-
-    def add(self, tensor: EngineTensor, shape: tuple[int, ...]) -> Buffer:
-        """Allocate an input or output."""
-        buffer = self.buffers[tensor.name] = Buffer(shape, tensor.dtype)
-        if not tensor.is_input:
-            self._outputs.append(tensor.name)
-        return buffer
-
-    def complete(self) -> None:
-        """Prepare the copies, once all is allocated, and copy the inputs."""
-        inputs = [buffer for name, buffer in self.buffers.items() if name not in self._outputs]
-        self.copy_in = cuda.all_of([buffer.copier_in(self._stream) for buffer in inputs])
-        self.copy_out = cuda.all_of([self.buffers[name].copier_out(self._stream) for name in self._outputs])
-        self.copy_in()
-        cuda.synchronize(self._stream)
-
-    def outputs(self) -> Mapping[str, NDArray[Any]]:
-        assert self.copy_out is not None
-        self.copy_out()
-        cuda.synchronize(self._stream)
-        return {name: self.buffers[name].host for name in self._outputs}
-
-    def free(self) -> None:
-        """Give all back, the context that only its launch holds included. Idempotent."""
-        self.launch = _freed
-        for buffer in self.buffers.values():
-            buffer.free()
 
 
 class _Trt(Backend):
@@ -113,7 +64,7 @@ class _Trt(Backend):
         self._artifact = artifact
         self._layers = inspect(trt, self._engine)
         self._io = IoSpec(
-            inputs=tuple(_declared(tensor.spec, self.context.inputs) for tensor in self._inputs),
+            inputs=tuple(declared_as(tensor.spec, self.context.inputs) for tensor in self._inputs),
             outputs=tuple(tensor.spec for tensor in self._tensors if not tensor.is_input),
         )
         return self._io
@@ -132,7 +83,7 @@ class _Trt(Backend):
         bound = self._slots[slot] = TrtBound(profile, shapes, self._stream)
         for tensor in self._inputs:
             array = inputs[tensor.name]
-            bound.add(tensor, array.shape).host[...] = _fitting(tensor, array)
+            bound.add(tensor, array.shape).host[...] = fitting(tensor, array)
         bound.launch = self._prepare(bound)
         bound.complete()
         self._last = bound
@@ -361,30 +312,6 @@ def _launcher(context: Any, stream: int, launched: Callable[[bool], None]) -> Ca
     return launch
 
 
-def _freed() -> None:
-    raise Invalid("a launch of a slot that was bound anew or closed")
-
-
 def _scratch_size(engine: Any) -> int:
     """Return the bytes that a context needs besides inputs and outputs."""
     return int(engine.device_memory_size_v2 if hasattr(engine, "device_memory_size_v2") else engine.device_memory_size)
-
-
-def _declared(spec: TensorSpec, declared: tuple[TensorSpec, ...]) -> TensorSpec:
-    """Return an input in the type of the model where the engine takes a narrower one: TensorRT 8.6 has no int64."""
-    wanted = next((item.dtype for item in declared if item.name == spec.name), spec.dtype)
-    return TensorSpec(name=spec.name, dtype=wanted if (wanted, spec.dtype) in _CASTS else spec.dtype, shape=spec.shape)
-
-
-def _fitting(tensor: EngineTensor, array: NDArray[Any]) -> NDArray[Any]:
-    """Return an input in the engine's type.
-
-    Raises:
-        Invalid: A value does not fit.
-    """
-    kind = np.dtype(tensor.dtype)
-    if array.dtype != kind and array.size:
-        limits: Any = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise Invalid(f"input {tensor.name!r} has values that do not fit into {kind}, which the engine takes")
-    return array.astype(kind, copy=False)

@@ -17,7 +17,7 @@ from tests.unit.tensorrt.fake_cudart import FakeCuda
 from tests.unit.tensorrt.fake_tensorrt import FakeTensorrt
 
 X = TensorSpec(name="x", dtype="float32", shape=("batch", 8))
-IMPORTING = ("calibrator", "cuda", "native", "runner", "weak")
+IMPORTING = ("calibrator", "cuda", "native", "runner", "slots", "weak")
 """Modules that import what is made up."""
 
 
