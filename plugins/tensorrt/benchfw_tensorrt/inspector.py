@@ -19,6 +19,7 @@ _TYPES = (  # the first that fits, in what the inspector says of a tensor's form
 _PRODUCT = re.compile(r"conv|gemm|matrix|matmul|fully", re.IGNORECASE)
 """Types of layers that multiply: what they compute in is the precision of an engine."""
 
+_NAME = re.compile(r'"Name"\s*:\s*"([^"]*)"')
 _NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
 
@@ -44,19 +45,23 @@ class Layer:
     nodes: tuple[str, ...] = ()
 
 
-def read_layers(text: str) -> list[Layer]:
-    """Return the layers that the inspector lists as JSON; none where it lists none."""
-    try:
-        data = json.loads(text)
-    except ValueError:  # TensorRT 8.6 writes names of layers into it without escaping them
-        return []
-    found = data.get("Layers", []) if isinstance(data, dict) else []
-    return [_layer(item) for item in found]
-
-
 def inspect(trt: Any, engine: Any) -> list[Layer]:
     """Return the layers of a loaded engine."""
-    return read_layers(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
+    inspector, form = engine.create_engine_inspector(), trt.LayerInformationFormat.JSON
+    return [read_layer(inspector.get_layer_information(place, form)) for place in range(engine.num_layers)]
+
+
+def read_layer(text: str) -> Layer:
+    """Return a layer that the inspector describes as JSON.
+
+    TensorRT 8.6 separates nodes by a control character, which strict JSON does not have in a string.
+    """
+    try:
+        item = json.loads(text.strip("\0 \n"), strict=False)
+    except ValueError:
+        named = _NAME.search(text)
+        return Layer(name=named[1] if named else text.strip())
+    return _layer(item)
 
 
 def effective_precision(layers: Iterable[Layer], asked: str) -> str:

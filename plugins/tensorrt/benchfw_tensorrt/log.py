@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchfw.errors import BackendError, BuildFailed, OutOfMemory
@@ -78,6 +79,17 @@ class BuildLog:
         self.warning_count += 1
         if text not in self.warnings and len(self.warnings) < _MAX_WARNINGS:
             self.warnings.append(text)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[list[str]]:
+        """Keep errors of a `with` block apart, of which none ends a build: they are in the list once it is over."""
+        before, self._errors = self._errors, []
+        told: list[str] = []
+        try:
+            yield told
+        finally:
+            told += self._errors
+            self._errors = before
 
     @property
     def important(self) -> list[str]:

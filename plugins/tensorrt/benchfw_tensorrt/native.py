@@ -59,7 +59,7 @@ class TrtEngineFromOnnx(EngineFromOnnx):
         _share_profiles(trt, config)
         place = here(trt)
         if self.options["timing_cache"] and self.cache_dir is not None:
-            self._timing = TimingCache(self.cache_dir / "tensorrt", place)
+            self._timing = TimingCache(self.cache_dir / "tensorrt", place, build.log)
             self._timing.use(config)
         return {**settings, **place, "strongly_typed": typed}
 

@@ -184,8 +184,8 @@ class TimingCacheObject:
 
 
 class Config:
-    def __init__(self, trt: FakeTensorrt) -> None:
-        self._trt = trt
+    def __init__(self, trt: FakeTensorrt, logger: Any) -> None:
+        self._trt, self._logger = trt, logger
         self.flags = {int(trt.BuilderFlag.TF32)}  # on by default
         self.made: list[OptimizationProfile] = []
         self.pools: dict[Any, int] = {}
@@ -229,14 +229,15 @@ class Config:
         return True
 
     def create_timing_cache(self, content: bytes) -> TimingCacheObject:
+        """Make one; what it cannot read it complains about and makes an empty one."""
+        if self._trt.fails == "timing cache" and content:
+            self._logger.log(1, "Error Code 1: Myelin (Myelin error from unknown graph)")
+            return TimingCacheObject(b"")
         return TimingCacheObject(content)
 
     def set_timing_cache(self, cache: TimingCacheObject, ignore_mismatch: bool) -> bool:
         self.cache = cache
         return not cache.content.startswith(b"of another")
-
-    def get_timing_cache(self) -> TimingCacheObject:
-        return self.cache
 
 
 class Plan(bytes):
@@ -252,7 +253,7 @@ class Builder:
         return Network(flags)
 
     def create_builder_config(self) -> Config:
-        return Config(self._trt)
+        return Config(self._trt, self._logger)
 
     def create_optimization_profile(self) -> OptimizationProfile:
         return OptimizationProfile()
@@ -346,8 +347,9 @@ class Engine:
             "TacticName": "sm80_xmma",
             "Metadata": "[ONNX Layer: mul]\u001e[ONNX Layer: add]",
         }
-        text = json.dumps({"Layers": [layer, {"Name": "copy", "LayerType": "Reformat", "Inputs": [], "Outputs": []}]})
-        return SimpleNamespace(get_engine_information=lambda kind: text)
+        texts = [json.dumps(layer), json.dumps({"Name": "copy", "LayerType": "Reformat", "Inputs": [], "Outputs": []})]
+        raw = [text.replace("\\u001e", "\u001e") for text in texts]  # as 8.6 writes it
+        return SimpleNamespace(get_layer_information=lambda place, kind: raw[place])
 
 
 class Context:

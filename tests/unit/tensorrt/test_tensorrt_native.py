@@ -12,7 +12,7 @@ import pytest
 
 from benchfw.errors import BackendError, BuildFailed, MissingDependency, OutOfMemory
 from benchfw.spec import AxisRange, Profile, TensorSpec
-from benchfw_tensorrt.inspector import Layer, effective_precision, read_layers
+from benchfw_tensorrt.inspector import Layer, effective_precision, read_layer
 from benchfw_tensorrt.origin import check_origin
 from tests.unit.tensorrt.conftest import Bench, X
 
@@ -258,8 +258,33 @@ def test_a_timing_cache_that_does_not_fit_begins_anew(bench: Bench, capsys: pyte
     (file,) = (bench.folder / "frameworks" / "tensorrt").glob("*.timing")
     file.write_bytes(b"of another TensorRT")
     assert bench.build().meta["timing_cache_sha256"] == ""
-    assert "does not fit this TensorRT: it begins anew" in capsys.readouterr().err
+    assert "does not fit, and begins anew" in capsys.readouterr().err
     assert b"another" not in file.read_bytes()
+
+
+def test_a_timing_cache_that_tensorrt_cannot_read_again_is_not_kept(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.trt.fails = "timing cache"
+    assert bench.build().meta["timing_cache_sha256"] == ""
+    assert "is not kept: TensorRT cannot read what it has written" in capsys.readouterr().err
+    assert not list((bench.folder / "frameworks" / "tensorrt").glob("*.timing"))
+
+
+def test_errors_about_a_timing_cache_are_no_reason_of_a_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.build()
+    bench.trt.fails = "timing cache"
+    monkeypatch.setattr(bench.trt, "OnnxParser", lambda network, logger: Refusing())
+    with pytest.raises(BuildFailed) as raised:
+        bench.build()
+    assert raised.value.message == "tensorrt cannot parse the model: it gives no reason"
+
+
+class Refusing:
+    num_errors = 0
+
+    def parse_from_file(self, path: str) -> bool:
+        return False
 
 
 # --- int8 by a calibrator -------------------------------------------------------------------------------------------
@@ -304,7 +329,7 @@ def test_calibration_data_decides_whether_an_engine_of_before_will_do(bench_of: 
 
 def inspected(*types: str, key: str = "Format/Datatype") -> list[Layer]:
     layers = [{"Name": f"l{i}", "LayerType": "gemm", "Inputs": [{key: text}]} for i, text in enumerate(types)]
-    return read_layers(json.dumps({"Layers": layers}))
+    return [read_layer(json.dumps(layer)) for layer in layers]
 
 
 @pytest.mark.parametrize(
@@ -331,6 +356,14 @@ def test_most_layers_decide_the_precision_of_an_engine() -> None:
     assert effective_precision(inspected("Int64"), "fp16") == "fp16"  # nothing is told
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"Layers": 1}'[:-2] + "[]}", '{"Layers": ["conv + relu"]}'])
-def test_an_inspector_that_tells_little(text: str) -> None:
-    assert [layer.name for layer in read_layers(text)] in ([], ["conv + relu"])
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('"conv + relu"', "conv + relu"),
+        ('{"Name": "a", "Type": ?}', "a"),
+        ("fc\n", "fc"),
+        ('{"Name": "b"}\0', "b"),
+    ],
+)
+def test_an_inspector_that_tells_little(text: str, name: str) -> None:
+    assert read_layer(text) == Layer(name=name)
