@@ -214,7 +214,7 @@ class Builder:
             found, why_not = (None, "") if self._rebuild else self._cache.find(folder, recipe)
             seconds = 0.0
             if found is None:
-                why_not = why_not or self._cache.predecessor(folder, recipe)
+                why_not = why_not or self._cache.predecessor(folder, recipe, but=self._own())
                 self._notify(what)
                 start = time.monotonic()
                 found = self._fill(worker, step, made.artifact, recipe, folder, inputs, profile, what)
@@ -232,6 +232,10 @@ class Builder:
             warnings=(*made.warnings, *(f"{step.name}: {text}" for text in found.meta.get("warnings", ()))),
             metas=(*made.metas, found.meta),
         )
+
+    def _own(self) -> set[str]:
+        """Return the names of the artifacts that this run has made or found."""
+        return {Path(made.artifact.path).parent.name for made in self._made.values() if isinstance(made, Made)}
 
     def _ask(
         self,

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -131,15 +131,16 @@ class Cache:
             os.utime(folder / SIDECAR)  # when it was last used
         return artifact, ""
 
-    def predecessor(self, folder: Path, recipe: Mapping[str, Any]) -> str:
+    def predecessor(self, folder: Path, recipe: Mapping[str, Any], *, but: Collection[str] = ()) -> str:
         """Say in what way an artifact of before would do but for the versions or the machine; empty if there is none.
 
-        That is why it is made anew: another TensorRT, GPU or driver. The newest counts.
+        That is why it is made anew: another TensorRT, GPU or driver. The newest counts, of those whose names are not in
+        `but`: what this run has made for another environment is not made again.
         """
         stem = folder.name.rpartition("-")[0]
         found = []
         for other in folder.parent.iterdir():
-            if other.name.rpartition("-")[0] == stem and other != folder:
+            if other.name.rpartition("-")[0] == stem and other != folder and other.name not in but:
                 with contextlib.suppress(OSError, ValueError):
                     data = read_sidecar(other)
                     if _all_but_place(data["recipe"]) == _all_but_place(recipe):

@@ -95,6 +95,7 @@ def test_engines_are_built_where_they_run_and_all_else_here(shop: Shop) -> None:
     old, new = shop.engine("old"), shop.engine("new")
     assert shop.ran == [("x:Simplify", "default"), ("x:Engine", "old"), ("x:Engine", "new")]
     assert old.artifact.path != new.artifact.path  # the versions that made them differ
+    assert old.notes == new.notes == ()  # and neither is made again
     shop.builder.end_worker()
     assert all(worker.closed for worker in shop.workers.values()) and len(shop.workers) == 3
 
