@@ -96,11 +96,16 @@ class BuildLog:
         """Warnings that who reads the results should see."""
         return [text for text in self.warnings if _IMPORTANT.search(text)]
 
-    def failure(self, what: str) -> BackendError:
-        """Return the error for a call that has failed, in TensorRT's first words: `OutOfMemory` or `BuildFailed`."""
+    def failure(self, what: str, kind: type[BackendError] = BuildFailed) -> BackendError:
+        """Return the error for a call that has failed, in TensorRT's first words, which are then told.
+
+        It is an `OutOfMemory` where they say so, or else of `kind`.
+        """
+        errors, self._errors = self._errors, []
         last = f"; its last warning: {self.warnings[-1]}" if self.warnings else ""
-        text = self._errors[0] if self._errors else f"it gives no reason{last}"
-        kind = OutOfMemory if any(map(_OUT_OF_MEMORY.search, self._errors)) else BuildFailed
+        text = errors[0] if errors else f"it gives no reason{last}"
+        if any(map(_OUT_OF_MEMORY.search, errors)):
+            kind = OutOfMemory
         return kind(f"{what}: {text.splitlines()[0]}", hint=hint_for(text))
 
 

@@ -172,7 +172,7 @@ class _Trt(Backend):
         else:
             context = self._engine.create_execution_context_without_device_memory()
         if context is None:
-            raise self._log.failure(f"{self.name} makes no context")
+            raise self._log.failure(f"{self.name} makes no context", BackendError)
         assert self._scratch is not None
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(self._scratch.address, _scratch_size(self._engine))
@@ -183,6 +183,9 @@ class _Trt(Backend):
     def _set(self, context: Any, bound: TrtBound) -> None:
         """Give a context the profile, shapes and addresses of a slot."""
         self._set_shapes(context, bound)
+        self._set_addresses(context, bound)
+
+    def _set_addresses(self, context: Any, bound: TrtBound) -> None:
         for name, buffer in bound.buffers.items():
             self._agreed(context.set_tensor_address(name, buffer.address), f"the address of {name!r}")
 
@@ -207,11 +210,11 @@ class _Trt(Backend):
 
     def _agreed(self, done: Any, what: str) -> None:
         if not done:
-            raise self._log.failure(f"{self.name}: TensorRT does not take {what}")
+            raise self._log.failure(f"{self.name}: TensorRT does not take {what}", BackendError)
 
     def _launched(self, done: bool) -> None:
         if not done:
-            raise self._log.failure(f"{self.name}: TensorRT does not launch")
+            raise self._log.failure(f"{self.name}: TensorRT does not launch", BackendError)
 
     def _stream_weights(self) -> None:
         budget = self.options["weight_streaming_budget"]
@@ -248,7 +251,7 @@ class TrtStatic(_Trt):
         context = self._make_context()
         self._set_shapes(context, bound)
         self._add_outputs(context, bound)
-        self._set(context, bound)
+        self._set_addresses(context, bound)
         return _launcher(context, self._stream, self._launched)
 
 
@@ -263,9 +266,10 @@ class TrtDynamic(_Trt):
     def _prepare(self, bound: TrtBound) -> Callable[[], object]:
         if self._context is None:
             self._context = self._make_context()
+        self._shaped = self._current = None  # until all is set, the context fits no slot
         self._set_shapes(self._context, bound)
         self._add_outputs(self._context, bound)
-        self._shaped, self._current = bound, None
+        self._shaped = bound
         execute, stream, launched = self._context.execute_async_v3, self._stream, self._launched
 
         def launch() -> None:
@@ -287,7 +291,7 @@ class TrtDynamic(_Trt):
 
     def _switch(self, bound: TrtBound) -> None:
         """Set shapes if they are others than before, and the addresses of the slot."""
-        before = self._shaped
+        before, self._shaped, self._current = self._shaped, None, None
         if before is None or before.shapes != bound.shapes or before.profile != bound.profile:
             self._set_shapes(self._context, bound)
         for name, buffer in bound.buffers.items():

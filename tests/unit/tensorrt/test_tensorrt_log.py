@@ -51,6 +51,7 @@ def test_a_failure_has_the_first_error_and_a_remedy(capsys: pytest.CaptureFixtur
     error = log.failure("it cannot build")
     assert error.message == "it cannot build: no tactics to implement the operation within workspace limit"
     assert error.hint == "a larger option workspace, or none"
+    assert log.failure("nor now").message == "nor now: it gives no reason"  # what was told is not told again
     printed = capsys.readouterr().err
     assert "[error] something that follows from it" in printed and "not asked for" not in printed
 

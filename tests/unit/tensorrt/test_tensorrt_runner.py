@@ -11,6 +11,7 @@ import pytest
 
 from benchfw.errors import BackendError, BuildFailed, Invalid, MissingDependency, OutOfMemory, Unsupported
 from benchfw.spec import TensorSpec
+from tests.unit.tensorrt import fake_tensorrt
 from tests.unit.tensorrt.conftest import Bench
 
 ONE = TensorSpec(name="x", dtype="float32", shape=(4, 8))
@@ -238,6 +239,7 @@ def test_what_tensorrt_says_stands_in_the_error(bench: Bench, call: str, text: s
     bench.trt.fails = call
     with pytest.raises(error) as raised:
         bound.launch() if call == "execute" else backend.load(engine)
+    assert type(raised.value) is error
     assert text in raised.value.message
     backend.close()
     assert not bench.cuda.live
@@ -253,6 +255,24 @@ def test_memory_that_runs_out_while_a_slot_is_bound(bench: Bench) -> None:
     np.testing.assert_array_equal(outputs(small), 2 * rows(1)["x"])
     backend.close()
     assert not bench.cuda.live
+
+
+def test_a_bind_that_fails_halfway_leaves_other_slots_right(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = bench.backend("TrtDynamic")
+    backend.load(bench.build())
+    two = backend.bind(0, rows(2))
+    outputs(two)
+    bench.cuda.limit = 128
+    with pytest.raises(OutOfMemory):
+        backend.bind(1, rows(8))
+    bench.cuda.limit = 1 << 20
+    with monkeypatch.context() as patch:
+        patch.setattr(fake_tensorrt.Context, "get_tensor_shape", lambda self, name: (-1, 8))
+        with pytest.raises(Unsupported, match=r"the values of inputs decide the shape \[-1, 8\] of output 'y'"):
+            backend.bind(1, rows(8))  # the context has the new shape by then
+    two.launch()
+    assert bench.trt.executed[-1] == (2, 8)
+    np.testing.assert_array_equal(two.outputs()["y"], 2 * rows(2)["x"])
 
 
 def test_where_there_is_no_gpu(bench: Bench) -> None:
