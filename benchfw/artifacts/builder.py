@@ -18,10 +18,11 @@ from benchfw.artifacts.entries import evict, sweep
 from benchfw.artifacts.heartbeat import Heartbeat
 from benchfw.artifacts.holds import Uses
 from benchfw.artifacts.made import Made, ResolvedModel
-from benchfw.artifacts.routes import Wanted, find_route, precision_after
+from benchfw.artifacts.routes import HERE, Wanted, find_route, precisions_along
 from benchfw.errors import BackendError, BenchfwError, BuildFailed, CaseError
 from benchfw.requirements import check_requirements, distributions
-from benchfw.spec.artifact import Artifact, FormatInfo, ModelSourceInfo, StepInfo
+from benchfw.spec.artifact import ALWAYS, Artifact, FormatInfo, ModelSourceInfo, StepInfo
+from benchfw.spec.info import Info
 from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker
@@ -31,10 +32,12 @@ _ROOM = "make room there (`benchfw cache rm --older-than 30d`, `df`), or let BEN
 
 
 class Builder:
-    """One worker that resolves and converts, started when it is first needed.
+    """Workers that resolve and convert, each started when it is first needed.
+
+    Engines are built on the interpreter that runs them, all else on benchfw's own.
 
     Args:
-        start: Starts a worker that serves the given factories and tells versions of the given distributions.
+        start: Starts a worker in the environment of a name, which tells versions of all that steps require.
         cache: Where artifacts are kept.
         steps: Every step that plugins provide.
         options: Returns the options of a step, validated, defaults filled in; given its name and what the backend
@@ -49,7 +52,7 @@ class Builder:
     def __init__(
         self,
         *,
-        start: Callable[[], Worker],
+        start: Callable[[str], Worker],
         cache: Cache,
         steps: Mapping[str, StepInfo],
         options: Callable[[str, Mapping[str, Any]], Mapping[str, Any]],
@@ -68,17 +71,22 @@ class Builder:
         self._rebuild = rebuild
         self._stop = stop or Stop()
         self._timeout = timeout
-        self._worker: Worker | None = None
+        self._workers: dict[str, Worker] = {}
         self._uses = Uses(cache.root / "locks")
         self._made: dict[tuple[Any, ...], Made | BenchfwError] = {}
 
     @property
     def worker(self) -> Worker:
-        if self._worker is not None and not self._worker.alive:
-            self.end_worker()
-        if self._worker is None:
-            self._worker = self._start()
-        return self._worker
+        return self._worker_in(HERE)
+
+    def _worker_in(self, environment: str) -> Worker:
+        worker = self._workers.get(environment)
+        if worker is not None and not worker.alive:
+            self._workers.pop(environment).close()
+            worker = None
+        if worker is None:
+            worker = self._workers[environment] = self._start(environment)
+        return worker
 
     def resolve(
         self, source: ModelSourceInfo, target: str, *, root: Path, seed: int, weights: str | None
@@ -88,7 +96,7 @@ class Builder:
         Raises:
             CaseError: It cannot be resolved.
         """
-        self._check(f"a model from {source.scheme}:", source.requires, source.install)
+        self._check(f"a model from {source.scheme}:", source)
         start = time.monotonic()
         with self._writing():
             answer = self.worker.ask(
@@ -113,7 +121,7 @@ class Builder:
         Raises:
             CaseError: The file is none of that format, or cannot be read or written.
         """
-        self._check(f"a file of format {info.name}", info.requires, info.install)
+        self._check(f"a file of format {info.name}", info)
         answer = self.worker.ask(kind, self._timeout, factory=info.factory, **values)
         facts: Mapping[str, Any] = answer.values["facts"]
         return facts
@@ -128,9 +136,8 @@ class Builder:
         goal = wanted.precision or artifact.precision
         own = () if route else tuple(artifact.meta.get("warnings", ()))  # a step says itself what still holds
         made = Made(artifact=artifact, steps=(), seconds=0.0, warnings=own)
-        for step in route:
-            precision = precision_after(step, made.artifact.precision, goal)
-            made = self._once(step, made, inputs, profile, precision, wanted.options.get(step.name, {}))
+        for step, precision in zip(route, precisions_along(route, artifact.precision, goal), strict=True):
+            made = self._once(step, made, inputs, profile, precision, wanted)
         left = denormals_left([artifact.meta, *made.metas])
         return replace(made, warnings=(*made.warnings, left)) if left else made
 
@@ -141,10 +148,11 @@ class Builder:
         inputs: Sequence[TensorSpec],
         profile: Profile,
         precision: str,
-        preset: Mapping[str, Any],
+        wanted: Wanted,
     ) -> Made:
         """Run a step unless it has run: every case that needs what failed fails alike."""
-        options = self._options(step.name, preset)
+        options = self._options(step.name, wanted.options.get(step.name, {}))
+        environment = wanted.environment if step.runtime else HERE
         key = (
             made.artifact.sha256,
             made.steps,
@@ -153,10 +161,11 @@ class Builder:
             precision,
             json.dumps(options, sort_keys=True),
             tuple(inputs),
+            environment,
         )
         if key not in self._made:
             try:
-                self._made[key] = self._run(step, made, options, inputs, profile, precision)
+                self._made[key] = self._run(step, made, options, inputs, profile, precision, environment)
             except CaseError as error:
                 self._made[key] = error
         result = self._made[key]
@@ -165,10 +174,9 @@ class Builder:
         return result
 
     def end_worker(self) -> None:
-        """End the worker. Idempotent; a later call starts another one."""
-        if self._worker is not None:
-            self._worker.close()
-        self._worker = None
+        """End all workers. Idempotent; a later call starts another one."""
+        while self._workers:
+            self._workers.popitem()[1].close()
 
     def close(self) -> None:
         """End the worker, and no longer need what was made: others may remove it. Idempotent."""
@@ -183,9 +191,11 @@ class Builder:
         inputs: Sequence[TensorSpec],
         profile: Profile,
         precision: str,
+        environment: str,
     ) -> Made:
-        self._check(f"the step {step.name}", step.requires, step.install)
-        packages = self.worker.hello["packages"]
+        self._check(f"the step {step.name}", step, environment)
+        worker = self._worker_in(environment)
+        packages = worker.hello["packages"]
         recipe = {
             "step": step.name,
             "source_sha256": made.artifact.sha256,
@@ -195,8 +205,8 @@ class Builder:
             "inputs": [[spec.name, spec.dtype, list(spec.shape), spec.low, spec.high] for spec in inputs],
             "versions": {name: packages.get(name) for name in (*distributions(step.requires), *step.uses)},
         }
-        if any(options.get(name) for name in step.reads):
-            recipe["reads"] = self._ask("step_reads", step, recipe, inputs, profile)["reads"]
+        if any(name == ALWAYS or options.get(name) for name in step.reads):
+            recipe["reads"] = self._ask(worker, "step_reads", step, recipe, inputs, profile)["reads"]
         folder = self._cache.folder_for(recipe, f"{step.name}-{profile.slug}")
         what = f"{step.name} for {profile.slug}" + (f" in {precision}" if precision != "fp32" else "")
         waiting = Heartbeat(f"{what}: another run makes it", self._notify, at_once=True)
@@ -204,9 +214,10 @@ class Builder:
             found, why_not = (None, "") if self._rebuild else self._cache.find(folder, recipe)
             seconds = 0.0
             if found is None:
+                why_not = why_not or self._cache.predecessor(folder, recipe, but=self._own())
                 self._notify(what)
                 start = time.monotonic()
-                found = self._fill(step, made.artifact, recipe, folder, inputs, profile, what)
+                found = self._fill(worker, step, made.artifact, recipe, folder, inputs, profile, what)
                 seconds = time.monotonic() - start
             self._uses.add(folder.name)
         if seconds:
@@ -222,8 +233,13 @@ class Builder:
             metas=(*made.metas, found.meta),
         )
 
+    def _own(self) -> set[str]:
+        """Return the names of the artifacts that this run has made or found."""
+        return {Path(made.artifact.path).parent.name for made in self._made.values() if isinstance(made, Made)}
+
     def _ask(
         self,
+        worker: Worker,
         type_: str,
         step: StepInfo,
         recipe: Mapping[str, Any],
@@ -232,8 +248,8 @@ class Builder:
         beat: Callable[..., None] = lambda text="": None,
         **more: Any,
     ) -> Mapping[str, Any]:
-        """Ask the worker to do something with a step."""
-        return self.worker.ask_long(
+        """Ask a worker to do something with a step."""
+        return worker.ask_long(
             type_,
             self._timeout,
             beat,
@@ -248,6 +264,7 @@ class Builder:
 
     def _fill(
         self,
+        worker: Worker,
         step: StepInfo,
         source: Artifact,
         recipe: Mapping[str, Any],
@@ -256,14 +273,14 @@ class Builder:
         profile: Profile,
         what: str,
     ) -> Artifact:
-        """Let the worker make an artifact in a draft, and move it to its place."""
+        """Let a worker make an artifact in a draft, and move it to its place."""
         sweep(self._cache)
         start = time.monotonic()
         beat = Heartbeat(what, self._notify)
         with self._cache.draft(folder) as draft:
             file = draft / f"model.{step.target}"
             more = {"artifact": asdict(source), "precision": recipe["precision"], "destination": str(file)}
-            answer = self._ask("step", step, recipe, inputs, profile, beat, **more)
+            answer = self._ask(worker, "step", step, recipe, inputs, profile, beat, **more)
             if not file.is_file():
                 raise BuildFailed(f"the step {step.name} wrote no file")
             return self._cache.add(
@@ -276,7 +293,7 @@ class Builder:
                 recipe=dict(recipe),
                 source=self._origin(source),
                 seconds=round(time.monotonic() - start, 3),
-                python=self.worker.hello["python"],
+                python=worker.hello["python"],
             )
 
     def _origin(self, source: Artifact) -> dict[str, Any]:
@@ -313,5 +330,7 @@ class Builder:
 
         return wait
 
-    def _check(self, what: str, requires: Sequence[str], install: str) -> None:
-        check_requirements(what, requires, self.worker.hello["packages"], install)
+    def _check(self, what: str, info: Info, environment: str = HERE) -> None:
+        where = "" if environment == HERE else f" in the environment {environment!r}"
+        packages = self._worker_in(environment).hello["packages"]
+        check_requirements(what + where, info.requires, packages, info.install)

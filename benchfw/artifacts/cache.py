@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,6 +29,8 @@ SIDECAR_VERSION = 2
 SIDECAR = "sidecar.json"
 LOCK = ".lock"
 _LOCK_POLL_S = 0.2
+_PLACE = ("versions", "reads")
+"""Parts of a recipe that tell of the interpreter, the machine and the data that it is made with."""
 _HINT = "BENCHFW_CACHE names another folder"
 
 
@@ -129,6 +131,25 @@ class Cache:
             os.utime(folder / SIDECAR)  # when it was last used
         return artifact, ""
 
+    def predecessor(self, folder: Path, recipe: Mapping[str, Any], *, but: Collection[str] = ()) -> str:
+        """Say in what way an artifact of before would do but for the versions or the machine; empty if there is none.
+
+        That is why it is made anew: another TensorRT, GPU or driver. The newest counts, of those whose names are not in
+        `but`: what this run has made for another environment is not made again.
+        """
+        stem = folder.name.rpartition("-")[0]
+        found = []
+        for other in folder.parent.iterdir():
+            if other.name.rpartition("-")[0] == stem and other != folder and other.name not in but:
+                with contextlib.suppress(OSError, ValueError):
+                    data = read_sidecar(other)
+                    if _all_but_place(data["recipe"]) == _all_but_place(recipe):
+                        found.append((str(data.get("made")), other.name, data["recipe"]))
+        if not found:
+            return ""
+        _, name, then = max(found, key=lambda item: item[:2])
+        return f"{name}: {'; '.join(_place_differences(then, recipe))}"
+
     @contextlib.contextmanager
     def draft(self, folder: Path) -> Iterator[Path]:
         """Make an empty folder beside `folder` to write to; what is in it at the end of the `with` block is removed.
@@ -225,6 +246,19 @@ def damage(folder: Path, sidecar: Mapping[str, Any]) -> str:
         if sha256_of(path) != noted["sha256"]:
             return f"the hash of {name} is not the one in its side-car"
     return ""
+
+
+def _all_but_place(recipe: Any) -> dict[str, Any]:
+    """Return what a recipe says of the artifact itself, and not of where it is made."""
+    return {key: value for key, value in dict(recipe).items() if key not in _PLACE}
+
+
+def _place_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for key in _PLACE:
+        before, today = dict(then.get(key) or {}), dict(now.get(key) or {})
+        for name in sorted({*before, *today}):
+            if before.get(name) != today.get(name):
+                yield f"{name} was {before.get(name)!r}, is now {today.get(name)!r}"
 
 
 def _identity(files: Mapping[str, Mapping[str, Any]]) -> str:

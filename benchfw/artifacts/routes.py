@@ -12,6 +12,8 @@ from benchfw.spec.backend import BackendInfo
 
 ANY = "*"
 _MAX_STEPS = 4
+HERE = "default"
+"""The environment of benchfw's own interpreter."""
 FULL = "fp32"
 """Other precisions are made of this one, and of no other."""
 
@@ -27,6 +29,7 @@ class Wanted:
             that, it comes first; steps between two formats do it too.
         asked: Names of steps that run because somebody asks for them.
         options: Options of steps that the backend wants other than by default, by the steps' names.
+        environment: Name of the interpreter that the backend runs on, which builds its engines.
     """
 
     accepts: Sequence[str]
@@ -34,9 +37,18 @@ class Wanted:
     specialize: bool = False
     asked: Collection[str] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    environment: str = HERE
 
     @classmethod
-    def by(cls, info: BackendInfo, precision: str, *, specialize: bool, asked: Collection[str] = ()) -> Wanted:
+    def by(
+        cls,
+        info: BackendInfo,
+        precision: str,
+        *,
+        specialize: bool,
+        asked: Collection[str] = (),
+        environment: str = HERE,
+    ) -> Wanted:
         """Return what a backend wants for a case in some precision."""
         artifact = FULL if precision in info.turns else precision
         return cls(
@@ -45,6 +57,7 @@ class Wanted:
             specialize=specialize and info.capabilities.specializes,
             asked=asked,
             options=info.step_options,
+            environment=environment,
         )
 
 
@@ -65,7 +78,8 @@ def find_route(
     if ANY in wanted.accepts:
         return ()
     profile = "static" if wanted.specialize else "dynamic"
-    usable = [step for step in steps if profile in step.profiles]
+    usable = [step for step in steps if profile in step.profiles and (not step.on_request or step.name in wanted.asked)]
+    usable.sort(key=lambda step: not _replaces(step))  # of equally short routes the first wins
     goal = wanted.precision or precision
     base = _shortest(source, precision, wanted.accepts, goal, usable)
     if base is None:
@@ -78,11 +92,17 @@ def find_route(
     if wanted.specialize:
         same = [step for step in usable if _specializes(step) and step.source == source]
         base = (*same[:1], *base)
-    return _with_asked(source, base, [step for step in usable if step.on_request and step.name in wanted.asked])
+    return _with_asked(source, base, [step for step in usable if step.on_request and not _replaces(step)])
+
+
+def precisions_along(route: Sequence[StepInfo], precision: str, goal: str) -> list[str]:
+    """Return the precision of what each step of a route makes: of those that can make `goal`, the last one does."""
+    turns = max((place for place, step in enumerate(route) if goal in step.makes), default=len(route))
+    return [goal if precision == FULL and place >= turns else precision for place in range(len(route))]
 
 
 def precision_after(step: StepInfo, precision: str, goal: str) -> str:
-    """Return the precision of what a step makes on a route to the precision `goal`."""
+    """Return the precision that a route to `goal` can have reached after a step."""
     return goal if precision == FULL and goal in step.makes else precision
 
 
@@ -100,10 +120,15 @@ def _shortest(
             ((*route, step), step.target, precision_after(step, reached, goal))
             for route, format_, reached in routes
             for step in steps
-            if step.source == format_ and not step.on_request
+            if step.source == format_ and (not step.on_request or _replaces(step))
             if step.target != format_ or precision_after(step, reached, goal) != reached
         ]
     return None
+
+
+def _replaces(step: StepInfo) -> bool:
+    """Whether a step that somebody asked for stands in for others between its formats."""
+    return step.on_request and step.source != step.target
 
 
 def _specializes(step: StepInfo) -> bool:

@@ -103,6 +103,7 @@ def command(
             accepts=(step.target,),
             precision=precision,
             specialize=profile.static and bool(profile.axes),
+            asked=(step.name,) if step.on_request else (),
             options=_presets(registry, step),
         )
         made = builder.make(resolved.artifact, wanted, inputs=specs, profile=profile)

@@ -80,7 +80,7 @@ def _row(case: Case, registry: Registry, loaded: Loaded) -> dict[str, Any]:
 def _route(case: Case, registry: Registry, loaded: Loaded) -> tuple[str | None, str, str]:
     """Return the status, reason and artifact route of a case."""
     from benchfw.artifacts import Wanted, find_route
-    from benchfw.artifacts.routes import FULL, precision_after
+    from benchfw.artifacts.routes import FULL, precisions_along
     from benchfw.errors import Unsupported
 
     scheme = loaded.scenario.model.ref.partition(":")[0]
@@ -94,8 +94,9 @@ def _route(case: Case, registry: Registry, loaded: Loaded) -> tuple[str | None, 
     except Unsupported as error:
         return error.status, error.message, ""
     places, precision = [source.format], FULL
-    for step in route:
-        before, precision = precision, precision_after(step, precision, wanted.precision or FULL)
+    reached = precisions_along(route, FULL, wanted.precision or FULL)
+    for step, after in zip(route, reached, strict=True):
+        before, precision = precision, after
         places.append(f"{step.target}{f' in {precision}' if precision != before else ''} ({step.name})")
     return None, "", " -> ".join(places)
 

@@ -81,7 +81,8 @@ class _Graph:
         marked = self.marked(tensors)
         info = self.case.session.info
         assert info is not None
-        wanted = Wanted.by(info, self.case.session.precision, specialize=False)
+        session = self.case.session
+        wanted = Wanted.by(info, session.precision, specialize=False, environment=session.environment)
         made = self.builder.make(marked.artifact, wanted, inputs=self.checker.resolved.specs, profile=self.case.profile)
         live.session.instance(self.case, lambda: made)
         return live.outputs(set_)

@@ -276,6 +276,7 @@ def checking(
             code,
             folder,
             options=loaded.scenario.steps,
+            environments=arm.environments,
             timeout=settings.build_s,
             stop=stop,
         )

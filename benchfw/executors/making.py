@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchfw.artifacts import Builder, Cache
-from benchfw.environments import Environment, thread_variables, usable_cpus
+from benchfw.environments import DEFAULT, Environment, start_worker, thread_variables, usable_cpus
 from benchfw.executors.options import filler, step_options
 from benchfw.executors.scratch import scratch
 from benchfw.handover import hand_over
@@ -70,6 +70,7 @@ def make_builder(
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     extra: Sequence[StepInfo] = (),
+    environments: Mapping[str, Environment] | None = None,
     cache: Cache | None = None,
     rebuild: bool = False,
     timeout: float = TIMEOUT_S,
@@ -77,7 +78,7 @@ def make_builder(
     stop: Stop | None = None,
     notify: Callable[[str], None] = lambda text: None,
 ) -> Builder:
-    """Return a builder whose worker starts when it is first needed, on this interpreter; close it.
+    """Return a builder whose workers start when they are first needed; close it.
 
     Args:
         registry: What plugins provide.
@@ -85,6 +86,7 @@ def make_builder(
         folder: Of a scratch: takes the log if there is no other, and its name begins the worker's mark.
         options: Options of steps that somebody gave, by the steps' names.
         extra: Steps beside those of plugins.
+        environments: By their names, for engines of backends that run elsewhere; default: this interpreter alone.
         cache: Default: the user's.
         log: File that keeps what the worker prints.
         rebuild, timeout, stop, notify: As for `Builder`.
@@ -94,16 +96,22 @@ def make_builder(
     names = {name for info in infos for name in distributions(info.requires)}
     names |= {name for info in steps.values() for name in info.uses}
     models = ChainMap({step.name: options_model(step) for step in extra}, step_options(registry))  # type: ignore[arg-type]
-    return Builder(
-        start=lambda: Worker(
-            python=Environment().python,
+    known = {DEFAULT: Environment(), **(environments or {})}
+
+    def start(environment: str) -> Worker:
+        kept = log or folder / "log"
+        return start_worker(
+            known[environment],
             code=code,
-            log=log or folder / "log",
+            log=kept if environment == DEFAULT else kept.with_name(f"{kept.name}-{environment}"),
             env=thread_variables(usable_cpus()),
             distributions=names,
             stop=stop,
             mark=folder.name,
-        ),
+        )
+
+    return Builder(
+        start=start,
         cache=cache or Cache.default(),
         steps=steps,
         options=filler(models, options or {}),

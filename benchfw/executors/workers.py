@@ -90,17 +90,17 @@ class Workers:
         return next(iter(self.arms.values()))
 
     def builder(self, arm: Arm, cache: Cache, notify: Callable[[str], None]) -> Builder:
-        """Return the builder of an arm's artifacts, whose worker starts when it is first needed.
+        """Return the builder of an arm's artifacts, whose workers start when they are first needed.
 
         Each arm has its own: two versions of a module of the same name cannot be imported into one process.
         """
         steps = self.registry.steps
         names = {name for info in (*steps.values(), arm.source) for name in distributions(info.requires)}
         names |= {name for info in steps.values() for name in info.uses}
-        label = "-".join(filter(None, ("artifacts", arm.name)))
 
-        def start() -> Worker:
-            worker = self._worker(label, arm.environments[DEFAULT], names, arm.threads)
+        def start(environment: str) -> Worker:
+            label = "-".join(filter(None, ("artifacts", arm.name, environment if environment != DEFAULT else "")))
+            worker = self._worker(label, arm.environments[environment], names, arm.threads)
             try:
                 self._state(label, worker)
             except BaseException:

@@ -127,6 +127,7 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
             "threads": instance.facts.get("threads_effective") or common["threads"],
             "provider_effective": instance.facts.get("provider_effective"),
             "precision_effective": instance.facts.get("precision_effective"),
+            "backend_version": instance.facts.get("backend_version") or last.host.backend_version,
             "facts": json.dumps(dict(instance.facts), sort_keys=True),
             "artifact_steps": "+".join(instance.made.steps) or None,
             "artifact_s": record.all[0].instance.made.seconds if record.all[0].instance else None,

@@ -359,7 +359,8 @@ def _check_types(facts: Mapping[str, Any]) -> None:
     Raises:
         Invalid: A known key has a value of another type.
     """
-    for key, kind in (("provider_effective", str), ("precision_effective", str), ("threads_effective", int)):
+    texts = dict.fromkeys(("provider_effective", "precision_effective", "backend_version"), str)
+    for key, kind in {**texts, "threads_effective": int}.items():
         if type(facts.get(key, kind())) is not kind:  # True is an int
             raise Invalid(f"the backend's fact {key!r} is {facts[key]!r}, not of type {kind.__name__}")
     if not 0 <= facts.get("threads_effective", 0) <= _MAX_THREADS:

@@ -60,7 +60,13 @@ class Subject:
         assert info is not None
         own = self.model.io.inputs if self.model.io else ()
         dynamic = any(isinstance(dim, str) for spec in (*self.inputs.specs, *own) for dim in spec.shape)
-        return Wanted.by(info, case.session.precision, specialize=dynamic and case.profile.static, asked=self.asked)
+        return Wanted.by(
+            info,
+            case.session.precision,
+            specialize=dynamic and case.profile.static,
+            asked=self.asked,
+            environment=case.session.environment,
+        )
 
     def make_wanted(self, case: Case, wanted: Wanted) -> Made:
         """Make another artifact of the model for the shapes of a case; as `make`."""

@@ -13,6 +13,8 @@ from benchfw.spec.info import Info, NamedInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
 PROFILES = ("static", "dynamic")
+ALWAYS = "*"
+"""In `StepInfo.reads`: what the step makes depends on more than its options, as on the GPU of this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +137,14 @@ class StepInfo(NamedInfo):
         target: Format that it makes.
         profiles: Which profiles it serves: `static`, `dynamic`.
         makes: Precisions that it can make of an fp32 artifact; it keeps any other precision as it is.
-        on_request: It runs where a scenario has a table `[steps.NAME]`, and nowhere else.
+        on_request: It runs where a scenario has a table `[steps.NAME]`, and nowhere else; between two formats it then
+            comes before others that would do.
         runtime: What `benchfw build --for` calls the runtime that it builds for; empty if it builds no engine.
         options: `package.module:Model` of the pydantic model of its options; empty for none.
         uses: Distributions that it uses where they are installed, besides those that it requires: their versions, too,
             decide whether an artifact of before will do.
-        reads: Names of options that name files or code: while one is set, `Step.reads` is asked what is in them.
+        reads: Names of options that name files or code: while one is set, `Step.reads` is asked what is in them. With
+            `ALWAYS` it is always asked.
     """
 
     source: str
@@ -176,6 +180,8 @@ class Step(ABC):
 
     def reads(self, inputs: Sequence[TensorSpec], profile: Profile) -> Mapping[str, str]:
         """Return hashes of what the options that `StepInfo.reads` lists lead to, by their names.
+
+        Also what else decides whether an artifact of before will do, as short text.
 
         Raises:
             BuildFailed: They lead nowhere, or to what the step cannot use.

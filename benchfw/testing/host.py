@@ -65,7 +65,7 @@ class Host:
         self._workers: list[Worker] = []
         steps = registry.steps
         self._builder = Builder(
-            start=lambda: self._start(
+            start=lambda environment: self._start(
                 name for step in steps.values() for name in (*distributions(step.requires), *step.uses)
             ),
             cache=self.cache,

@@ -31,7 +31,11 @@ def benchfw_register_backends() -> list[BackendInfo]:
             accepts=("*",),
             provider="fake",
             capabilities=Capabilities(
-                precisions=("fp32", "fp16"), devices=("fake", "cuda"), specializes=False, asynchronous=True, cuda_graph=True
+                precisions=("fp32", "fp16"),
+                devices=("fake", "cuda"),
+                specializes=False,
+                asynchronous=True,
+                cuda_graph=True,
             ),
         )
     ]

@@ -91,7 +91,9 @@ def test_each_label_makes_a_case(rows: Mapping[str, Any]) -> None:
         "fake-pinned": ("pinned", "off", "spin", "fake:0"),
         "fake-pinned-graph": ("pinned", "on", "spin", "fake:0"),
     }
-    assert {(row["device_name"], row["device_uuid"]) for row in rows.values()} == {("Fake device", "GPU-00000000-0000-0000-0000-000000000000")}
+    assert {(row["device_name"], row["device_uuid"]) for row in rows.values()} == {
+        ("Fake device", "GPU-00000000-0000-0000-0000-000000000000")
+    }
 
 
 def test_times_of_the_device(rows: Mapping[str, Any]) -> None:

@@ -20,9 +20,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from benchfw.errors import BuildFailed, MissingDependency
-from benchfw.spec import Artifact, Profile, Step, TensorSpec
+from benchfw.spec import Artifact, Profile, Step, TensorSpec, samples
 from benchfw.spec.onnx_files import LARGEST, load, save, tensors
-from benchfw_onnxruntime import calibration
 from benchfw_onnxruntime.half import INSTALL_QUANT, choose_tool
 from benchfw_onnxruntime.macs import PRODUCTS, products, shapes_at, share
 from benchfw_onnxruntime.verify import agreement, brief
@@ -50,7 +49,7 @@ class Int8Onnx(Step):
     """Options: `benchfw_onnxruntime.options.Int8Options`."""
 
     def reads(self, inputs: Sequence[TensorSpec], profile: Profile) -> Mapping[str, str]:
-        return {"calibration": calibration.digest(self._samples(inputs, profile))}
+        return {"calibration": samples.digest(self._samples(inputs, profile))}
 
     def run(
         self, artifact: Artifact, *, inputs: Sequence[TensorSpec], profile: Profile, precision: str, destination: Path
@@ -87,8 +86,8 @@ class Int8Onnx(Step):
             "warnings": warnings,
         }
 
-    def _samples(self, inputs: Sequence[TensorSpec], profile: Profile) -> list[calibration.Sample]:
-        return calibration.samples(self.options, self.root, inputs, profile)
+    def _samples(self, inputs: Sequence[TensorSpec], profile: Profile) -> list[samples.Sample]:
+        return samples.samples(self.options, self.root, inputs, profile)
 
     def _check_graph(self, model: onnx.ModelProto) -> None:
         names = {node.name for node in model.graph.node}
@@ -145,7 +144,7 @@ class Int8Onnx(Step):
             for file in source.parent.glob("source.onnx*"):
                 file.unlink()
 
-    def _by_onnxruntime(self, prepared: Path, quantised: Path, data: list[calibration.Sample], sha256: str) -> None:
+    def _by_onnxruntime(self, prepared: Path, quantised: Path, data: list[samples.Sample], sha256: str) -> None:
         tensorrt = self.options["recipe"] == "tensorrt"
         types = self.options["op_types"] or (["Conv", "Gemm", "MatMul"] if tensorrt else None)
         ranges, kept = prepared.with_name("ranges.json"), self._kept_ranges(sha256, data, types)
@@ -179,15 +178,15 @@ class Int8Onnx(Step):
             shutil.copyfile(ranges, draft)
             os.replace(draft, kept)
 
-    def _kept_ranges(self, sha256: str, data: list[calibration.Sample], types: list[str] | None) -> Path | None:
+    def _kept_ranges(self, sha256: str, data: list[samples.Sample], types: list[str] | None) -> Path | None:
         """Return the file of the ranges of activations: they serve all options that do not change them."""
         if self.cache_dir is None:
             return None
-        decides = [sha256, calibration.digest(data), self.options["method"], types, ort.__version__]
+        decides = [sha256, samples.digest(data), self.options["method"], types, ort.__version__]
         name = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
         return self.cache_dir / "onnxruntime-ranges" / f"{name}.json"
 
-    def _by_modelopt(self, prepared: Path, quantised: Path, data: list[calibration.Sample]) -> None:
+    def _by_modelopt(self, prepared: Path, quantised: Path, data: list[samples.Sample]) -> None:
         choose_tool("modelopt")
         try:
             from modelopt.onnx.quantization import quantize
@@ -219,10 +218,10 @@ _IN_THE_WAY = f"int8 needs a {', '.join(PRODUCTS[:-1])} or {PRODUCTS[-1]} with f
 class _Reader(CalibrationDataReader):
     """Feeds samples, and tells how far it is."""
 
-    def __init__(self, data: list[calibration.Sample], report: Any) -> None:
+    def __init__(self, data: list[samples.Sample], report: Any) -> None:
         self._data, self._report, self._next = data, report, 0
 
-    def get_next(self) -> calibration.Sample | None:
+    def get_next(self) -> samples.Sample | None:
         if self._next >= len(self._data):
             return None
         self._next += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from benchfw.errors import BuildFailed, Invalid
 from benchfw.spec import Profile, TensorSpec
 from benchfw.spec.accuracy import compare, match, worst
 from benchfw.spec.remedies import onnx_remedy
+from benchfw.spec.samples import seeded
 
 Arrays = Mapping[str, NDArray[Any]]
 _QUIET = 3
@@ -57,18 +57,6 @@ class Model:
 
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-
-
-def seeded(inputs: Sequence[TensorSpec], sizes: Mapping[str, int], seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Return inputs as a run makes them where a scenario says nothing of them: normal(0, 1), integers 0 or 1."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for spec in inputs:
-        shape, dtype = spec.concrete(sizes), np.dtype(spec.dtype)
-        place = int.from_bytes(hashlib.sha256(spec.name.encode()).digest()[:4], "little")
-        random = np.random.default_rng([seed, place, *shape])
-        values = random.standard_normal(shape, np.float32) if dtype.kind == "f" else random.integers(0, 2, shape)
-        arrays[spec.name] = np.asarray(values, dtype)
-    return arrays
 
 
 def agreement(

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,13 +48,18 @@ class EngineFromOnnx(Step):
         log = BuildLog(self.options["log"])
         begun = time.monotonic()
         builder = make_builder(trt, log)
-        network = builder.create_network(network_flags(trt))
+        network = builder.create_network(self.network_flags(trt))
         config = builder.create_builder_config()
-        settings = configure(trt, config, self.options)
+        build = Build(trt, log, builder, network, config, precision, inputs, profile)
+        settings = self.configure(build)
         parser = _parse(trt, network, log, artifact.path)  # holds the weights until the engine is built
-        shapes = profile_shapes(dict(_input_shapes(network)), inputs, profile)
-        _add_profile(builder, config, shapes, log)
-        config.progress_monitor = monitor(trt, Progress(self.report))
+        dims = dict(_input_shapes(network))
+        profiles = [profile_shapes(dims, inputs, one) for one in self.profiles(profile)]
+        for shapes in profiles:
+            _add_profile(builder, config, shapes, log)
+        self.arrange(build)
+        if hasattr(config, "progress_monitor"):  # TensorRT 8.6.0 has none
+            config.progress_monitor = monitor(trt, Progress(self.report))
         parsed = time.monotonic()
         plan = builder.build_serialized_network(network, config)
         if plan is None:
@@ -61,23 +67,52 @@ class EngineFromOnnx(Step):
         del parser
         built = time.monotonic()
         _write(plan, destination)
-        self.check(destination, trt)
         return {
             "package": self.distribution,
             "version": trt.__version__,
             "plan_bytes": destination.stat().st_size,
-            "profiles": [{name: [list(shape) for shape in three] for name, three in shapes.items()}] if shapes else [],
+            "profiles": [_as_lists(shapes) for shapes in profiles if shapes],
             **settings,
             "seconds": {"parse": round(parsed - begun, 3), "build": round(built - parsed, 3)},
             "tensors": list(_tensors(trt, network)),
-            "layers": _write_layers(log.layers, destination.with_name(LAYERS)),
+            **self.finish(build, destination),
             "builder_warnings": log.warnings,
             "builder_warnings_total": log.warning_count,
             "warnings": log.important,
         }
 
-    def check(self, path: Path, trt: Any) -> None:
-        """Look at a new engine as far as that can be done without a GPU."""
+    def network_flags(self, trt: Any) -> int:
+        """Return how the network is to be made."""
+        return network_flags(trt)
+
+    def configure(self, build: Build) -> Mapping[str, Any]:
+        """Write options into the configuration, before the model is read; return what the side-car shall tell."""
+        return configure(build.trt, build.config, self.options)
+
+    def profiles(self, profile: Profile) -> Sequence[Profile]:
+        """Return the ranges that the engine is made for, a profile each."""
+        return [profile]
+
+    def arrange(self, build: Build) -> None:
+        """Do what needs the network, before it is built."""
+
+    def finish(self, build: Build, path: Path) -> Mapping[str, Any]:
+        """Look at the finished engine; return what the side-car shall tell of it."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What the parts of one build share: TensorRT's objects, and what is asked for."""
+
+    trt: Any
+    log: BuildLog
+    builder: Any
+    network: Any
+    config: Any
+    precision: str
+    inputs: Sequence[TensorSpec]
+    profile: Profile
 
 
 class RtxEngineFromOnnx(EngineFromOnnx):
@@ -86,8 +121,9 @@ class RtxEngineFromOnnx(EngineFromOnnx):
     module = "tensorrt_rtx"
     distribution = "tensorrt-rtx-cu13"
 
-    def check(self, path: Path, trt: Any) -> None:
-        check_engine(path, trt.__version__)
+    def finish(self, build: Build, path: Path) -> Mapping[str, Any]:
+        check_engine(path, build.trt.__version__)
+        return {"layers": _layers_of_log(build.log.layers, path.with_name(LAYERS))}
 
 
 def import_tensorrt(module: str) -> Any:
@@ -188,11 +224,15 @@ def _tensors(trt: Any, network: Any) -> list[dict[str, Any]]:
     ]
 
 
+def _as_lists(shapes: Mapping[str, Shapes]) -> dict[str, list[list[int]]]:
+    return {name: [list(shape) for shape in three] for name, three in shapes.items()}
+
+
 def _dtype(tensor: Any) -> str:
     return _DTYPES.get(tensor.dtype.name, tensor.dtype.name.lower())
 
 
-def _write_layers(text: str, destination: Path) -> dict[str, Any]:
+def _layers_of_log(text: str, destination: Path) -> dict[str, Any]:
     """Write the layers that the builder's log lists; the inspector would need an engine that is loaded, and a GPU."""
     lines = text.partition("\n")[2].partition("\n\n")[0].splitlines()
     layers = [

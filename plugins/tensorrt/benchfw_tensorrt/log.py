@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchfw.errors import BuildFailed
+from benchfw.errors import BackendError, BuildFailed, OutOfMemory
 
 LEVELS = {"error": 1, "warning": 2, "info": 3, "verbose": 4}
 """Severities by their names in the options. 0 is an internal error."""
@@ -28,11 +29,17 @@ _IMPORTANT = re.compile(
 )
 """Warnings that change what is computed, or that an option has no effect."""
 
+_OUT_OF_MEMORY = re.compile(
+    r"\bOutOfMemory\b|\bout of memory\b|cudaErrorMemoryAllocation|insufficient memory", re.IGNORECASE
+)
+"""Of the device, as TensorRT says it: `Error Code 2: OutOfMemory`, `Cuda Runtime (out of memory)`."""
+
+_NO_DRIVER = r"cudaError 35|cudaError 100\b|CUDA initialization failure|no CUDA-capable device"
 _HINTS = (
     (r"has type Int32 but must have type FP8", 'quantise with recipe = "tensorrt", which leaves biases in float'),
     (r"Plugin not found", "the runtime has no such operator: replace it in the model, or leave this backend out"),
     (r"within workspace limit", "a larger option workspace, or none"),
-    (r"cudaError 35|cudaError 100\b|no CUDA-capable device", "this needs an NVIDIA GPU and its driver"),
+    (_NO_DRIVER, "this needs an NVIDIA GPU and its driver"),
     (r"for Turing \(SM75\)", "leave 7.5 out of compute_capabilities, or build in fp16"),
 )
 
@@ -73,15 +80,33 @@ class BuildLog:
         if text not in self.warnings and len(self.warnings) < _MAX_WARNINGS:
             self.warnings.append(text)
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[list[str]]:
+        """Keep errors of a `with` block apart, of which none ends a build: they are in the list once it is over."""
+        before, self._errors = self._errors, []
+        told: list[str] = []
+        try:
+            yield told
+        finally:
+            told += self._errors
+            self._errors = before
+
     @property
     def important(self) -> list[str]:
         """Warnings that who reads the results should see."""
         return [text for text in self.warnings if _IMPORTANT.search(text)]
 
-    def failure(self, what: str) -> BuildFailed:
-        """Return the error for a call that has failed, in the builder's first words."""
-        text = self._errors[0] if self._errors else "it gives no reason"
-        return BuildFailed(f"{what}: {text.splitlines()[0]}", hint=hint_for(text))
+    def failure(self, what: str, kind: type[BackendError] = BuildFailed) -> BackendError:
+        """Return the error for a call that has failed, in TensorRT's first words, which are then told.
+
+        It is an `OutOfMemory` where they say so, or else of `kind`.
+        """
+        errors, self._errors = self._errors, []
+        last = f"; its last warning: {self.warnings[-1]}" if self.warnings else ""
+        text = errors[0] if errors else f"it gives no reason{last}"
+        if any(map(_OUT_OF_MEMORY.search, errors)):
+            kind = OutOfMemory
+        return kind(f"{what}: {text.splitlines()[0]}", hint=hint_for(text))
 
 
 def hint_for(text: str) -> str | None:

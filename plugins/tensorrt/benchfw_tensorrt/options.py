@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 
+_SIZE = r"^[1-9][0-9]{0,9}(KiB|MiB|GiB)$"
 Capability = Annotated[str, Field(pattern=r"^[1-9][0-9]?\.[0-9]$")]
+Format = Annotated[str, Field(pattern=r"^(fp32|fp16|bf16|int8|int32|int64|uint8|bool):[a-z][a-z0-9_]*$")]
+Range = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field(strict=False)]
 
 
 class EngineOptions(BaseModel):
@@ -19,10 +22,9 @@ class EngineOptions(BaseModel):
     )
     workspace: str | None = Field(
         None,
-        pattern=r"^[1-9][0-9]{0,9}(KiB|MiB|GiB)$",
+        pattern=_SIZE,
         description="Most device memory that a layer may use beside its tensors, as `2GiB`; default: all.",
     )
-    tf32: bool = Field(False, description="Let fp32 products use TF32, which rounds their inputs to 10 bits.")
     strict_nans: bool = Field(False, description="Forbid optimisations that lose a NaN on its way to the outputs.")
     weight_streaming: bool = Field(False, description="Let weights stay in host memory and stream to the device.")
     max_aux_streams: NonNegativeInt | None = Field(
@@ -39,6 +41,7 @@ class EngineOptions(BaseModel):
 class RtxEngineOptions(EngineOptions):
     """Options of the step `RtxEngineFromOnnx`."""
 
+    tf32: bool = Field(False, description="Let fp32 products use TF32, which rounds their inputs to 10 bits.")
     compute_capabilities: tuple[Capability, ...] = Field(
         (),
         strict=False,
@@ -51,3 +54,82 @@ class RtxEngineOptions(EngineOptions):
         if len(set(value)) < len(value):
             raise ValueError("names one of them twice")
         return value
+
+
+class TrtEngineOptions(EngineOptions):
+    """Options of the step `TrtEngineFromOnnx`."""
+
+    tactic_sources: tuple[str, ...] | None = Field(
+        None,
+        strict=False,
+        description='Where kernels may come from, as `["jit-convolutions"]`; default: the builder\'s own choice.',
+    )
+    hardware_compatibility: Literal["none", "ampere-plus", "same-compute-capability"] = Field(
+        "none", description="Other GPUs that the engine shall run on, at the price of speed."
+    )
+    version_compatible: bool = Field(
+        False, description="Let later TensorRTs of the same major version load the engine."
+    )
+    refit: bool = Field(False, description="Let weights be exchanged in the finished engine.")
+    sparse_weights: bool = Field(False, description="Use kernels for weights of which two in four are zero.")
+    timing_iterations: PositiveInt | None = Field(
+        None, description="How often a kernel is timed; default: the builder's own."
+    )
+    timing_cache: bool = Field(
+        True, description="Keep what kernels took in the cache, for later builds; `false` times them anew each time."
+    )
+    io_formats: dict[str, Format] = Field(
+        {},
+        description='Types and layouts of inputs and outputs as `{ image = "fp16:chw" }`. Another type than the '
+        "model's needs weak typing; of layouts, the backends run `chw`.",
+    )
+    profiles: tuple[dict[str, Range], ...] = Field(
+        (),
+        strict=False,
+        description="Several profiles in place of one, each with ranges of axes as `{ batch = [1, 1, 4] }` (min, opt, "
+        "max); axes that are not named keep the range of the case.",
+    )
+
+    @field_validator("profiles")
+    @classmethod
+    def _ascending(cls, value: tuple[dict[str, tuple[int, int, int]], ...]) -> tuple[dict[str, Any], ...]:
+        for axis, sizes in (item for profile in value for item in profile.items()):
+            if list(sizes) != sorted(sizes):
+                raise ValueError(f"{axis} needs min <= opt <= max, not {list(sizes)}")
+        return value
+
+
+class WeakEngineOptions(TrtEngineOptions):
+    """Options of the step `WeakTrtEngineFromOnnx`."""
+
+    also: tuple[Literal["fp16", "bf16", "int8"], ...] = Field(
+        (), strict=False, description="Precisions that layers may use beside that of the case, as fp16 beside int8."
+    )
+    calibration: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder of `.npz`, `.npy` or images for int8, or `python:MODULE:CALLABLE`; default: random.",
+    )
+    samples: PositiveInt = Field(64, description="Samples to calibrate with, at most.")
+    calibrator: Literal["entropy", "minmax"] = Field("entropy", description="How ranges of activations are found.")
+    image_mean: tuple[float, float, float] = Field(
+        (0.485, 0.456, 0.406), strict=False, description="Subtracted from images, whose pixels are from 0 to 1."
+    )
+    image_std: tuple[float, float, float] = Field(
+        (0.229, 0.224, 0.225), strict=False, description="Images are divided by this afterwards."
+    )
+
+
+class TrtOptions(BaseModel):
+    """Options of the backends `trt-static` and `trt-dynamic`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    weight_streaming_budget: str | None = Field(
+        None,
+        pattern=_SIZE,
+        description="Device memory for weights of an engine that streams them, as `2GiB`; default: all of them.",
+    )
+    log: Literal["error", "warning", "info", "verbose"] = Field(
+        "warning", description="What of TensorRT's log goes to the log of the worker."
+    )

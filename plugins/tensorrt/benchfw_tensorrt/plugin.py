@@ -1,13 +1,22 @@
-"""Registrations of the TensorRT plugin. Light: imported in the parent."""
+"""Registrations of the TensorRT plugin. Light: imported in the parent.
+
+TensorRT itself is not among what its backends require: it comes from one of several distributions, or from none.
+"""
 
 from __future__ import annotations
 
 from benchfw.spec import BackendInfo, Capabilities, FormatInfo, StepInfo
+from benchfw.spec.artifact import ALWAYS
 from benchfw.spec.hooks import hookimpl
 
 _RTX = ("tensorrt-rtx-cu13>=1.5",)
 _INSTALL_RTX = "pip install 'benchfw-tensorrt[rtx]'"
 _RTX_ENGINE = "rtx-engine"
+_CUDA = ("cuda-bindings>=12.6",)
+_TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11")
+_INSTALL = "pip install 'benchfw-tensorrt[cu13]'"
+_ENGINE = "trt-engine"
+_PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
 
 
 @hookimpl
@@ -24,8 +33,33 @@ def benchfw_register_backends() -> list[BackendInfo]:
             capabilities=Capabilities(precisions=("fp32", "fp16", "int8"), devices=("cuda",)),
             requires=_RTX,
             install=_INSTALL_RTX,
-        )
+        ),
+        _backend("trt-static", "TensorRT, an engine for one shape, bound once", "TrtStatic", dynamic=False),
+        _backend("trt-dynamic", "TensorRT, an engine for one shape or several, set in each call", "TrtDynamic"),
     ]
+
+
+def _backend(name: str, summary: str, factory: str, *, dynamic: bool = True) -> BackendInfo:
+    return BackendInfo(
+        name=name,
+        summary=summary,
+        factory=f"benchfw_tensorrt.runner:{factory}",
+        accepts=(_ENGINE,),
+        options="benchfw_tensorrt.options:TrtOptions",
+        provider="TensorRT",
+        typed=True,
+        step_options={"Int8Onnx": {"recipe": "tensorrt"}},
+        capabilities=Capabilities(
+            precisions=_PRECISIONS,
+            devices=("cuda",),
+            dynamic_shapes=dynamic,
+            asynchronous=True,
+            cuda_graph=True,
+            profiles=True,
+        ),
+        requires=_CUDA,
+        install=_INSTALL,
+    )
 
 
 @hookimpl
@@ -41,7 +75,36 @@ def benchfw_register_steps() -> list[StepInfo]:
             options="benchfw_tensorrt.options:RtxEngineOptions",
             requires=_RTX,
             install=_INSTALL_RTX,
-        )
+        ),
+        StepInfo(
+            name="TrtEngineFromOnnx",
+            summary="an engine of TensorRT, built on the GPU that runs it; types are those of the model",
+            source="onnx",
+            target=_ENGINE,
+            makes=("tf32",),
+            runtime="tensorrt",
+            factory="benchfw_tensorrt.native:TrtEngineFromOnnx",
+            options="benchfw_tensorrt.options:TrtEngineOptions",
+            requires=_CUDA,
+            install=_INSTALL,
+            uses=_TENSORRT,
+            reads=(ALWAYS,),
+        ),
+        StepInfo(
+            name="WeakTrtEngineFromOnnx",
+            summary="the same, of types that the builder chooses (TensorRT 8.6 and 10)",
+            source="onnx",
+            target=_ENGINE,
+            makes=("tf32", "fp16", "bf16", "int8"),
+            on_request=True,
+            runtime="tensorrt-weak",
+            factory="benchfw_tensorrt.weak:WeakTrtEngineFromOnnx",
+            options="benchfw_tensorrt.options:WeakEngineOptions",
+            requires=_CUDA,
+            install=_INSTALL,
+            uses=_TENSORRT,
+            reads=(ALWAYS,),
+        ),
     ]
 
 

@@ -181,6 +181,25 @@ def test_a_changed_recipe_is_refused_and_the_field_is_named(cache: Cache, key: s
     assert f"{key} was {RECIPE.get(key)!r}, is now {value!r}" in why_not
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"versions": {"onnx": "1.20"}}, "onnx was '1.19', is now '1.20'"),
+        ({"reads": {"gpu": "H200", "driver": "580"}}, "driver was None, is now '580'; gpu was None, is now 'H200'"),
+        ({"options": {"opset": 18}}, None),
+        ({"options": {"opset": 18}, "versions": {"onnx": "1.20"}}, None),
+    ],
+)
+def test_an_artifact_of_other_versions_explains_why_there_is_a_new_one(
+    cache: Cache, changes: dict[str, Any], says: str | None
+) -> None:
+    made, recipe = _add(cache, RECIPE), RECIPE | changes
+    (made.parent / "S-batch1-0123456789abcdef").mkdir()  # without a side-car
+    folder = cache.folder_for(recipe, "S-batch1")
+    assert cache.find(folder, recipe) == (None, "")
+    assert cache.predecessor(folder, recipe) == (f"{made.name}: {says}" if says else "")
+
+
 def test_another_version_of_sidecars_is_refused(cache: Cache) -> None:
     path = _add(cache, RECIPE)
     _change(path, sidecar_version=3)

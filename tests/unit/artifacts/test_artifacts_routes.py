@@ -9,7 +9,7 @@ import pytest
 
 from benchfw.artifacts import Wanted, find_route
 from benchfw.artifacts.denormals import denormals_left
-from benchfw.artifacts.routes import precision_after
+from benchfw.artifacts.routes import precision_after, precisions_along
 from benchfw.errors import Unsupported
 from benchfw.spec.artifact import StepInfo
 from benchfw.spec.backend import BackendInfo
@@ -127,6 +127,7 @@ def test_a_route_leads_to_the_precision(source: str, accepts: list[str], precisi
     for step in taken:
         reached = precision_after(step, reached, precision)
     assert reached == precision
+    assert precisions_along(taken, "fp32", precision)[-1] == precision
 
 
 def test_a_model_that_has_the_precision_needs_no_step_to_it() -> None:
@@ -163,6 +164,34 @@ def test_a_wish_for_a_format_that_is_not_reached_changes_nothing() -> None:
 
 def test_nobody_simplifies_unasked() -> None:
     assert find_route("onnx", Wanted(accepts=["onnx"]), ALL) == ()
+
+
+WEAK = StepInfo(name="Weak", source="onnx", target="engine", factory="x:Y", makes=("fp16", "int8"), on_request=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "precision", "route", "reached"),
+    [
+        ("onnx", "fp32", ["Weak"], ["fp32"]),
+        ("onnx", "fp16", ["Weak"], ["fp16"]),
+        ("torch", "fp16", ["Export", "Weak"], ["fp32", "fp16"]),  # the export knows the way, and leaves it to the wish
+        ("torch", "int8", ["Export", "Weak"], ["fp32", "int8"]),
+    ],
+)
+def test_a_wish_between_two_formats_stands_in_for_others(
+    source: str, precision: str, route: list[str], reached: list[str]
+) -> None:
+    steps = (*ALL, WEAK)
+    taken = find_route(source, Wanted(accepts=["engine"], precision=precision, asked=["Weak"]), steps)
+    assert [step.name for step in taken] == route
+    assert precisions_along(taken, "fp32", precision) == reached
+    unasked = find_route(source, Wanted(accepts=["engine"], precision=precision), steps)
+    assert unasked == find_route(source, Wanted(accepts=["engine"], precision=precision), ALL)
+
+
+def test_a_wish_between_two_formats_keeps_its_place_behind_others() -> None:
+    wanted = Wanted(accepts=["engine"], precision="fp16", specialize=True, asked=["Weak", "Simplify"])
+    assert [step.name for step in find_route("onnx", wanted, (*ALL, WEAK))] == ["onnxFromonnx", "Simplify", "Weak"]
 
 
 def test_what_a_typed_backend_turns_itself_is_made_of_the_fp32_artifact() -> None:

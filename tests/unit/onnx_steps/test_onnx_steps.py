@@ -16,12 +16,13 @@ from pydantic import BaseModel, ValidationError
 from benchfw.builtin.onnx_files import FixedBatchOnnx
 from benchfw.errors import BuildFailed, MissingDependency, Unsupported
 from benchfw.spec import Artifact, Profile, Step, TensorSpec, onnx_files
-from benchfw_onnxruntime import calibration, simplify
+from benchfw.spec.samples import seeded
+from benchfw_onnxruntime import simplify
 from benchfw_onnxruntime.half import HalfOnnx
 from benchfw_onnxruntime.options import DenormalOptions, HalfOptions, Int8Options, SimplifyOptions
 from benchfw_onnxruntime.quantize import Int8Onnx
 from benchfw_onnxruntime.simplify import SimplifiedOnnx
-from benchfw_onnxruntime.verify import Model, seeded
+from benchfw_onnxruntime.verify import Model
 from benchfw_onnxruntime.weights import DenormalFreeWeights
 from tests.unit.onnx_steps.graphs import (
     BATCH,
@@ -470,7 +471,7 @@ def test_an_image_is_scaled_to_the_input_normalised_and_laid_out_as_it(lab: Lab,
     _images(lab.folder)
     options = Int8Options(calibration="data", image_mean=(0.5, 0.25, 0.0), image_std=(0.5, 0.5, 2.0)).model_dump()
     spec = TensorSpec(name="x", dtype="float32", shape=shape)
-    halves, grey = (sample["x"] for sample in calibration.samples(options, lab.folder, [spec], Profile({})))
+    halves, grey = (sample["x"] for sample in samples.samples(options, lab.folder, [spec], Profile({})))
     assert halves.shape == grey.shape == shape and halves.dtype == np.float32
     pixels = np.moveaxis(halves, 1, -1) if shape[1] == 3 else halves
     np.testing.assert_allclose(pixels[0, :, 0], np.broadcast_to([1.0, -0.5, 0.0], (4, 3)))  # red is (1, 0, 0)
@@ -483,7 +484,7 @@ def test_an_input_of_one_channel_gets_grey_levels(lab: Lab) -> None:
     _images(lab.folder)
     options = Int8Options(calibration="data", image_mean=(0, 0, 0), image_std=(1, 1, 1)).model_dump()
     spec = TensorSpec(name="x", dtype="float32", shape=("batch", 1, 4, 8))
-    halves, grey = (sample["x"] for sample in calibration.samples(options, lab.folder, [spec], BATCH))
+    halves, grey = (sample["x"] for sample in samples.samples(options, lab.folder, [spec], BATCH))
     assert halves.shape == (1, 1, 4, 8)
     assert halves[0, 0, 0, 0] == np.float32(76 / 255)  # ITU-R 601: 0.299 of red
     np.testing.assert_allclose(grey, np.full((1, 1, 4, 8), 0.2), rtol=1e-6)
@@ -494,7 +495,7 @@ def test_images_for_an_input_that_is_none(lab: Lab, shape: tuple[int, ...]) -> N
     _images(lab.folder)
     spec = TensorSpec(name="x", dtype="float32", shape=shape)
     with pytest.raises(BuildFailed, match=r"a\.png: input 'x' is .*, which is no image: 1 or 3 channels") as caught:
-        calibration.samples(Int8Options(calibration="data").model_dump(), lab.folder, [spec], Profile({}))
+        samples.samples(Int8Options(calibration="data").model_dump(), lab.folder, [spec], Profile({}))
     assert caught.value.hint == "use .npy files"
 
 

@@ -51,12 +51,23 @@ def test_a_failure_has_the_first_error_and_a_remedy(capsys: pytest.CaptureFixtur
     error = log.failure("it cannot build")
     assert error.message == "it cannot build: no tactics to implement the operation within workspace limit"
     assert error.hint == "a larger option workspace, or none"
+    assert log.failure("nor now").message == "nor now: it gives no reason"  # what was told is not told again
     printed = capsys.readouterr().err
     assert "[error] something that follows from it" in printed and "not asked for" not in printed
 
 
 def test_a_failure_without_words_says_so() -> None:
     assert BuildLog("error").failure("it cannot build").message == "it cannot build: it gives no reason"
+
+
+def test_a_failure_without_an_error_tells_the_last_warning() -> None:
+    log = BuildLog("error")
+    log.add(WARNING, "Unable to determine GPU memory usage")
+    text = "CUDA initialization failure with error: 35."  # TensorRT 8.6 where there is no driver
+    log.add(WARNING, text)
+    error = log.failure("it makes no builder")
+    assert error.message == f"it makes no builder: it gives no reason; its last warning: {text}"
+    assert error.hint == "this needs an NVIDIA GPU and its driver"
 
 
 def test_progress_is_a_share_of_the_whole_and_never_falls() -> None:

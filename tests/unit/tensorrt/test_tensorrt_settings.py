@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from benchfw.errors import BuildFailed
-from benchfw_tensorrt.options import EngineOptions, RtxEngineOptions
+from benchfw_tensorrt.options import RtxEngineOptions, TrtEngineOptions
 from benchfw_tensorrt.settings import configure, network_flags, size_in_bytes
 
 
@@ -48,7 +48,7 @@ def tensorrt(flags: tuple[str, ...] = ("FP16", "TF32", "STRICT_NANS"), **more: A
 
 
 def options(**given: Any) -> dict[str, Any]:
-    return EngineOptions(**given).model_dump(mode="json")
+    return RtxEngineOptions(**given).model_dump(mode="json")
 
 
 def test_tf32_is_off_unless_asked_for() -> None:
@@ -119,6 +119,22 @@ def test_networks_take_their_types_from_the_model(members: dict[str, int], flags
 def test_options_that_cannot_be_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RtxEngineOptions(**given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"io_formats": {"x": "fp16"}},
+        {"io_formats": {"x": "double:chw"}},
+        {"profiles": ({"batch": (1, 4, 2)},)},
+        {"profiles": ({"batch": (0, 1, 2)},)},
+        {"hardware_compatibility": "all"},
+        {"tf32": True},  # a precision of its own
+    ],
+)
+def test_options_of_a_build_on_the_gpu_that_cannot_be(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TrtEngineOptions(**given)
 
 
 def test_sizes() -> None:

@@ -1,4 +1,4 @@
-"""Calibration data of `Int8Onnx`: a folder of samples, what a Python function returns, or seeded random inputs."""
+"""Calibration data of steps to int8: a folder of samples, what a Python function returns, or seeded random inputs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.errors import BuildFailed
-from benchfw.spec import Profile, TensorSpec
-from benchfw_onnxruntime.verify import seeded
+from benchfw.spec.tensors import Profile, TensorSpec
 
 Sample = dict[str, NDArray[Any]]
 _IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 _CHANNELS = (1, 3)
-_NO_PILLOW = "pip install 'benchfw-onnxruntime[images]', or use .npy files"
-_HINT = "`calibration` of [steps.Int8Onnx]: a folder of .npz, .npy or images, or python:MODULE:CALLABLE"
+_NO_PILLOW = "pip install pillow, or use .npy files"
+_HINT = "`calibration` of the step: a folder of .npz, .npy or images, or python:MODULE:CALLABLE"
 
 
 def samples(options: Mapping[str, Any], root: Path, inputs: Sequence[TensorSpec], profile: Profile) -> list[Sample]:
@@ -49,6 +48,18 @@ def samples(options: Mapping[str, Any], root: Path, inputs: Sequence[TensorSpec]
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".npz", ".npy", *_IMAGES))[:count]
     single = [(path.name, _read(path, inputs, profile, options)) for path in _not_empty(files, source)]
     return list(_batches(single, inputs, profile))
+
+
+def seeded(inputs: Sequence[TensorSpec], sizes: Mapping[str, int], seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Return inputs as a run makes them where a scenario says nothing of them: normal(0, 1), integers 0 or 1."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for spec in inputs:
+        shape, dtype = spec.concrete(sizes), np.dtype(spec.dtype)
+        place = int.from_bytes(hashlib.sha256(spec.name.encode()).digest()[:4], "little")
+        random = np.random.default_rng([seed, place, *shape])
+        values = random.standard_normal(shape, np.float32) if dtype.kind == "f" else random.integers(0, 2, shape)
+        arrays[spec.name] = np.asarray(values, dtype)
+    return arrays
 
 
 def digest(data: Iterable[Sample]) -> str:

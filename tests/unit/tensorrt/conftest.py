@@ -1,0 +1,103 @@
+"""The plugin's modules for workers, on a TensorRT and a CUDA runtime that are made up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from benchfw.spec import Artifact, AxisRange, Context, Profile, TensorSpec
+from benchfw_tensorrt.options import TrtEngineOptions, TrtOptions, WeakEngineOptions
+from tests.unit.tensorrt.fake_cudart import FakeCuda
+from tests.unit.tensorrt.fake_tensorrt import FakeTensorrt
+
+X = TensorSpec(name="x", dtype="float32", shape=("batch", 8))
+IMPORTING = ("calibrator", "cuda", "native", "runner", "slots", "weak")
+"""Modules that import what is made up."""
+
+
+class Bench:
+    """One TensorRT, with what builds and runs engines on it.
+
+    Attributes:
+        trt, cuda: The modules.
+        folder: For files; `folder / "frameworks"` is the steps' cache.
+    """
+
+    def __init__(self, version: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cuda = FakeCuda()
+        self.trt = FakeTensorrt(version, self.cuda)
+        self.folder = folder
+        bindings = ModuleType("cuda.bindings")
+        bindings.runtime = self.cuda  # type: ignore[attr-defined]
+        modules = {"cuda": ModuleType("cuda"), "cuda.bindings": bindings, "cuda.bindings.runtime": self.cuda}
+        for name, module in {**modules, "tensorrt": self.trt}.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        for name in IMPORTING:
+            monkeypatch.delitem(sys.modules, f"benchfw_tensorrt.{name}", raising=False)
+            monkeypatch.delattr(f"benchfw_tensorrt.{name}", raising=False)
+        import benchfw_tensorrt.cuda
+
+        monkeypatch.setattr(benchfw_tensorrt.cuda, "_DRIVER", folder / "no driver says its version here")
+
+    def model(self, name: str = "model", **given: Any) -> Path:
+        """Write a model: `x` in, twice of it out, of type FLOAT and shape [batch, 8] unless `given` says otherwise."""
+        kind, shape = given.get("kind", "FLOAT"), given.get("shape", [-1, 8])
+        data = {"inputs": {"x": [kind, shape]}, "outputs": {"y": [given.get("out", kind), shape]}}
+        path = self.folder / f"{name}.onnx"
+        path.write_text(json.dumps(data))
+        return path
+
+    def step(self, *, weak: bool = False, **options: Any) -> Any:
+        from benchfw_tensorrt.native import TrtEngineFromOnnx
+        from benchfw_tensorrt.weak import WeakTrtEngineFromOnnx
+
+        model = WeakEngineOptions if weak else TrtEngineOptions
+        step = (WeakTrtEngineFromOnnx if weak else TrtEngineFromOnnx)(model(**options).model_dump(mode="json"))
+        step.cache_dir, step.root = self.folder / "frameworks", self.folder
+        return step
+
+    def build(
+        self,
+        model: Path | None = None,
+        *,
+        axes: dict[str, tuple[int, int, int]] | None = None,
+        inputs: tuple[TensorSpec, ...] = (X,),
+        precision: str = "fp32",
+        weak: bool = False,
+        **options: Any,
+    ) -> Artifact:
+        """Return an engine, for batches from 1 to 8 unless `axes` says otherwise."""
+        sizes = {"batch": (1, 4, 8)} if axes is None else axes
+        profile = Profile({name: AxisRange(min=low, opt=best, max=high) for name, (low, best, high) in sizes.items()})
+        destination = self.folder / f"engine{len(list(self.folder.glob('engine*')))}" / "model.trt-engine"
+        destination.parent.mkdir()
+        source = Artifact(format="onnx", path=str(model or self.model()), sha256="0" * 64)
+        step = self.step(weak=weak, **options)
+        meta = step.run(source, inputs=inputs, profile=profile, precision=precision, destination=destination)
+        meta = json.loads(json.dumps(meta))
+        return Artifact(format="trt-engine", path=str(destination), sha256="1" * 64, precision=precision, meta=meta)
+
+    def backend(self, name: str, inputs: tuple[TensorSpec, ...] = (X,), **options: Any) -> Any:
+        """Return a backend, `TrtStatic` or `TrtDynamic`."""
+        from benchfw_tensorrt import runner
+
+        context = Context(
+            device="cuda:0", threads=1, precision="fp32", cache_dir=self.folder, root=self.folder, inputs=inputs
+        )
+        return getattr(runner, name)(TrtOptions(**options).model_dump(mode="json"), context)
+
+
+@pytest.fixture
+def bench_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Bench]:
+    return lambda version: Bench(version, tmp_path, monkeypatch)
+
+
+@pytest.fixture(params=["8.6.0", "10.16.1", "11.4.0"])
+def bench(request: pytest.FixtureRequest, bench_of: Callable[[str], Bench]) -> Bench:
+    return bench_of(request.param)
