@@ -139,7 +139,7 @@ class OrtCuda(OrtBackend):
                 artifact.path, sess_options=options, providers=self._providers(artifact), enable_fallback=0
             )
         except (RuntimeError, ValueError) as error:
-            if self.provider.removesuffix("ExecutionProvider") in str(error):
+            if self.provider.removesuffix("ExecutionProvider").lower() in str(error).lower():
                 raise FellBack(f"onnxruntime cannot load {self.provider}: {error}", hint=_HINT) from error
             raise
 
