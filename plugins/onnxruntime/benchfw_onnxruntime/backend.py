@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -63,7 +64,7 @@ class OrtBound(Bound):
         self._values = {name: ort.OrtValue.ortvalue_from_numpy(np.array(array)) for name, array in inputs.items()}
         for name, value in self._values.items():
             self._binding.bind_ortvalue_input(name, value)
-        sizes = _sizes(io.inputs, inputs)
+        sizes = sizes_of(io.inputs, inputs)
         for spec in io.outputs:
             if all(isinstance(dim, int) or dim in sizes for dim in spec.shape):
                 array = np.empty(spec.concrete(sizes), np.dtype(spec.dtype))
@@ -81,32 +82,24 @@ class OrtBound(Bound):
         return dict(zip(self._names, (value.numpy() for value in self._binding.get_outputs()), strict=True))
 
 
-class OrtCpu(Backend):
-    """`ort-cpu`. Options: `benchfw_onnxruntime.options.CpuOptions`."""
+class OrtBackend(Backend):
+    """What the backends of ONNX Runtime have in common: a session that asks for one provider, and gets it."""
 
-    provider = "CPUExecutionProvider"
+    provider: str
     _session: ort.InferenceSession | None = None
     _loaded: Artifact | None = None
-    _last: OrtBound | None = None
     _io: IoSpec | None = None
-    _precision = "fp32"
-    _integer_nodes = 0
 
     def load(self, artifact: Artifact) -> IoSpec:
-        options = self._session_options()
         try:
-            if artifact.precision == "int8":
-                self._session, self._integer_nodes = _integer_session(artifact.path, options, self.provider)
-            else:
-                self._session = ort.InferenceSession(artifact.path, sess_options=options, providers=[self.provider])
-        except MemoryError:
+            self._session = self._make_session(artifact)
+        except (MemoryError, BackendError):
             raise
         except Exception as error:  # ONNX Runtime raises a class of its own per status code
             if meaning := self.explain(error):
                 raise meaning from error
             hint = onnx_remedy(artifact.path)
             raise BuildFailed(f"onnxruntime: {type(error).__name__}: {str(error).strip()}", hint=hint) from error
-        self._precision = "int8" if self._integer_nodes else "fp32"  # what else comes in is cast to fp32
         self._loaded = artifact
         providers = self._session.get_providers()
         if providers[0] != self.provider:
@@ -115,6 +108,52 @@ class OrtCpu(Backend):
             inputs=tuple(map(_spec, self._session.get_inputs())), outputs=tuple(map(_spec, self._session.get_outputs()))
         )
         return self._io
+
+    def facts(self) -> Mapping[str, Any]:
+        if self._session is None:
+            return {}
+        assigned: list[Any] = getattr(self._session, "get_provider_graph_assignment_info", list)()  # since 1.24
+        nodes = {graph.ep_name: sum(1 for _ in graph.get_nodes()) for graph in assigned}
+        return {
+            "provider_effective": self._session.get_providers()[0],
+            "precision_effective": self._precision,
+            "threads_effective": self._session.get_session_options().intra_op_num_threads,
+            "nodes": nodes,
+        }
+
+    def explain(self, error: Exception) -> BackendError | None:
+        if not isinstance(error, _FAILURES):
+            return None
+        lines = (line.strip() for line in str(error).splitlines())
+        words = next((line for line in lines if _ALLOCATION.search(line)), None)
+        return OutOfMemory(f"onnxruntime: {words}") if words else None
+
+    def close(self) -> None:
+        self._session = None
+
+    @property
+    @abstractmethod
+    def _precision(self) -> str:
+        """What the loaded artifact is computed in."""
+
+    @abstractmethod
+    def _make_session(self, artifact: Artifact) -> ort.InferenceSession:
+        """Load an artifact."""
+
+    def _session_options(self) -> ort.SessionOptions:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = int(self.options["threads"] or self.context.threads)
+        options.graph_optimization_level = _LEVELS[self.options["optimization"]]
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        return options
+
+
+class OrtCpu(OrtBackend):
+    """`ort-cpu`. Options: `benchfw_onnxruntime.options.CpuOptions`."""
+
+    provider = "CPUExecutionProvider"
+    _last: OrtBound | None = None
+    _integer_nodes = 0
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         if self._session is None or self._io is None:
@@ -138,39 +177,31 @@ class OrtCpu(Backend):
             return layers(json.loads(Path(session.end_profiling()).read_bytes()), n, self._precision)
 
     def facts(self) -> Mapping[str, Any]:
-        if self._session is None:
-            return {}
-        options = self._session.get_session_options()
-        assigned: list[Any] = getattr(self._session, "get_provider_graph_assignment_info", list)()  # since 1.24
-        nodes = {graph.ep_name: sum(1 for _ in graph.get_nodes()) for graph in assigned}
-        return {
-            "provider_effective": self._session.get_providers()[0],
-            "precision_effective": self._precision,
-            "threads_effective": options.intra_op_num_threads,
-            "nodes": nodes,
-            **({"integer_nodes": self._integer_nodes} if self._integer_nodes else {}),
-        }
-
-    def explain(self, error: Exception) -> BackendError | None:
-        if not isinstance(error, _FAILURES):
-            return None
-        lines = (line.strip() for line in str(error).splitlines())
-        words = next((line for line in lines if _ALLOCATION.search(line)), None)
-        return OutOfMemory(f"onnxruntime: {words}") if words else None
+        facts = super().facts()
+        return {**facts, "integer_nodes": self._integer_nodes} if facts and self._integer_nodes else facts
 
     def close(self) -> None:
-        self._session = self._last = None
+        super().close()
+        self._last = None
+
+    @property
+    def _precision(self) -> str:
+        return "int8" if self._integer_nodes else "fp32"  # what else comes in is cast to fp32
+
+    def _make_session(self, artifact: Artifact) -> ort.InferenceSession:
+        options = self._session_options()
+        if artifact.precision != "int8":
+            return ort.InferenceSession(artifact.path, sess_options=options, providers=[self.provider])
+        session, self._integer_nodes = _integer_session(artifact.path, options, self.provider)
+        return session
 
     def _session_options(self) -> ort.SessionOptions:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = int(self.options["threads"] or self.context.threads)
+        options = super()._session_options()
         options.inter_op_num_threads = int(self.options["inter_op_threads"])
         if options.inter_op_num_threads > 1:
             options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
-        options.graph_optimization_level = _LEVELS[self.options["optimization"]]
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(self.options["spinning"])))
         options.add_session_config_entry("session.set_denormal_as_zero", str(int(self.options["denormal_as_zero"])))
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         return options
 
 
@@ -200,7 +231,7 @@ def _spec(argument: Any) -> TensorSpec:
     return TensorSpec(name=argument.name, dtype=_DTYPES[argument.type], shape=shape)
 
 
-def _sizes(specs: tuple[TensorSpec, ...], inputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+def sizes_of(specs: tuple[TensorSpec, ...], inputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
     """Return the size of every named axis of the inputs."""
     return {
         dim: size

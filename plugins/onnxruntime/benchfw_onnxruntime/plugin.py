@@ -6,7 +6,9 @@ from benchfw.spec import BackendInfo, Capabilities, StepInfo
 from benchfw.spec.hooks import hookimpl
 
 _STEP = ("onnx>=1.19", "onnxruntime>=1.20")
+_CUDA = ("onnxruntime-gpu>=1.17", "cuda-bindings>=12")
 _INSTALL = "pip install 'benchfw-onnxruntime[cpu]'"
+_INSTALL_CUDA = "pip install 'benchfw-onnxruntime[cuda]'"
 
 
 @hookimpl
@@ -32,7 +34,45 @@ def benchfw_register_backends() -> list[BackendInfo]:
             ),
             requires=("onnxruntime>=1.20",),
             install=_INSTALL,
-        )
+        ),
+        BackendInfo(
+            name="ort-cuda",
+            summary="ONNX Runtime, CUDA execution provider",
+            factory="benchfw_onnxruntime.cuda:OrtCuda",
+            options="benchfw_onnxruntime.options:CudaOptions",
+            accepts=("onnx",),
+            provider="CUDAExecutionProvider",
+            typed=True,
+            turns=("tf32",),
+            capabilities=Capabilities(
+                precisions=("fp32", "tf32", "fp16"),
+                devices=("cuda",),
+                asynchronous=True,
+                cuda_graph=True,
+                lacks={
+                    "bf16": "the CUDA execution provider has no convolution in bf16",
+                    "int8": "the CUDA execution provider computes QDQ graphs in floating point",
+                },
+            ),
+            requires=_CUDA,
+            install=_INSTALL_CUDA,
+        ),
+        BackendInfo(
+            name="ort-tensorrt",
+            summary="ONNX Runtime, TensorRT execution provider",
+            factory="benchfw_onnxruntime.cuda:OrtTensorrt",
+            options="benchfw_onnxruntime.options:TensorrtOptions",
+            accepts=("onnx",),
+            provider="TensorrtExecutionProvider",
+            typed=True,
+            turns=("fp16", "bf16"),
+            step_options={"Int8Onnx": {"recipe": "tensorrt"}},
+            capabilities=Capabilities(
+                precisions=("fp32", "fp16", "bf16", "int8"), devices=("cuda",), asynchronous=True, cuda_graph=True
+            ),
+            requires=_CUDA,
+            install=_INSTALL_CUDA,
+        ),
     ]
 
 

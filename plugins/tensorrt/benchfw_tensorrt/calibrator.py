@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchfw.errors import BuildFailed
+from benchfw.spec.cuda import Buffer, all_of, synchronize
 from benchfw.spec.samples import Sample
-from benchfw_tensorrt.cuda import Buffer, all_of, synchronize
 
 _CLASSES = {"entropy": "IInt8EntropyCalibrator2", "minmax": "IInt8MinMaxCalibrator"}
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from benchfw.errors import BuildFailed
 from benchfw.spec import Profile, TensorSpec
+from benchfw.spec.cuda import describe_device
 from benchfw.spec.tensors import AxisRange
-from benchfw_tensorrt.cuda import describe_device
 from benchfw_tensorrt.engine import LAYERS, Build, EngineFromOnnx, import_tensorrt
 from benchfw_tensorrt.inspector import effective_precision, inspect
 from benchfw_tensorrt.log import listen

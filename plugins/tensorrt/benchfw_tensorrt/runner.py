@@ -15,11 +15,10 @@ import tensorrt as trt
 from numpy.typing import NDArray
 
 from benchfw.errors import BackendError, Invalid, Unsupported
-from benchfw.spec import Artifact, Backend, Bound, IoSpec
+from benchfw.spec import Artifact, Backend, Bound, IoSpec, cuda
 from benchfw.spec.backend import check_inputs
+from benchfw.spec.cuda import Scratch
 from benchfw.spec.layers import WARMUP, LayerProfile
-from benchfw_tensorrt import cuda
-from benchfw_tensorrt.cuda import Scratch
 from benchfw_tensorrt.inspector import Layer, effective_precision, inspect
 from benchfw_tensorrt.log import BuildLog
 from benchfw_tensorrt.native import here, load_engine

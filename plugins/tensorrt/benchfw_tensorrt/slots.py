@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.errors import Invalid
-from benchfw.spec import Bound, TensorSpec
-from benchfw_tensorrt import cuda
-from benchfw_tensorrt.cuda import Buffer
+from benchfw.spec import Bound, TensorSpec, cuda
+from benchfw.spec.cuda import Buffer
 from benchfw_tensorrt.tensors import EngineTensor
 
 _CASTS = (("int64", "int32"), ("float32", "float16"))

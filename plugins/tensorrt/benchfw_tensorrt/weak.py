@@ -10,9 +10,9 @@ import numpy as np
 
 from benchfw.errors import BuildFailed
 from benchfw.spec import Profile, TensorSpec
+from benchfw.spec.cuda import destroy_stream, make_stream
 from benchfw.spec.samples import Sample, digest, samples
 from benchfw_tensorrt.calibrator import Feed, make_calibrator
-from benchfw_tensorrt.cuda import destroy_stream, make_stream
 from benchfw_tensorrt.engine import Build
 from benchfw_tensorrt.native import TrtEngineFromOnnx
 from benchfw_tensorrt.tensors import dtype_of

@@ -41,9 +41,9 @@ class Bench:
         for name in IMPORTING:
             monkeypatch.delitem(sys.modules, f"benchfw_tensorrt.{name}", raising=False)
             monkeypatch.delattr(f"benchfw_tensorrt.{name}", raising=False)
-        import benchfw_tensorrt.cuda
+        import benchfw.spec.cuda
 
-        monkeypatch.setattr(benchfw_tensorrt.cuda, "_DRIVER", folder / "no driver says its version here")
+        monkeypatch.setattr(benchfw.spec.cuda, "_DRIVER", folder / "no driver says its version here")
 
     def model(self, name: str = "model", **given: Any) -> Path:
         """Write a model: `x` in, twice of it out, of type FLOAT and shape [batch, 8] unless `given` says otherwise."""

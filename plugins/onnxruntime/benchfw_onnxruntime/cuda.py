@@ -1,0 +1,203 @@
+"""ONNX Runtime on NVIDIA GPUs: the CUDA and the TensorRT execution provider. Imported in workers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from benchfw.errors import FellBack, Invalid
+from benchfw.spec import Artifact, Bound, Context, IoSpec, Profile
+from benchfw.spec.backend import check_inputs
+from benchfw.spec.cuda import Buffer, all_of, destroy_stream, make_stream, synchronize
+from benchfw_onnxruntime.backend import OrtBackend, sizes_of
+
+_UNSYNCHRONISED = "disable_synchronize_execution_providers"
+"""The entry of a run's configuration with which `run` returns once all is enqueued."""
+_HINT = "`benchfw doctor` names the libraries that are missing or do not fit"
+_FLAGS = {"fp16": "trt_fp16_enable", "bf16": "trt_bf16_enable", "int8": "trt_int8_enable"}
+
+
+class CudaBound(Bound):
+    """An I/O binding whose inputs and outputs lie on the device, each with a twin in page-locked memory.
+
+    Outputs whose shapes do not follow from those of the inputs are allocated by ONNX Runtime in each launch; then
+    there is no `copy_out`.
+    """
+
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        io: IoSpec,
+        inputs: Mapping[str, NDArray[Any]],
+        stream: int,
+        options: ort.RunOptions,
+    ) -> None:
+        self._binding = session.io_binding()
+        self._names = [spec.name for spec in io.outputs]
+        self._stream = stream
+        self._buffers: dict[str, Buffer] = {}
+        self._results: dict[str, Buffer] = {}
+        try:
+            self._place(io, inputs)
+        except Exception:
+            self.free()
+            raise
+        self.launch = partial(session.run_with_iobinding, self._binding, options)
+        self.copy_in = all_of([buffer.copier_in(stream) for buffer in self._buffers.values()])
+        self._fetch = all_of([buffer.copier_out(stream) for buffer in self._results.values()])
+        self.copy_out = self._fetch if len(self._results) == len(self._names) else None
+        self.copy_in()
+        synchronize(stream)
+
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        self._fetch()
+        synchronize(self._stream)
+        if len(self._results) == len(self._names):
+            return {name: self._results[name].host for name in self._names}
+        values = self._binding.copy_outputs_to_cpu()
+        return dict(zip(self._names, values, strict=True))
+
+    def free(self) -> None:
+        """Give the memory back. Idempotent."""
+        for buffer in (*self._buffers.values(), *self._results.values()):
+            buffer.free()
+
+    def _place(self, io: IoSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
+        for name, array in inputs.items():
+            self._buffers[name] = buffer = Buffer(array.shape, array.dtype.name)
+            buffer.host[...] = array
+            self._binding.bind_input(name, "cuda", 0, array.dtype.type, array.shape, buffer.address)
+        sizes = sizes_of(io.inputs, inputs)
+        for spec in io.outputs:
+            if all(isinstance(dim, int) or dim in sizes for dim in spec.shape):
+                shape, kind = spec.concrete(sizes), np.dtype(spec.dtype)
+                self._results[spec.name] = buffer = Buffer(shape, kind.name)
+                self._binding.bind_output(spec.name, "cuda", 0, kind.type, shape, buffer.address)
+            else:
+                self._binding.bind_output(spec.name, "cuda")
+
+
+class OrtCuda(OrtBackend):
+    """`ort-cuda`. Options: `benchfw_onnxruntime.options.CudaOptions`."""
+
+    provider = "CUDAExecutionProvider"
+    _own_stream = 0
+    _profile: Profile | None = None
+
+    def __init__(self, options: Mapping[str, Any], context: Context) -> None:
+        super().__init__(options, context)
+        self._bound: dict[int, CudaBound] = {}
+
+    @property
+    def stream(self) -> int | None:
+        return self._own_stream if self.options["asynchronous"] else None
+
+    def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
+        self._profile = profile
+        return artifact
+
+    def load(self, artifact: Artifact) -> IoSpec:
+        if not self._own_stream:
+            self._own_stream = make_stream()
+        return super().load(artifact)
+
+    def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
+        if self._session is None or self._io is None:
+            raise Invalid("bind before load")
+        check_inputs(self._io, inputs)
+        if slot in self._bound:
+            self._bound.pop(slot).free()
+        run = ort.RunOptions()
+        run.add_run_config_entry(_UNSYNCHRONISED, str(int(self.options["asynchronous"])))
+        bound = self._bound[slot] = CudaBound(self._session, self._io, inputs, self._own_stream, run)
+        return bound
+
+    def close(self) -> None:
+        for bound in self._bound.values():
+            bound.free()
+        self._bound = {}
+        super().close()
+        if self._own_stream:
+            destroy_stream(self._own_stream)
+            self._own_stream = 0
+
+    @property
+    def _precision(self) -> str:
+        if self._loaded is not None and self._loaded.precision != "fp32":
+            return self._loaded.precision
+        return self.context.precision
+
+    def _make_session(self, artifact: Artifact) -> ort.InferenceSession:
+        options = self._session_options()
+        try:  # without the retry, in which ONNX Runtime would go on without the provider
+            return ort.InferenceSession(
+                artifact.path, sess_options=options, providers=self._providers(artifact), enable_fallback=0
+            )
+        except (RuntimeError, ValueError) as error:
+            if self.provider.removesuffix("ExecutionProvider").lower() in str(error).lower():
+                raise FellBack(f"onnxruntime cannot load {self.provider}: {error}", hint=_HINT) from error
+            raise
+
+    def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:
+        return [("CUDAExecutionProvider", self._cuda())]
+
+    def _cuda(self) -> dict[str, str]:
+        return {
+            **self._device(),
+            "use_tf32": str(int(self.context.precision == "tf32")),
+            "cudnn_conv_algo_search": self.options["cudnn_conv_algo_search"],
+            "cudnn_conv_use_max_workspace": str(int(self.options["cudnn_conv_use_max_workspace"])),
+            "prefer_nhwc": str(int(self.options["prefer_nhwc"])),
+            "arena_extend_strategy": self.options["arena_extend_strategy"],
+        }
+
+    def _device(self) -> dict[str, str]:
+        return {
+            "device_id": self.context.device.partition(":")[2] or "0",
+            "user_compute_stream": str(self._own_stream),
+        }
+
+
+class OrtTensorrt(OrtCuda):
+    """`ort-tensorrt`. Options: `benchfw_onnxruntime.options.TensorrtOptions`."""
+
+    provider = "TensorrtExecutionProvider"
+
+    def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:
+        return [(self.provider, self._tensorrt(artifact)), *super()._providers(artifact)]
+
+    def _tensorrt(self, artifact: Artifact) -> dict[str, str]:
+        cache = self.context.cache_dir / "ort-tensorrt"
+        cache.mkdir(parents=True, exist_ok=True)
+        given = {
+            "trt_builder_optimization_level": self.options["builder_optimization_level"],
+            "trt_max_workspace_size": (self.options["workspace_mib"] or 0) << 20 or None,
+            "trt_min_subgraph_size": self.options["min_subgraph_size"],
+            "trt_auxiliary_streams": self.options["auxiliary_streams"],
+            "trt_engine_cache_enable": 1,
+            "trt_engine_cache_path": cache,
+            "trt_timing_cache_enable": 1,
+            "trt_timing_cache_path": cache,
+        }
+        flag = _FLAGS.get(artifact.precision if artifact.precision == "int8" else self.context.precision)
+        if flag:
+            given[flag] = 1
+        kept = {name: value for name, value in given.items() if value is not None}
+        return {**self._device(), **{name: str(value) for name, value in kept.items()}, **self._shapes()}
+
+    def _shapes(self) -> dict[str, str]:
+        """Return the profile: every input of a graph with dynamic axes at its smallest, best and largest."""
+        if self._profile is None or all(axis.min == axis.max for axis in self._profile.axes.values()):
+            return {}
+        return {
+            f"trt_profile_{point}_shapes": ",".join(
+                f"{spec.name}:{'x'.join(map(str, spec.concrete(self._profile.sizes(point))))}"
+                for spec in self.context.inputs
+            )
+            for point in ("min", "opt", "max")
+        }
