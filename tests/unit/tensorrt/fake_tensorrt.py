@@ -197,6 +197,7 @@ class Config:
             self.progress_monitor: Any = None
         if trt.features["calibrates"]:
             self.int8_calibrator: Any = None
+            self.set_calibration_profile = self._set_calibration_profile
 
     def set_flag(self, flag: int) -> None:
         self.flags.add(int(flag))
@@ -224,7 +225,7 @@ class Config:
         self.made.append(profile)
         return len(self.made) - 1
 
-    def set_calibration_profile(self, profile: OptimizationProfile) -> bool:
+    def _set_calibration_profile(self, profile: OptimizationProfile) -> bool:
         self.calibration_profile = profile
         return True
 
@@ -301,7 +302,6 @@ class Runtime:
 class Engine:
     num_layers = 2
     num_aux_streams = 0
-    streamable_weights_size = 0
 
     def __init__(self, trt: FakeTensorrt, data: Mapping[str, Any], logger: Any) -> None:
         self.trt, self.logger = trt, logger
@@ -309,6 +309,7 @@ class Engine:
         self.profiles = data["profiles"]
         if hasattr(trt, "ExecutionContextAllocationStrategy"):
             self.device_memory_size_v2 = 64
+            self.streamable_weights_size = 0
             self.create_execution_context = lambda strategy: Context(self)
         else:
             self.device_memory_size = 64
