@@ -18,7 +18,7 @@ from benchfw.artifacts import Builder, Made, Wanted
 from benchfw.cli.inputs import input_specs, split_model
 from benchfw.cli.shapes import make_profile
 from benchfw.errors import CaseError
-from benchfw.executors.making import making, source_of
+from benchfw.executors.making import making
 from benchfw.registry import Registry
 from benchfw.spec.tensors import AxisRange, Profile, TensorSpec
 from benchfw.store.files import size_text
@@ -91,8 +91,8 @@ def _made(
 def _cells(registry: Registry, builder: Builder, made: Made) -> tuple[str, ...]:
     path, meta = Path(made.artifact.path), made.metas[-1]
     files = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
-    onnx = source_of(registry, "onnx")
-    nodes = builder.ask_source("describe", onnx, path=str(path))["nodes"] if onnx and path.suffix == ".onnx" else "-"
+    onnx = registry.formats["onnx"]
+    nodes = builder.ask_format("describe", onnx, path=str(path))["nodes"] if path.suffix == ".onnx" else "-"
     size = size_text(sum(file.stat().st_size for file in files))
     return (made.steps[-1], f"{made.seconds:.1f}", size, str(nodes), _error(meta), _note(meta))
 

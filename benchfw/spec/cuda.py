@@ -139,7 +139,7 @@ class Buffer:
 
 
 def _copier(to: int, of: int, size: int, kind: Any, stream: int) -> Callable[[], tuple[Any, ...]]:
-    copy = cudart.cudaMemcpyAsync
+    copy: Callable[..., tuple[Any, ...]] = cudart.cudaMemcpyAsync
 
     def enqueue() -> tuple[Any, ...]:
         return copy(to, of, size, kind, stream)

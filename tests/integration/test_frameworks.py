@@ -46,9 +46,8 @@ MODEL = """
 from torch import nn
 
 def make():
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
-    )
+    features = (nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(*features, nn.Flatten(), nn.Linear(8, 10))
 """
 
 

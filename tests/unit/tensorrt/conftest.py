@@ -17,7 +17,7 @@ from tests.unit.tensorrt.fake_cudart import FakeCuda
 from tests.unit.tensorrt.fake_tensorrt import FakeTensorrt
 
 X = TensorSpec(name="x", dtype="float32", shape=("batch", 8))
-IMPORTING = ("calibrator", "cuda", "native", "runner", "slots", "weak")
+IMPORTING = ("calibrator", "native", "runner", "slots", "weak")
 """Modules that import what is made up."""
 
 
@@ -41,6 +41,8 @@ class Bench:
         for name in IMPORTING:
             monkeypatch.delitem(sys.modules, f"benchfw_tensorrt.{name}", raising=False)
             monkeypatch.delattr(f"benchfw_tensorrt.{name}", raising=False)
+        monkeypatch.delitem(sys.modules, "benchfw.spec.cuda", raising=False)
+        monkeypatch.delattr("benchfw.spec.cuda", raising=False)
         import benchfw.spec.cuda
 
         monkeypatch.setattr(benchfw.spec.cuda, "_DRIVER", folder / "no driver says its version here")
