@@ -463,7 +463,7 @@ def test_a_trace_says_what_is_found_and_what_hooks_return(make: Make) -> None:
     list(registry.plan_edits({}, ()))
     registry.teller(lambda event: None)(Stage("one"))
     starts = [line.rpartition(", ")[0] for line in lines]
-    assert "builtin (benchfw): 1 backend, 2 model sources, 1 step, 1 format, 1 sampler" in starts
+    assert "builtin (benchfw): 1 backend, 2 model sources, 1 step, 1 format, 2 samplers" in starts
     assert f"torch (benchfw-torch {metadata.version('benchfw-torch')}): blocked" in lines
     assert starts[-3:] == [
         "traced (traced): no registrations",
