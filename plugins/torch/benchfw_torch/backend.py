@@ -85,9 +85,10 @@ class TorchEager(Backend):
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         check_inputs(IoSpec(inputs=self.context.inputs, outputs=()), inputs)
+        function = self._function()
         hosts = {name: self._tensor(array) for name, array in inputs.items()}
         tensors = {name: self._placed(name, tensor) for name, tensor in hosts.items()}
-        self._last = TorchBound(self._function(), self._call_with(tensors))
+        self._last = TorchBound(function, self._call_with(tensors))
         if self._stream is not None:
             self._last.copy_by(hosts, tensors)
         return self._last
