@@ -102,6 +102,8 @@ class OrtCuda(OrtBackend):
         return artifact
 
     def load(self, artifact: Artifact) -> IoSpec:
+        if hasattr(ort, "preload_dlls"):  # since 1.21: what pip installs beside it is not where the loader looks
+            ort.preload_dlls()
         if not self._own_stream:
             self._own_stream = make_stream()
         return super().load(artifact)
