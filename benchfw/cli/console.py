@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 from rich.table import Table
@@ -18,6 +19,7 @@ from rich.text import Text
 from benchfw.cli.text import json_printable, printable
 
 _WIDTH = 140
+_UNLIMITED = 10_000
 
 
 class _Console(Console):
@@ -69,13 +71,21 @@ def fitting(rows: Sequence[Mapping[str, str]], width: int, optional: Sequence[st
     return names
 
 
-def print_table(console: Console, table: Table) -> None:
-    """Print a table; without the blanks that pad its lines where they would end up in a file."""
+def print_table(console: Console, *tables: Table) -> None:
+    """Print a table: of several, the first one that is not too wide, or the last.
+
+    What does not go to a terminal gets the first one, as wide as it is; without the blanks that pad its lines.
+    """
+    unlimited = console.options.update(max_width=_UNLIMITED)
+    widths = [Measurement.get(console, unlimited, table).maximum for table in tables]
     if console.is_terminal:
-        console.print(table)
+        fit = [table for table, width in zip(tables, widths) if width <= console.width]
+        console.print((*fit, tables[-1])[0])
         return
+    before, console.width = console.width, max(console.width, widths[0])
     with console.capture() as capture:
-        console.print(table)
+        console.print(tables[0])
+    console.width = before
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 

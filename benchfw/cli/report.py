@@ -33,6 +33,8 @@ _SWEEPS = {
     "min-opt-max": "min-opt-max: the dynamic artifact at its three points",
     "random-batch": "random-batch: the dynamic artifact under a random order of sizes",
 }
+_CODES = (5, 2, 0)
+"""Codes of warnings in a row, at most, as there is room; the lines below the table tell of all."""
 _SAID_BY_VERDICT = ("W01", "V07")
 
 
@@ -71,7 +73,8 @@ def report(
         chosen = [row for row in rows if kind in text(row, "sweep").split("+") and row.get("status") == "OK"]
         if chosen:
             console.print()
-            print_table(console, _sweep_table(title, chosen, rough, codes))
+            tables = (_sweep_table(title, chosen, rough, codes, most=most) for most in _CODES)
+            print_table(console, *tables)
     if rough:
         console.print()
         console.print(
@@ -119,8 +122,9 @@ def _codes(warnings: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def _sweep_table(
-    title: str, rows: Sequence[Row], rough: Collection[int], codes: Mapping[str, Collection[str]]
+    title: str, rows: Sequence[Row], rough: Collection[int], codes: Mapping[str, Collection[str]], *, most: int
 ) -> Table:
+    """Return the table of a sweep, with so many codes of warnings in a row at most."""
     unit = latency_unit([row.get("latency_p50_ns") for row in rows])
     on_device = any(finite(row.get("enqueue_p50_ns")) for row in rows)
     table = Table(title=literal(title), title_justify="left", title_style="", show_edge=False, pad_edge=False, box=None)
@@ -136,10 +140,9 @@ def _sweep_table(
         ("speed-up", "right"),
         ("rel. L2", "right"),
         ("verdict", "left"),
-        *((("warnings", "left"),) if any(codes.get(text(row, "case_id")) for row in rows) else ()),
+        *((("warnings", "left"),) if most and any(codes.get(text(row, "case_id")) for row in rows) else ()),
     ):
-        # where it is narrow the codes take several lines: units and names of others would be cut off
-        table.add_column(name, justify=justify, no_wrap=name != "warnings", header_style="underline")
+        table.add_column(name, justify=justify, no_wrap=True, header_style="underline")
     last = None
     for row in sorted(rows, key=lambda row: (row.get("batch") or 0, text(row, "shape"))):
         place = (row.get("batch"), row.get("shape"))
@@ -148,7 +151,8 @@ def _sweep_table(
             table.add_row()
         last = place
         style = "" if row.get("verdict") == "VALID" else "dim"
-        mine = codes.get(text(row, "case_id"), ())
+        mine = sorted(codes.get(text(row, "case_id"), ()))
+        mine = mine[:most] + ([f"+{len(mine) - most}"] if len(mine) > most else [])
         cells = list(_cells(row, unit, mine, rough=id(row) in rough, on_device=on_device))[: len(table.columns)]
         table.add_row(*(literal(cell) for cell in cells), style=style)
     return table
@@ -192,7 +196,7 @@ def _cells(row: Row, unit: str, codes: Collection[str], *, rough: bool, on_devic
     yield factor(row.get("speedup"), rough=rough)
     yield error_text(row)
     yield text(row, "verdict")
-    yield " ".join(sorted(codes))
+    yield " ".join(codes)
 
 
 def _print_reasons(console: Console, rows: Sequence[Row], folder: Path) -> None:
