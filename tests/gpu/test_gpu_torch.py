@@ -100,7 +100,7 @@ def test_closing_gives_the_memory_back(registry: Any, tmp_path: Any, device: Dev
     """Of 50 instances, those after the tenth leave nothing: what libraries keep for a process, they have by then."""
     folder = tmp_path / "host"
     folder.mkdir()
-    host = Host(registry, "torch-eager", folder, device="cuda")
+    host = Host(registry, "torch-eager", folder, device="cuda:0")
     try:
         model = host.resolve("builtin:mlp", tmp_path)
         assert model.io is not None
