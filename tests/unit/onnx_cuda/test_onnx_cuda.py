@@ -48,7 +48,7 @@ class Binding:
         return list(self.real.copy_outputs_to_cpu())
 
 
-class Session(REAL):  # type: ignore[misc]  # it has no types
+class Session(ort.InferenceSession):  # type: ignore[misc]  # it has no types
     """A session that says it got what it asked for.
 
     Attributes:
@@ -111,7 +111,7 @@ class Lab:
         from benchfw_onnxruntime import cuda
 
         if not real:
-            self._monkeypatch.setattr(cuda.ort, "InferenceSession", self.session)
+            self._monkeypatch.setattr(ort, "InferenceSession", self.session)
         model = CudaOptions if name == "OrtCuda" else TensorrtOptions
         context = Context(
             device=device, threads=1, precision=precision, cache_dir=self.folder, root=self.folder, inputs=IMAGE
