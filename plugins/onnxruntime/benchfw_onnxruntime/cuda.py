@@ -22,6 +22,8 @@ from benchfw_onnxruntime.backend import OrtBackend, sizes_of
 _UNSYNCHRONISED = "disable_synchronize_execution_providers"
 """The entry of a run's configuration with which `run` returns once all is enqueued."""
 _HINT = "`benchfw doctor` names the libraries that are missing or do not fit"
+_HAS_TF32 = tuple(int(part) for part in ort.__version__.split(".")[:2]) >= (1, 18)
+"""The CUDA provider knows `use_tf32`. It refuses options that it does not know, and does not say which it knows."""
 _FLAGS = {"fp16": "trt_fp16_enable", "bf16": "trt_bf16_enable", "int8": "trt_int8_enable"}
 
 
@@ -97,6 +99,10 @@ class OrtCuda(OrtBackend):
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         super().__init__(options, context)
         self._bound: dict[int, CudaBound] = {}
+        if (
+            context.precision == "fp32"
+        ):  # libraries read this once per process; there is no option of TensorRT's provider
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
 
     @property
     def stream(self) -> int | None:
@@ -158,7 +164,7 @@ class OrtCuda(OrtBackend):
     def _cuda(self) -> dict[str, str]:
         return {
             **self._device(),
-            "use_tf32": str(int(self.context.precision == "tf32")),
+            **({"use_tf32": str(int(self.context.precision == "tf32"))} if _HAS_TF32 else {}),
             "cudnn_conv_algo_search": self.options["cudnn_conv_algo_search"],
             "cudnn_conv_use_max_workspace": str(int(self.options["cudnn_conv_use_max_workspace"])),
             "prefer_nhwc": str(int(self.options["prefer_nhwc"])),
@@ -180,11 +186,6 @@ class OrtTensorrt(OrtCuda):
     """`ort-tensorrt`. Options: `benchfw_onnxruntime.options.TensorrtOptions`."""
 
     provider = "TensorrtExecutionProvider"
-
-    def __init__(self, options: Mapping[str, Any], context: Context) -> None:
-        super().__init__(options, context)
-        if context.precision == "fp32":  # the provider has no option for it, and TensorRT reads this once per process
-            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
 
     def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:
         return [(self.provider, self._tensorrt(artifact)), *super()._providers(artifact)]

@@ -242,12 +242,21 @@ def test_the_builder_may_use_the_precision_that_is_asked_for(lab: Lab, precision
     assert lab.made._precision == precision
 
 
-def test_fp32_is_not_tf32(lab: Lab) -> None:
-    asked_of_tensorrt(lab, precision="fp16")
+@pytest.mark.parametrize("name", ["OrtCuda", "OrtTensorrt"])
+def test_fp32_is_not_tf32(lab: Lab, name: str) -> None:
+    lab.backend(name, precision="fp16").close()
     assert os.environ["NVIDIA_TF32_OVERRIDE"] == "unset by no test"
-    asked_of_tensorrt(lab, precision="fp32")
+    lab.backend(name, precision="fp32")
     assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
     assert lab.session.asked[CUDA]["use_tf32"] == "0"
+
+
+def test_a_provider_is_not_asked_for_what_it_does_not_know(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchfw_onnxruntime import cuda
+
+    monkeypatch.setattr(cuda, "_HAS_TF32", False)  # as before 1.18
+    lab.backend()
+    assert "use_tf32" not in lab.session.asked[CUDA]
 
 
 def test_engines_are_found_again_for_the_same_model_and_options_alone(lab: Lab) -> None:
