@@ -6,6 +6,8 @@ the time between two events 0.7 µs.
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -99,7 +101,7 @@ class CudaClock(DeviceClock):
         self._events: list[Any] = []
         self._markers: list[Any] = []
         self._last: list[Any] = []
-        self._graphs: list[Any] = []
+        self._graphs: list[Callable[[], object]] = []
         flags = driver.CUevent_flags
         self._marker_flags = int(flags.CU_EVENT_DISABLE_TIMING)
         if blocking:
@@ -142,21 +144,32 @@ class CudaClock(DeviceClock):
         except Exception as raised:  # whatever it is, the capture must be ended
             failure = raised
         error, graph = driver.cuStreamEndCapture(stream)
-        if failure is not None:
-            raise Unsupported(f"a launch cannot be captured into a CUDA graph: {_first_line(failure)}") from failure
         if error:
-            raise Unsupported(f"a launch cannot be captured into a CUDA graph: {_name(driver, error)}")
-        self._graphs.append((driver.cuGraphDestroy, graph))
-        if not self._ask(driver.cuGraphGetNodes(graph))[1]:
-            raise Unsupported("a launch enqueues nothing on the backend's stream, so that there is nothing to capture")
-        replayed = self._ask(driver.cuGraphInstantiate(graph, 0))
-        self._graphs.append((driver.cuGraphExecDestroy, replayed))
-        self._ask(driver.cuGraphUpload(replayed, stream))
-        return partial(driver.cuGraphLaunch, replayed, stream)
+            graph = None
+        with contextlib.ExitStack() as undo:
+            if graph:
+                undo.callback(driver.cuGraphDestroy, graph)
+            if failure is not None:
+                raise Unsupported(f"a launch cannot be captured into a CUDA graph: {_first_line(failure)}") from failure
+            if error:
+                raise Unsupported(f"a launch cannot be captured into a CUDA graph: {_name(driver, error)}")
+            if not self._ask(driver.cuGraphGetNodes(graph))[1]:
+                raise Unsupported(
+                    "a launch enqueues nothing on the backend's stream, so that there is nothing to capture"
+                )
+            replayed = self._ask(driver.cuGraphInstantiate(graph, 0))
+            undo.callback(driver.cuGraphExecDestroy, replayed)
+            self._ask(driver.cuGraphUpload(replayed, stream))
+            replay = partial(driver.cuGraphLaunch, replayed, stream)
+            # a slot that is bound anew drops its replay, and with it the graph and what that holds of the device
+            free = weakref.finalize(replay, undo.pop_all().close)
+            free.atexit = False
+            self._graphs.append(free)
+        return replay
 
     def close(self) -> None:
-        for destroy, graph in reversed(self._graphs):
-            destroy(graph)
+        for free in self._graphs:
+            free()
         for event in (*self._events, *self._markers, *self._last):
             self._driver.cuEventDestroy(event)
         self._graphs, self._events, self._markers, self._last = [], [], [], []

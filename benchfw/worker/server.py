@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchfw.errors import BenchfwError, ProtocolError
+from benchfw.errors import BenchfwError, DeviceLost, ProtocolError
 from benchfw.spec.artifact import Artifact, Step
 from benchfw.spec.backend import Backend, Bound, Context
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
@@ -93,14 +93,29 @@ class Server:
         try:
             with self._memory.watched(self._device):
                 return handler(message.values)
-        except (BenchfwError, MemoryError):
-            raise
         except Exception as error:
+            self._check_device(error)
+            if isinstance(error, (BenchfwError, MemoryError)):
+                raise
             instance = self._instances.get(str(message.values.get("instance")))
             meaning = returned.explain(instance.backend if instance else None, error)
             if meaning is None:
                 raise
             raise meaning from error
+
+    def _check_device(self, error: Exception) -> None:
+        """Look whether the device still works after something has failed, in whoever's words that was said.
+
+        Raises:
+            DeviceLost: It does not, and nothing else will in this process.
+        """
+        if self._device is None or isinstance(error, DeviceLost):
+            return
+        try:
+            self._device.synchronize()
+        except DeviceLost as lost:
+            first = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise DeviceLost(f"{lost.message}; {first}", hint=lost.hint) from error
 
     # --- about this process -------------------------------------------------------------------------------------
 

@@ -190,6 +190,7 @@ class StreamTiming(Timing):
         else:
             rows = _rows(clock.events(2 * n), 2)
             run = Run(quiet(lambda: loops.stream_events(launches, rows, *rest)))
+        self._device.synchronize()  # what has failed is told by it, not by the clock
         run.arrays["spans"] = clock.spans(rows)
         return run
 

@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -113,12 +114,14 @@ class OrtBackend(Backend):
         if self._session is None:
             return {}
         assigned: list[Any] = getattr(self._session, "get_provider_graph_assignment_info", list)()  # since 1.24
-        nodes = {graph.ep_name: sum(1 for _ in graph.get_nodes()) for graph in assigned}
+        nodes: Counter[str] = Counter()
+        for graph in assigned:  # a provider that compiles nothing has one of them for each node
+            nodes[graph.ep_name] += sum(1 for _ in graph.get_nodes())
         return {
             "provider_effective": self._session.get_providers()[0],
             "precision_effective": self._precision,
             "threads_effective": self._session.get_session_options().intra_op_num_threads,
-            "nodes": nodes,
+            "nodes": dict(nodes),
         }
 
     def explain(self, error: Exception) -> BackendError | None:

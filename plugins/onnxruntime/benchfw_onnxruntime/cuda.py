@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -19,6 +22,8 @@ from benchfw_onnxruntime.backend import OrtBackend, sizes_of
 _UNSYNCHRONISED = "disable_synchronize_execution_providers"
 """The entry of a run's configuration with which `run` returns once all is enqueued."""
 _HINT = "`benchfw doctor` names the libraries that are missing or do not fit"
+_HAS_TF32 = tuple(int(part) for part in ort.__version__.split(".")[:2]) >= (1, 18)
+"""The CUDA provider knows `use_tf32`. It refuses options that it does not know, and does not say which it knows."""
 _FLAGS = {"fp16": "trt_fp16_enable", "bf16": "trt_bf16_enable", "int8": "trt_int8_enable"}
 
 
@@ -36,8 +41,10 @@ class CudaBound(Bound):
         inputs: Mapping[str, NDArray[Any]],
         stream: int,
         options: ort.RunOptions,
+        device: int = 0,
     ) -> None:
         self._binding = session.io_binding()
+        self._device = device
         self._names = [spec.name for spec in io.outputs]
         self._stream = stream
         self._buffers: dict[str, Buffer] = {}
@@ -71,15 +78,15 @@ class CudaBound(Bound):
         for name, array in inputs.items():
             self._buffers[name] = buffer = Buffer(array.shape, array.dtype.name)
             buffer.host[...] = array
-            self._binding.bind_input(name, "cuda", 0, array.dtype.type, array.shape, buffer.address)
+            self._binding.bind_input(name, "cuda", self._device, array.dtype.type, array.shape, buffer.address)
         sizes = sizes_of(io.inputs, inputs)
         for spec in io.outputs:
             if all(isinstance(dim, int) or dim in sizes for dim in spec.shape):
                 shape, kind = spec.concrete(sizes), np.dtype(spec.dtype)
                 self._results[spec.name] = buffer = Buffer(shape, kind.name)
-                self._binding.bind_output(spec.name, "cuda", 0, kind.type, shape, buffer.address)
+                self._binding.bind_output(spec.name, "cuda", self._device, kind.type, shape, buffer.address)
             else:
-                self._binding.bind_output(spec.name, "cuda")
+                self._binding.bind_output(spec.name, "cuda", self._device)
 
 
 class OrtCuda(OrtBackend):
@@ -92,6 +99,10 @@ class OrtCuda(OrtBackend):
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         super().__init__(options, context)
         self._bound: dict[int, CudaBound] = {}
+        if (
+            context.precision == "fp32"
+        ):  # libraries read this once per process; there is no option of TensorRT's provider
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
 
     @property
     def stream(self) -> int | None:
@@ -116,7 +127,7 @@ class OrtCuda(OrtBackend):
             self._bound.pop(slot).free()
         run = ort.RunOptions()
         run.add_run_config_entry(_UNSYNCHRONISED, str(int(self.options["asynchronous"])))
-        bound = self._bound[slot] = CudaBound(self._session, self._io, inputs, self._own_stream, run)
+        bound = self._bound[slot] = CudaBound(self._session, self._io, inputs, self._own_stream, run, self._number)
         return bound
 
     def close(self) -> None:
@@ -141,6 +152,8 @@ class OrtCuda(OrtBackend):
                 artifact.path, sess_options=options, providers=self._providers(artifact), enable_fallback=0
             )
         except (RuntimeError, ValueError) as error:
+            if meaning := self.explain(error):  # the provider is there, and its device is full
+                raise meaning from error
             if self.provider.removesuffix("ExecutionProvider").lower() in str(error).lower():
                 raise FellBack(f"onnxruntime cannot load {self.provider}: {error}", hint=_HINT) from error
             raise
@@ -151,7 +164,7 @@ class OrtCuda(OrtBackend):
     def _cuda(self) -> dict[str, str]:
         return {
             **self._device(),
-            "use_tf32": str(int(self.context.precision == "tf32")),
+            **({"use_tf32": str(int(self.context.precision == "tf32"))} if _HAS_TF32 else {}),
             "cudnn_conv_algo_search": self.options["cudnn_conv_algo_search"],
             "cudnn_conv_use_max_workspace": str(int(self.options["cudnn_conv_use_max_workspace"])),
             "prefer_nhwc": str(int(self.options["prefer_nhwc"])),
@@ -160,9 +173,13 @@ class OrtCuda(OrtBackend):
 
     def _device(self) -> dict[str, str]:
         return {
-            "device_id": self.context.device.partition(":")[2] or "0",
+            "device_id": str(self._number),
             "user_compute_stream": str(self._own_stream),
         }
+
+    @property
+    def _number(self) -> int:
+        return int(self.context.device.partition(":")[2] or 0)
 
 
 class OrtTensorrt(OrtCuda):
@@ -174,23 +191,33 @@ class OrtTensorrt(OrtCuda):
         return [(self.provider, self._tensorrt(artifact)), *super()._providers(artifact)]
 
     def _tensorrt(self, artifact: Artifact) -> dict[str, str]:
-        cache = self.context.cache_dir / "ort-tensorrt"
-        cache.mkdir(parents=True, exist_ok=True)
-        given = {
+        given: dict[str, Any] = {
             "trt_builder_optimization_level": self.options["builder_optimization_level"],
             "trt_max_workspace_size": (self.options["workspace_mib"] or 0) << 20 or None,
             "trt_min_subgraph_size": self.options["min_subgraph_size"],
             "trt_auxiliary_streams": self.options["auxiliary_streams"],
-            "trt_engine_cache_enable": 1,
-            "trt_engine_cache_path": cache,
-            "trt_timing_cache_enable": 1,
-            "trt_timing_cache_path": cache,
         }
         flag = _FLAGS.get(artifact.precision if artifact.precision == "int8" else self.context.precision)
         if flag:
             given[flag] = 1
-        kept = {name: value for name, value in given.items() if value is not None}
-        return {**self._device(), **{name: str(value) for name, value in kept.items()}, **self._shapes()}
+        kept = {name: str(value) for name, value in given.items() if value is not None} | self._shapes()
+        return {**self._device(), **kept, **self._caches(artifact, kept)}
+
+    def _caches(self, artifact: Artifact, given: Mapping[str, str]) -> dict[str, str]:
+        """Return where engines are kept: ONNX Runtime finds them by names, not by weights or options.
+
+        Each model, set of options and version has a folder of its own, so that what is found is what would be built.
+        """
+        content = {**given, "model": artifact.sha256, "ort": ort.__version__, "precision": self.context.precision}
+        key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        folder = self.context.cache_dir / "ort-tensorrt" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(folder),
+        }
 
     def _shapes(self) -> dict[str, str]:
         """Return the profile: every input of a graph with dynamic axes at its smallest, best and largest."""

@@ -139,6 +139,12 @@ def listen(trt: Any, log: BuildLog) -> Any:
     return logger
 
 
+def heard(trt: Any) -> BuildLog:
+    """Return who is told at present: where the words are of a call that has failed just now."""
+    log: BuildLog = _loggers[trt.__name__].target
+    return log
+
+
 class Progress:
     """Phases within phases, as the share of the whole that is done.
 

@@ -20,7 +20,7 @@ from benchfw.spec.backend import check_inputs
 from benchfw.spec.cuda import Scratch
 from benchfw.spec.layers import WARMUP, LayerProfile
 from benchfw_tensorrt.inspector import Layer, effective_precision, inspect
-from benchfw_tensorrt.log import BuildLog
+from benchfw_tensorrt.log import BuildLog, heard, listen
 from benchfw_tensorrt.native import here, load_engine
 from benchfw_tensorrt.origin import check_origin
 from benchfw_tensorrt.settings import size_in_bytes
@@ -72,6 +72,7 @@ class _Trt(Backend):
         if self._engine is None:
             raise Invalid("bind before load")
         check_inputs(self._io, inputs)
+        listen(trt, self._log)  # a worker holds several engines, and TensorRT tells one log
         profile = choose_profile(self._inputs, {name: array.shape for name, array in inputs.items()})
         cuda.synchronize(self._stream)
         old = self._slots.pop(slot, None)
@@ -171,7 +172,7 @@ class _Trt(Backend):
         else:
             context = self._engine.create_execution_context_without_device_memory()
         if context is None:
-            raise self._log.failure(f"{self.name} makes no context", BackendError)
+            raise heard(trt).failure(f"{self.name} makes no context", BackendError)
         assert self._scratch is not None
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(self._scratch.address, _scratch_size(self._engine))
@@ -209,11 +210,11 @@ class _Trt(Backend):
 
     def _agreed(self, done: Any, what: str) -> None:
         if not done:
-            raise self._log.failure(f"{self.name}: TensorRT does not take {what}", BackendError)
+            raise heard(trt).failure(f"{self.name}: TensorRT does not take {what}", BackendError)
 
     def _launched(self, done: bool) -> None:
         if not done:
-            raise self._log.failure(f"{self.name}: TensorRT does not launch", BackendError)
+            raise heard(trt).failure(f"{self.name}: TensorRT does not launch", BackendError)
 
     def _stream_weights(self) -> None:
         budget = self.options["weight_streaming_budget"]

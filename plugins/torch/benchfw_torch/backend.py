@@ -61,7 +61,6 @@ class TorchEager(Backend):
         self._threads = int(options.get("threads") or context.threads)
         self._device = torch.device(context.device)
         self._stream: torch.cuda.Stream | None = None
-        self._graphs: list[torch.cuda.CUDAGraph] = []
         torch.set_num_threads(self._threads)
         torch.set_float32_matmul_precision("highest")  # no bf16 or TF32 behind the name fp32
         _enter_inference_mode()
@@ -95,9 +94,7 @@ class TorchEager(Backend):
 
     def capture(self, bound: Bound) -> Callable[[], object] | None:
         """Capture in PyTorch's own way: its allocator must keep what the graph writes to for the graph alone."""
-        graph = cuda.capture(bound.launch)
-        self._graphs.append(graph)
-        return graph.replay
+        return cuda.capture(bound.launch).replay  # which alone keeps the graph: it goes when its slot is bound anew
 
     def profile(self, n: int) -> LayerProfile:
         """Run under the profiler of PyTorch, modules marked by hooks."""
@@ -136,7 +133,6 @@ class TorchEager(Backend):
 
     def close(self) -> None:
         self._model = self._last = None
-        self._graphs.clear()
         if self._stream is not None:
             torch.cuda.empty_cache()
 

@@ -6,14 +6,13 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from benchfw.spec import Artifact, AxisRange, Context, Profile, TensorSpec
 from benchfw_tensorrt.options import TrtEngineOptions, TrtOptions, WeakEngineOptions
-from tests.unit.tensorrt.fake_cudart import FakeCuda
+from tests.unit.fake_cuda_modules import install
 from tests.unit.tensorrt.fake_tensorrt import FakeTensorrt
 
 X = TensorSpec(name="x", dtype="float32", shape=("batch", 8))
@@ -30,22 +29,10 @@ class Bench:
     """
 
     def __init__(self, version: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.cuda = FakeCuda()
+        self.cuda = install(monkeypatch, folder, [f"benchfw_tensorrt.{name}" for name in IMPORTING])
         self.trt = FakeTensorrt(version, self.cuda)
         self.folder = folder
-        bindings = ModuleType("cuda.bindings")
-        bindings.runtime = self.cuda  # type: ignore[attr-defined]
-        modules = {"cuda": ModuleType("cuda"), "cuda.bindings": bindings, "cuda.bindings.runtime": self.cuda}
-        for name, module in {**modules, "tensorrt": self.trt}.items():
-            monkeypatch.setitem(sys.modules, name, module)
-        for name in IMPORTING:
-            monkeypatch.delitem(sys.modules, f"benchfw_tensorrt.{name}", raising=False)
-            monkeypatch.delattr(f"benchfw_tensorrt.{name}", raising=False)
-        monkeypatch.delitem(sys.modules, "benchfw.spec.cuda", raising=False)
-        monkeypatch.delattr("benchfw.spec.cuda", raising=False)
-        import benchfw.spec.cuda
-
-        monkeypatch.setattr(benchfw.spec.cuda, "_DRIVER", folder / "no driver says its version here")
+        monkeypatch.setitem(sys.modules, "tensorrt", self.trt)
 
     def model(self, name: str = "model", **given: Any) -> Path:
         """Write a model: `x` in, twice of it out, of type FLOAT and shape [batch, 8] unless `given` says otherwise."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.unit.tensorrt.fake_cudart import FakeCuda
+from tests.unit.fake_cudart import FakeCuda
 
 _COMMON = ("DEBUG", "DIRECT_IO", "REFIT", "SPARSE_WEIGHTS", "TF32", "VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME")
 _SINCE_10 = ("STRICT_NANS", "WEIGHT_STREAMING", "STRIP_PLAN", "EDITABLE_TIMING_CACHE")

@@ -245,6 +245,22 @@ def test_what_tensorrt_says_stands_in_the_error(bench: Bench, call: str, text: s
     assert not bench.cuda.live
 
 
+def test_what_tensorrt_says_is_found_whichever_engine_was_loaded_last(bench: Bench) -> None:
+    """A worker holds an engine for each mode: TensorRT tells one log per process."""
+    engine = bench.build()
+    first, last = (bench.backend(name) for name in ("TrtDynamic", "TrtDynamic"))
+    first.load(engine)
+    last.load(engine)
+    bound = first.bind(0, rows(1))
+    last.bind(0, rows(1))
+    bench.trt.fails, bench.trt.errors = "execute", ["Error Code 1: Cuda Runtime (out of memory)"]
+    with pytest.raises(OutOfMemory, match="out of memory"):
+        bound.launch()
+    for backend in (first, last):
+        backend.close()
+    assert not bench.cuda.live
+
+
 def test_memory_that_runs_out_while_a_slot_is_bound(bench: Bench) -> None:
     backend = bench.backend("TrtDynamic")
     backend.load(bench.build())

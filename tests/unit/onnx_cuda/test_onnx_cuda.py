@@ -1,0 +1,357 @@
+"""ONNX Runtime on NVIDIA GPUs: what is asked of it, and what becomes of its answers.
+
+The graphs run on its CPU provider, under the name of the provider that was asked for, and the device's memory is the
+host's. Without that name it is ONNX Runtime itself that has no such provider.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper
+
+from benchfw.errors import BackendError, BuildFailed, FellBack, Invalid, OutOfMemory
+from benchfw.spec import Artifact, AxisRange, Context, Profile
+from benchfw_onnxruntime.options import CudaOptions, TensorrtOptions
+from tests.unit.fake_cuda_modules import install
+from tests.unit.fake_cudart import FakeCuda
+from tests.unit.onnx_steps.graphs import BATCH, IMAGE, artifact, convolutions
+
+UNSYNCHRONISED = "disable_synchronize_execution_providers"
+REAL = ort.InferenceSession
+CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
+
+
+class Binding:
+    """An I/O binding whose device memory is the host's."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+        self.devices: set[tuple[str, int]] = set()
+
+    def bind_input(self, name: str, device: str, number: int, *rest: Any) -> None:
+        self.devices.add((device, number))
+        self.real.bind_input(name, "cpu", 0, *rest)
+
+    def bind_output(self, name: str, device: str, number: int, *rest: Any) -> None:
+        self.devices.add((device, number))
+        self.real.bind_output(name, "cpu", 0, *rest)
+
+    def copy_outputs_to_cpu(self) -> list[Any]:
+        return list(self.real.copy_outputs_to_cpu())
+
+
+class Session(ort.InferenceSession):  # type: ignore[misc]  # it has no types
+    """A session that says it got what it asked for.
+
+    Attributes:
+        asked: Providers and their options, of the session that was made last.
+        binding: Made last.
+        entries: Of the run's options, in each launch.
+        refusal: Raised in place of making one.
+    """
+
+    asked: Mapping[str, Mapping[str, str]] = {}
+    binding: Binding | None = None
+    entries: list[str] = []  # noqa: RUF012  (each test has a class of its own)
+    refusal: Exception | None = None
+
+    def __init__(self, path: str, **given: Any) -> None:
+        assert given.pop("enable_fallback") == 0
+        type(self).asked = dict(given.pop("providers"))
+        if self.refusal is not None:
+            raise self.refusal
+        super().__init__(path, providers=[CPU], **given)
+
+    def get_providers(self) -> list[str]:
+        return [*self.asked, CPU]
+
+    def io_binding(self) -> Any:
+        type(self).binding = Binding(super().io_binding())
+        return self.binding
+
+    def run_with_iobinding(self, binding: Any, options: Any = None) -> None:
+        self.entries.append(options.get_run_config_entry(UNSYNCHRONISED))
+        super().run_with_iobinding(binding.real, options)
+
+
+class Lab:
+    """Makes backends on a CUDA that is made up.
+
+    Attributes:
+        cuda: It.
+        session: Class of its sessions.
+    """
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.cuda: FakeCuda = install(monkeypatch, folder, ["benchfw_onnxruntime.cuda"])
+        self.session: Any = type("Own", (Session,), {"entries": []})
+        self._monkeypatch = monkeypatch
+
+    def backend(
+        self,
+        name: str = "OrtCuda",
+        *,
+        precision: str = "fp32",
+        device: str = "cuda:0",
+        profile: Profile = BATCH,
+        real: bool = False,
+        source: Artifact | None = None,
+        **options: Any,
+    ) -> Any:
+        """Return a backend that has loaded a model; with `real`, through ONNX Runtime as it is."""
+        from benchfw_onnxruntime import cuda
+
+        if not real:
+            self._monkeypatch.setattr(ort, "InferenceSession", self.session)
+        model = CudaOptions if name == "OrtCuda" else TensorrtOptions
+        context = Context(
+            device=device, threads=1, precision=precision, cache_dir=self.folder, root=self.folder, inputs=IMAGE
+        )
+        self.made = getattr(cuda, name)(model(**options).model_dump(mode="json"), context)
+        self.made.load(self.made.prepare(source or artifact(convolutions(), self.folder), profile))
+        return self.made
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "unset by no test")
+    made = Lab(tmp_path, monkeypatch)
+    yield made
+    made.made.close()
+    assert not made.cuda.live and not made.cuda.streams
+
+
+def images(batch: int, seed: int = 0) -> dict[str, Any]:
+    return {"x": np.random.default_rng(seed).standard_normal((batch, 3, 8, 8)).astype(np.float32)}
+
+
+def expected(folder: Path, inputs: Mapping[str, Any]) -> Any:
+    return REAL(str(folder / "source.onnx"), providers=[CPU]).run(None, dict(inputs))[0]
+
+
+def only(outputs: Mapping[str, Any]) -> Any:
+    (output,) = outputs.values()
+    return output
+
+
+# --- what is asked for ----------------------------------------------------------------------------------------------
+
+
+def test_a_provider_that_is_not_got_is_a_fallback(lab: Lab) -> None:
+    with pytest.warns(UserWarning, match="not in available"), pytest.raises(FellBack, match=f"asked for {CUDA}, got"):
+        lab.backend(real=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("OrtCuda", "CUDA_PATH is set but CUDA wasn't able to be loaded"), ("OrtTensorrt", "Please install TensorRT")],
+)
+def test_a_provider_that_cannot_be_loaded_is_a_fallback(lab: Lab, name: str, words: str) -> None:
+    lab.session.refusal = RuntimeError(words)
+    with pytest.raises(FellBack, match=words) as raised:
+        lab.backend(name)
+    assert "doctor" in str(raised.value.hint)
+
+
+def test_a_device_without_memory_is_no_fallback(lab: Lab) -> None:
+    lab.session.refusal = RuntimeError("CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc(&p, size)")
+    with pytest.raises(OutOfMemory, match="CUDA failure 2"):
+        lab.backend()
+
+
+def test_other_errors_are_failed_builds(lab: Lab) -> None:
+    lab.session.refusal = RuntimeError("the graph has a cycle")
+    with pytest.raises(BuildFailed, match="a cycle"):
+        lab.backend()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_options_reach_the_provider(lab: Lab, precision: str) -> None:
+    backend = lab.backend(
+        precision=precision, device="cuda:1", prefer_nhwc=True, cudnn_conv_algo_search="HEURISTIC", threads=1
+    )
+    assert lab.session.asked == {
+        CUDA: {
+            "device_id": "1",
+            "user_compute_stream": str(backend.stream),
+            "use_tf32": str(int(precision == "tf32")),
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "cudnn_conv_use_max_workspace": "1",
+            "prefer_nhwc": "1",
+            "arena_extend_strategy": "kNextPowerOfTwo",
+        }
+    }
+    facts = backend.facts()
+    assert (facts["provider_effective"], facts["precision_effective"]) == (CUDA, precision)
+    backend.bind(0, images(2))
+    assert lab.session.binding.devices == {("cuda", 1)}
+
+
+def test_the_nodes_of_a_graph_are_counted(lab: Lab) -> None:
+    nodes = lab.backend(optimization="disabled").facts()["nodes"]
+    assert nodes == {CPU: len(convolutions().graph.node)} or not hasattr(REAL, "get_provider_graph_assignment_info")
+
+
+def test_the_precision_of_a_model_is_that_in_effect(lab: Lab) -> None:
+    source = artifact(convolutions(), lab.folder)
+    half = Artifact(format="onnx", path=source.path, sha256=source.sha256, precision="fp16")
+    assert lab.backend(precision="fp16", source=half).facts()["precision_effective"] == "fp16"
+
+
+# --- TensorRT -------------------------------------------------------------------------------------------------------
+
+
+def asked_of_tensorrt(lab: Lab, **given: Any) -> dict[str, str]:
+    lab.backend("OrtTensorrt", **given).close()
+    assert list(lab.session.asked) == [TENSORRT, CUDA]  # what it does not take runs on the GPU all the same
+    return dict(lab.session.asked[TENSORRT])
+
+
+def test_tensorrt_is_told_of_options_profile_and_caches(lab: Lab) -> None:
+    asked = asked_of_tensorrt(lab, workspace_mib=64, builder_optimization_level=0, auxiliary_streams=0)
+    assert asked["trt_max_workspace_size"] == str(64 << 20)
+    assert (asked["trt_builder_optimization_level"], asked["trt_auxiliary_streams"]) == ("0", "0")
+    assert "trt_min_subgraph_size" not in asked  # TensorRT's own
+    shapes = [asked[f"trt_profile_{point}_shapes"] for point in ("min", "opt", "max")]
+    assert shapes == ["x:1x3x8x8", "x:2x3x8x8", "x:3x3x8x8"]
+    assert (asked["trt_engine_cache_enable"], asked["trt_timing_cache_enable"]) == ("1", "1")
+    assert Path(asked["trt_engine_cache_path"]).is_dir()
+
+
+def test_one_shape_needs_no_profile(lab: Lab) -> None:
+    asked = asked_of_tensorrt(lab, profile=Profile({"batch": AxisRange(min=2, opt=2, max=2)}))
+    assert not [name for name in asked if "profile" in name]
+
+
+@pytest.mark.parametrize(
+    ("precision", "flag"), [("fp32", ""), ("fp16", "trt_fp16_enable"), ("bf16", "trt_bf16_enable")]
+)
+def test_the_builder_may_use_the_precision_that_is_asked_for(lab: Lab, precision: str, flag: str) -> None:
+    asked = asked_of_tensorrt(lab, precision=precision)
+    assert [name for name in asked if name.endswith(("16_enable", "int8_enable"))] == [flag] * bool(flag)
+    assert lab.made.facts() == {}
+    assert lab.made._precision == precision
+
+
+@pytest.mark.parametrize("name", ["OrtCuda", "OrtTensorrt"])
+def test_fp32_is_not_tf32(lab: Lab, name: str) -> None:
+    lab.backend(name, precision="fp16").close()
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "unset by no test"
+    lab.backend(name, precision="fp32")
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+    assert lab.session.asked[CUDA]["use_tf32"] == "0"
+
+
+def test_a_provider_is_not_asked_for_what_it_does_not_know(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchfw_onnxruntime import cuda
+
+    monkeypatch.setattr(cuda, "_HAS_TF32", False)  # as before 1.18
+    lab.backend()
+    assert "use_tf32" not in lab.session.asked[CUDA]
+
+
+def test_engines_are_found_again_for_the_same_model_and_options_alone(lab: Lab) -> None:
+    """ONNX Runtime finds engines by the names of a graph: those of other weights would be taken for this model's."""
+    source = artifact(convolutions(), lab.folder)
+    other = artifact(convolutions(scale=2.0), lab.folder, "other.onnx")
+    wider = Profile({"batch": AxisRange(min=1, opt=2, max=8)})
+    given: list[dict[str, Any]] = [
+        {"source": source},
+        {"source": other},
+        {"source": source, "precision": "fp16"},
+        {"source": source, "builder_optimization_level": 5},
+        {"source": source, "profile": wider},
+    ]
+    paths = [asked_of_tensorrt(lab, **each)["trt_engine_cache_path"] for each in given]
+    assert len(set(paths)) == len(given)
+    assert asked_of_tensorrt(lab, source=source)["trt_engine_cache_path"] == paths[0]
+
+
+# --- slots ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_slots_compute_and_say_whether_they_wait(lab: Lab, asynchronous: bool) -> None:
+    backend = lab.backend(asynchronous=asynchronous)
+    slots = [backend.bind(slot, images(2, slot)) for slot in range(2)]
+    for slot, bound in enumerate(slots):
+        bound.launch()
+        np.testing.assert_array_equal(only(bound.outputs()), expected(lab.folder, images(2, slot)))
+    assert (backend.stream is not None) == asynchronous
+    assert lab.session.entries == [str(int(asynchronous))] * 2
+
+
+def test_copies_go_from_and_to_page_locked_memory(lab: Lab) -> None:
+    bound = lab.backend().bind(0, images(2))
+    (buffer,) = bound._buffers.values()
+    buffer.host[...] = images(2, seed=1)["x"]
+    bound.copy_in()
+    bound.launch()
+    bound.copy_out()
+    (result,) = bound._results.values()
+    np.testing.assert_array_equal(result.host, expected(lab.folder, images(2, seed=1)))
+
+
+def test_memory_goes_back_when_a_slot_is_bound_anew_and_in_the_end(lab: Lab) -> None:
+    backend = lab.backend()
+    backend.bind(0, images(2))
+    held = len(lab.cuda.live)
+    bound = backend.bind(0, images(3))
+    assert len(lab.cuda.live) == held
+    bound.launch()
+    assert only(bound.outputs()).shape == (3, 4)
+    backend.bind(1, images(2))
+    assert len(lab.cuda.live) == 2 * held
+    backend.close()
+    assert not lab.cuda.live and not lab.cuda.streams
+    assert backend.stream in (0, None)
+    backend.close()
+    with pytest.raises(Invalid, match="before load"):
+        backend.bind(0, images(2))
+
+
+def test_a_slot_that_does_not_fit_leaves_nothing_behind(lab: Lab) -> None:
+    backend = lab.backend()
+    kept = backend.bind(0, images(1))
+    held = len(lab.cuda.live)
+    lab.cuda.limit = images(2)["x"].nbytes - 1
+    with pytest.raises(OutOfMemory):
+        backend.bind(1, images(2))
+    assert len(lab.cuda.live) == held
+    kept.launch()
+    np.testing.assert_array_equal(only(kept.outputs()), expected(lab.folder, images(1)))
+
+
+def test_outputs_of_unknown_shape_are_allocated_by_onnxruntime(lab: Lab) -> None:
+    node = helper.make_node("NonZero", ["x"], ["y"])
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 8, 8])
+    made = helper.make_tensor_value_info("y", TensorProto.INT64, [4, "found"])
+    model = helper.make_model(
+        helper.make_graph([node], "g", [given], [made]), opset_imports=[helper.make_opsetid("", 18)], ir_version=10
+    )
+    onnx.checker.check_model(model)
+    bound = lab.backend(source=artifact(model, lab.folder)).bind(0, images(1))
+    assert bound.copy_out is None
+    bound.launch()
+    np.testing.assert_array_equal(only(bound.outputs()), np.stack(np.nonzero(images(1)["x"])))
+
+
+def test_what_does_not_fit_the_model_is_refused(lab: Lab) -> None:
+    backend = lab.backend()
+    wrong: list[Callable[[], Any]] = [
+        lambda: backend.bind(0, {"y": images(1)["x"]}),
+        lambda: backend.bind(0, {"x": images(1)["x"].astype(np.float64)}),
+    ]
+    for bind in wrong:
+        with pytest.raises((Invalid, BackendError)):
+            bind()
+    assert not lab.cuda.live

@@ -1,0 +1,47 @@
+"""What a worker says when something fails on its device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchfw.errors import BackendError, DeviceLost, OutOfMemory
+from benchfw.testing.device import FakeDevice
+from benchfw.worker.protocol import Message
+from benchfw.worker.server import Server
+
+
+@pytest.fixture
+def device() -> FakeDevice:
+    return FakeDevice(0)
+
+
+def ask(device: FakeDevice, failure: Exception, *, dies: bool) -> None:
+    server: Any = Server()
+    server._device = device
+
+    def on_bind(values: Any) -> Message:
+        device.is_lost = dies
+        raise failure
+
+    server.on_bind = on_bind
+    server.answer(Message("bind", {}))
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("CUDA error: illegal address\nmore"), BackendError("copy failed")])
+def test_what_fails_on_a_device_that_is_lost_is_final(device: FakeDevice, failure: Exception) -> None:
+    """The worker would else be kept for other cases, which all fail of it, each with words of its own."""
+    with pytest.raises(DeviceLost) as raised:
+        ask(device, failure, dies=True)
+    assert raised.value.message in (
+        "the fake device has failed; CUDA error: illegal address",
+        "the fake device has failed; copy failed",
+    )
+
+
+@pytest.mark.parametrize("failure", [OutOfMemory("no memory"), RuntimeError("of another kind")])
+def test_what_fails_on_a_device_that_works_is_what_it_is(device: FakeDevice, failure: Exception) -> None:
+    with pytest.raises(type(failure)) as raised:
+        ask(device, failure, dies=False)
+    assert raised.value is failure
