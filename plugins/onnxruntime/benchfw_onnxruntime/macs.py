@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from benchfw.spec.onnx_shapes import inferred
+from benchfw.spec.onnx_shapes import dims_of, inferred
 from benchfw.spec.operators import macs
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -29,9 +29,8 @@ def shapes_at(path: Path, sizes: Mapping[str, tuple[int, ...]]) -> dict[str, tup
     graph = inferred(path, sizes).graph
     found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
-            found[value.name] = tuple(dim.dim_value for dim in dims)
+        if (dims := dims_of(value)) is not None:
+            found[value.name] = dims
     return found
 
 

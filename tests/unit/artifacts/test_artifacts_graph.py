@@ -192,3 +192,27 @@ def test_products_by_counting(m: int, k: int, n: int, turned: tuple[bool, bool],
     assert counted(product, ones(*stack, m, k), ones(k, n)) == math.prod(stack) * m * n
     counted(product, ones(m, k), ones(*stack, k, n))
     counted(product, ones(k), ones(k, n))
+
+
+def test_a_shape_that_the_graph_computes_is_followed(tmp_path: Path) -> None:
+    # what a transformer behind convolutions looks like with dynamic axes: x is split into tokens of its picture
+    nodes = [
+        helper.make_node("Shape", ["x"], ["height"], start=2, end=3),
+        helper.make_node("Div", ["height", "stride"], ["rows"]),
+        helper.make_node("Mul", ["rows", "rows"], ["tokens"]),
+        helper.make_node("Reshape", ["tokens", "any"], ["length"]),
+        helper.make_node("Concat", ["one", "length", "any"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["x", "shape"], ["rest"]),
+        helper.make_node("Shape", ["rest"], ["width"], start=2, end=3),  # known when `rest` is
+        helper.make_node("Concat", ["any", "width"], ["flat"], axis=0),
+        helper.make_node("Reshape", ["rest", "flat"], ["matrix"]),
+        helper.make_node("MatMul", ["matrix", "w"], ["y"], name="product"),
+    ]
+    constants = {"stride": [2], "any": [-1], "one": [1]}
+    weights = {name: np.asarray(value, np.int64) for name, value in constants.items()} | {"w": ones(12, 5)}
+    made = model(nodes, {"x": ["batch", 3, "height", "width"]}, weights)
+    found = facts(tmp_path, made, x=(1, 3, 8, 8))
+    assert found.unknown == {}
+    assert found.macs == 16 * 12 * 5
+    assert [node.op for node in found.nodes] == [node.op_type for node in nodes]
+    assert facts(tmp_path, made, x=(1, 3, 16, 16)).macs == 64 * 12 * 5
