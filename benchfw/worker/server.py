@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -114,8 +115,10 @@ class Server:
         try:
             self._device.synchronize()
         except DeviceLost as lost:
-            first = next(iter(str(error).splitlines()), "") or type(error).__name__
-            raise DeviceLost(f"{lost.message}; {first}", hint=lost.hint) from error
+            words = type(error).__name__
+            with contextlib.suppress(Exception):  # some fail to say what they are
+                words = next(iter(str(error).splitlines()), "") or words
+            raise DeviceLost(f"{lost.message}; {words}", hint=lost.hint) from error
 
     # --- about this process -------------------------------------------------------------------------------------
 

@@ -99,9 +99,7 @@ class OrtCuda(OrtBackend):
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         super().__init__(options, context)
         self._bound: dict[int, CudaBound] = {}
-        if (
-            context.precision == "fp32"
-        ):  # libraries read this once per process; there is no option of TensorRT's provider
+        if context.precision == "fp32":  # read once per process; TensorRT's provider has no option for it
             os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
 
     @property
