@@ -83,6 +83,7 @@ def command(
     """
     from benchfw import plugins
     from benchfw.artifacts import Wanted
+    from benchfw.cli.conversion import FORMAT
     from benchfw.cli.inputs import input_specs, split_model
     from benchfw.cli.shapes import batch_range, make_profile, parse_sizes
     from benchfw.cli.steps import given_options
@@ -94,7 +95,7 @@ def command(
     given = given_options(registry, step.name, overrides)
     wanted_batch, wanted_sizes = batch_range(batch, low, best, high), parse_sizes(sizes)
     scheme, target = split_model(registry, model)
-    _check_output(output)
+    _check_files(output, log, Path(target) if scheme == FORMAT else None)
     with making(registry, options=given, rebuild=rebuild, log=log, notify=lambda text: say(f"  {text}")) as builder:
         resolved = builder.resolve(registry.model_source(scheme), target, root=Path.cwd(), seed=0, weights=None)
         specs = input_specs(model, resolved.io, inputs)
@@ -103,7 +104,7 @@ def command(
             accepts=(step.target,),
             precision=precision,
             specialize=profile.static and bool(profile.axes),
-            asked=(step.name,) if step.on_request else (),
+            asked={step.name, *given},
             options=_presets(registry, step),
         )
         made = builder.make(resolved.artifact, wanted, inputs=specs, profile=profile)
@@ -136,11 +137,27 @@ def _presets(registry: Registry, step: StepInfo) -> Mapping[str, Mapping[str, An
     return next((info.step_options for info in users), {})
 
 
-def _check_output(output: Path | None) -> None:
+def _check_files(output: Path | None, log: Path | None, source: Path | None) -> None:
+    """Refuse to write over the model, or over anything but an engine that was written here before.
+
+    Raises:
+        UsageError: So it would be.
+    """
+    from benchfw.cli.conversion import check_output
     from benchfw.errors import UsageError
 
-    if output is not None and not output.parent.is_dir():
-        raise UsageError(f"-o {output}: there is no folder {output.parent}")
+    for option, file in (("-o", output), ("--log", log)):
+        if file is not None:
+            check_output(option, file, source)
+    if output is not None and output.exists() and not _beside(output).exists():
+        raise UsageError(
+            f"{output} is there already, and is no engine that benchfw has built", hint="choose another name"
+        )
+
+
+def _beside(output: Path) -> Path:
+    """Return where the side-car of a copy lies."""
+    return output.with_name(f"{output.name}.json")
 
 
 def _copied(engine: Path, output: Path | None) -> Path:
@@ -149,7 +166,7 @@ def _copied(engine: Path, output: Path | None) -> Path:
 
     if output is None:
         return engine
-    for source, target in ((engine, output), (engine.with_name(SIDECAR), output.with_name(f"{output.name}.json"))):
+    for source, target in ((engine, output), (engine.with_name(SIDECAR), _beside(output))):
         draft = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             shutil.copyfile(source, draft)

@@ -119,7 +119,7 @@ def convert(registry: Registry, request: Request, *, as_json: bool) -> int:
             accepts=(FORMAT,),
             precision=request.precision,
             specialize=profile.static and bool(profile.axes),
-            asked=request.asked,
+            asked={*request.asked, *request.given},
         )
         made = builder.make(model.artifact, wanted, inputs=inputs, profile=profile)
         facts = _copy_out(builder, registry, Path(made.artifact.path), request.output)
@@ -159,6 +159,20 @@ def _check_precision(request: Request, precision: str) -> None:
         raise UsageError(f"{request.model} computes in {precision} already", hint="benchfw inspect tells more")
 
 
+def check_output(option: str, file: Path, source: Path | None) -> None:
+    """Refuse a file that cannot be written, or that is the model that is read.
+
+    Raises:
+        UsageError: It is one of them; the message begins with the option.
+    """
+    from benchfw.errors import UsageError
+
+    if not file.parent.is_dir():
+        raise UsageError(f"{option} {file}: there is no folder {file.parent}")
+    if source is not None and file.exists() and file.samefile(source):
+        raise UsageError(f"{option} {file} is the model itself, which is never changed", hint="choose another name")
+
+
 def _check_output(output: Path, source: Path | None, *, force: bool) -> None:
     """Refuse to write over what is there, and over the model that is read whatever anybody says.
 
@@ -168,10 +182,7 @@ def _check_output(output: Path, source: Path | None, *, force: bool) -> None:
     from benchfw.errors import UsageError
 
     data = _data_of(output)
-    if not output.parent.is_dir():
-        raise UsageError(f"-o {output}: there is no folder {output.parent}")
-    if source is not None and output.exists() and output.samefile(source):
-        raise UsageError(f"-o {output} is the model itself, which is never changed", hint="choose another name")
+    check_output("-o", output, source)
     if data.exists() and not output.exists():
         raise UsageError(f"{data} is there and belongs to something else", hint="choose another name, or remove it")
     if output.exists() and not force:

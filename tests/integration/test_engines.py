@@ -318,6 +318,25 @@ def test_build_refuses_what_cannot_be(model: str, arguments: list[str], code: in
     assert raised.value.exit_code == code
 
 
+def test_build_writes_over_nothing_but_engines(model: str, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(b"mine")
+    (tmp_path / "link.rtx").symlink_to(model)
+    whole = Path(model).read_bytes()
+    for option, name, says in (
+        ("-o", "m.onnx", "m.onnx is the model itself, which is never changed"),
+        ("-o", "link.rtx", "link.rtx is the model itself"),
+        ("--log", "m.onnx", "m.onnx is the model itself"),
+        ("-o", "weights.bin", "weights.bin is there already, and is no engine"),
+    ):
+        with pytest.raises(BenchfwError) as raised:
+            command(model, "--for", "tensorrt-rtx", option, str(tmp_path / name))
+        assert says in raised.value.message and raised.value.exit_code == 2
+    assert (Path(model).read_bytes(), weights.read_bytes()) == (whole, b"mine")
+    for _ in range(2):
+        command(model, "--for", "tensorrt-rtx", "-o", str(tmp_path / "m.rtx"))
+
+
 # --- in a scenario --------------------------------------------------------------------------------------------------
 
 SCENARIO = """

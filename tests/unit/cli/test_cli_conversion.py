@@ -125,6 +125,21 @@ def test_options_of_an_export_are_those_of_its_step(cli: Cli, tmp_path: Path) ->
     assert "OnnxFromTorch.opset" in cli("export", "builtin:resnet18", "-o", "x.onnx", "--opset", "3", code=2)[1]
 
 
+def test_a_step_runs_that_an_option_is_given_for(cli: Cli, tmp_path: Path, model: Path) -> None:
+    graph = onnx.load(model)
+    weight = graph.graph.initializer[0]
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values.flat[0] = 1e-40
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(graph, tmp_path / "tiny.onnx")
+    assert "1e-40" in cli("inspect", "tiny.onnx")[0]
+    told = json.loads(
+        cli("export", "tiny.onnx", "-o", "out.onnx", "--set", "DenormalFreeWeights.fp16=false", "--json")[0]
+    )
+    assert [step["step"] for step in told["steps"]] == ["FixedBatchOnnx", "DenormalFreeWeights"]
+    assert "denormal" not in cli("inspect", "out.onnx")[0]
+
+
 def test_simplify_then_quantize(cli: Cli, tmp_path: Path, model: Path) -> None:
     told = json.loads(cli("simplify", "in.onnx", "-o", "simple.onnx", "--json")[0])
     assert [step["step"] for step in told["steps"]] == ["SimplifiedOnnx"] and told["profile"] == {"batch": "1:2:8"}
