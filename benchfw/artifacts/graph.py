@@ -49,6 +49,7 @@ class NodeFacts:
 
     Attributes:
         name: As in the graph; its first output where it has none.
+        named: Whether the graph gives it a name.
         op: Operator, with its domain if that is not ONNX's.
         inputs, outputs: Names of its tensors.
         macs: Multiply-accumulates; None where operator or shapes are not known.
@@ -59,6 +60,7 @@ class NodeFacts:
     """
 
     name: str
+    named: bool
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -117,12 +119,20 @@ class GraphFacts:
         return dict(Counter(node.op for node in self.nodes if node.macs is None))
 
     def find(self, name: str) -> NodeFacts | None:
-        """Return the node of this name, else the one that makes the tensor of this name."""
-        return self._by_name.get(name) or self._by_output.get(name)
+        """Return the node of this name, else the one that makes the tensor of this name, else the one of this place.
+
+        Runtimes call a node without a name by operator and place in the graph, without its constants: `MatMul_2`.
+        """
+        return self._by_name.get(name) or self._by_output.get(name) or self._by_place.get(name)
 
     @cached_property
     def _by_name(self) -> dict[str, NodeFacts]:
         return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def _by_place(self) -> dict[str, NodeFacts]:
+        places = enumerate(node for node in self.nodes if node.op != "Constant")
+        return {f"{node.op}_{place}": node for place, node in places if not node.named}
 
     @cached_property
     def _by_output(self) -> dict[str, NodeFacts]:
@@ -190,6 +200,7 @@ class _Tensors:
         known = node.domain in _DOMAINS
         return NodeFacts(
             name=node.name or (outputs[0] if outputs else op),
+            named=bool(node.name),
             op=op,
             inputs=names,
             outputs=outputs,

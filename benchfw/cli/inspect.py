@@ -246,4 +246,4 @@ def _named(facts: Mapping[str, Any]) -> Iterator[str]:
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
-    return ":".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ":".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

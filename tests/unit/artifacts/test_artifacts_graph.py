@@ -216,3 +216,15 @@ def test_a_shape_that_the_graph_computes_is_followed(tmp_path: Path) -> None:
     assert found.macs == 16 * 12 * 5
     assert [node.op for node in found.nodes] == [node.op_type for node in nodes]
     assert facts(tmp_path, made, x=(1, 3, 16, 16)).macs == 64 * 12 * 5
+
+
+def test_nodes_without_a_name_are_found_as_runtimes_call_them(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(ones(1), "c")),
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Mul", ["h", "c"], ["s"], name="scale"),
+        helper.make_node("MatMul", ["s", "v"], ["y"]),
+    ]
+    found = facts(tmp_path, model(nodes, {"x": [1, 4]}, {"w": ones(4, 3), "v": ones(3, 2)}))
+    names = {name: node.name for name in ("MatMul_0", "MatMul_2", "Mul_1", "MatMul_1") if (node := found.find(name))}
+    assert names == {"MatMul_0": "h", "MatMul_2": "y"}
