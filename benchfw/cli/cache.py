@@ -92,7 +92,7 @@ def rm(
     return 3 if kept and keys else 0
 
 
-@command.command()
+@command.command(short_help="Say what KEY was made from, and why it is not used.")
 @click.argument("key", shell_complete=completers.cache_keys)
 @options.json_output
 def explain(key: str, as_json: bool) -> int:
@@ -123,7 +123,7 @@ def explain(key: str, as_json: bool) -> int:
     return 0
 
 
-@command.command()
+@command.command(short_help="Hash files, and say what is damaged.")
 @click.argument("keys", metavar="[KEY]...", nargs=-1, shell_complete=completers.cache_keys)
 @options.json_output
 def verify(keys: tuple[str, ...], as_json: bool) -> int:

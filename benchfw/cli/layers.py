@@ -100,7 +100,9 @@ def _sum(rows: Sequence[Row], column: str) -> float:
 def _print_profile(console: Console, case: Row, layers: Sequence[Row], top: int) -> None:
     ordered = sorted(layers, key=lambda row: -(finite(row.get("time_p50_ns")) or 0.0))
     unit = latency_unit([row.get("time_p50_ns") for row in layers])
-    labels = f"{text(case, 'model')} on {text(case, 'name')}, {text(case, 'precision_effective')}, {shape_text(case)}"
+    shape = shape_text(case)
+    shape = f"batch={shape}" if shape.isdecimal() else shape  # a title says which axis a bare number is
+    labels = f"{text(case, 'model')} on {text(case, 'name')}, {text(case, 'precision_effective')}, {shape}"
     console.print()
     console.print(literal(f"layers: {labels}; {text(layers[0], 'n')} inferences, median times", "bold"), soft_wrap=True)
     _print_rows(console, [_layer_cells(row, unit) for row in ordered[:top]])

@@ -99,7 +99,7 @@ def test_the_command_shows_layers_operators_and_their_sum(project: Project) -> N
     ended = project.cli("profile", "null:m", "--backend", "fake", "--input", "x=batchx4", "--top", "2", *QUICK)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     lines = ended.stdout.splitlines()
-    head = next(place for place, line in enumerate(lines) if line.startswith("layers: m on fake, fp32, 1; 50"))
+    head = next(place for place, line in enumerate(lines) if line.startswith("layers: m on fake, fp32, batch=1; 50"))
     assert lines[head + 1].split()[:4] == ["layer", "operator", "time", "µs"]
     assert lines[head + 2].startswith("layer")
     assert lines[head + 4].startswith("and 2 more")
