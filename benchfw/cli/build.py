@@ -161,8 +161,13 @@ def _beside(output: Path) -> Path:
 
 
 def _copied(engine: Path, output: Path | None) -> Path:
-    """Copy an engine and its side-car, each in one step, and return where the engine now is."""
+    """Copy an engine and its side-car, each in one step, and return where the engine now is.
+
+    Raises:
+        ResultError: They cannot be written.
+    """
     from benchfw.artifacts.cache import SIDECAR
+    from benchfw.errors import ResultError
 
     if output is None:
         return engine
@@ -171,6 +176,9 @@ def _copied(engine: Path, output: Path | None) -> Path:
         try:
             shutil.copyfile(source, draft)
             os.replace(draft, target)
+        except OSError as error:
+            hint = f"free some space or choose another place; the engine is {engine}"
+            raise ResultError(f"-o {target} cannot be written: {error.strerror}", hint=hint) from error
         finally:
             draft.unlink(missing_ok=True)
     return output

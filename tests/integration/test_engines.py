@@ -337,6 +337,15 @@ def test_build_writes_over_nothing_but_engines(model: str, tmp_path: Path) -> No
         command(model, "--for", "tensorrt-rtx", "-o", str(tmp_path / "m.rtx"))
 
 
+def test_a_copy_that_cannot_be_written_is_an_error_with_its_place(model: str, tmp_path: Path) -> None:
+    (tmp_path / "m.rtx.json").mkdir()
+    with pytest.raises(BenchfwError) as raised:
+        command(model, "--for", "tensorrt-rtx", "-o", str(tmp_path / "m.rtx"))
+    assert "m.rtx.json cannot be written: Is a directory" in raised.value.message
+    assert raised.value.hint is not None and "the engine is" in raised.value.hint
+    assert not list(tmp_path.glob(".m.rtx*")), "no draft stays"
+
+
 # --- in a scenario --------------------------------------------------------------------------------------------------
 
 SCENARIO = """
