@@ -31,6 +31,11 @@ _FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.E
 _ROOM = "make room there (`benchfw cache rm --older-than 30d`, `df`), or let BENCHFW_CACHE name another folder"
 
 
+def is_full(error: BackendError) -> bool:
+    """Say whether a worker tells of a disk, or a quota, that is full."""
+    return any(text in error.message for text in _FULL)
+
+
 class Builder:
     """Workers that resolve and convert, each started when it is first needed.
 
@@ -317,7 +322,7 @@ class Builder:
                 f"the cache {self._cache.root} cannot be written: {error.strerror or error}", hint=_ROOM
             ) from error
         except BackendError as error:
-            if not any(text in error.message for text in _FULL):
+            if not is_full(error):
                 raise
             full = BuildFailed(f"the cache {self._cache.root} cannot be written: {error.message}", hint=_ROOM)
             full.stage, full.log = error.stage, error.log

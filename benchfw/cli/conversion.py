@@ -198,9 +198,10 @@ def _copy_out(builder: Builder, registry: Registry, source: Path, output: Path) 
 
     Raises:
         CaseError: It cannot be read or written.
-        ResultError: It cannot be moved there.
+        ResultError: It cannot be moved there, or there is no room for it.
     """
-    from benchfw.errors import ResultError
+    from benchfw.artifacts.builder import is_full
+    from benchfw.errors import BackendError, ResultError
 
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
@@ -216,6 +217,11 @@ def _copy_out(builder: Builder, registry: Registry, source: Path, output: Path) 
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise ResultError(f"{output} cannot be written: {error.strerror}", hint="-o names another place") from error
+    except BackendError as error:
+        if not is_full(error):
+            raise
+        hint = "free some space, or -o names another place"
+        raise ResultError(f"{output} cannot be written: {error.message}", hint=hint) from error
     return dict(facts)
 
 

@@ -11,7 +11,9 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from benchfw.artifacts.builder import Builder
 from benchfw.builtin.onnx_copies import copy
+from benchfw.errors import BackendError, ResultError
 from benchfw.testing.models import FEATURES, evaluate, write_perceptron
 
 if TYPE_CHECKING:
@@ -95,6 +97,19 @@ def test_nothing_is_overwritten_unasked(cli: Cli, tmp_path: Path, model: Path) -
     assert "belongs to something else" in cli("export", "in.onnx", "-o", "free.onnx", "--force", code=2)[1]
     assert "there is no folder" in cli("export", "in.onnx", "-o", "no/x.onnx", code=2)[1]
     assert {name: data for name, data in content(tmp_path).items() if name in before} == before
+
+
+def test_a_full_disk_is_told_with_the_place(
+    cli: Cli, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(builder: Builder, kind: str, *rest: object, **values: object) -> None:
+        raise BackendError("OSError: [Errno 28] No space left on device: 'here' -> 'there'")
+
+    monkeypatch.setattr(Builder, "ask_format", full)
+    before = content(tmp_path)
+    _, words = cli("export", "in.onnx", "-o", "out.onnx", code=ResultError.exit_code)
+    assert "out.onnx cannot be written" in words and "No space left" in words and "free some space" in words
+    assert content(tmp_path) == before
 
 
 @pytest.mark.parametrize(
