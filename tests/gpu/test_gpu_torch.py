@@ -83,7 +83,7 @@ def test_out_of_memory_is_a_row_after_which_the_run_goes_on(project: Project, de
     width = device.facts["memory_bytes"] // 64
     (project.folder / "wide.py").write_text(
         "import torch\n\n\nclass Wide(torch.nn.Module):\n    def forward(self, x):\n"
-        f"        return x[:, :1].expand(-1, {width // 4}).contiguous()[:, :4] + 1\n\n\n"
+        f"        return x[:, :1].expand(-1, {width // 4}).contiguous()[:, :4] + x\n\n\n"
         "def make():\n    return Wide()\n"
     )
     text = SCENARIO.replace("builtin:mlp", "python:wide:make").replace(
