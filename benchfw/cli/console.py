@@ -72,7 +72,7 @@ def fitting(rows: Sequence[Mapping[str, str]], width: int, optional: Sequence[st
 
 
 def print_table(console: Console, *tables: Table) -> None:
-    """Print a table: of several, the first one that is not too wide, or the last.
+    """Print a table: of several, whose columns do not wrap, the first one that is not too wide, or the last.
 
     What does not go to a terminal gets the first one, as wide as it is; without the blanks that pad its lines.
     """
@@ -82,7 +82,7 @@ def print_table(console: Console, *tables: Table) -> None:
         fit = [table for table, width in zip(tables, widths) if width <= console.width]
         console.print((*fit, tables[-1])[0])
         return
-    before, console.width = console.width, max(console.width, widths[0])
+    before, console.width = console.width, max(console.width, widths[0] if len(tables) > 1 else 0)
     with console.capture() as capture:
         console.print(tables[0])
     console.width = before

@@ -1,6 +1,6 @@
 """A device that is none: streams, events, graphs and memory in virtual time. Needs numpy alone.
 
-Imported in a worker by its backend, `fake-device`, it makes `device = "fake"` known there, and is what `cuda` is.
+Imported in a worker by its backend, `fake-device`, it makes `device = "fake"` known there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from benchfw.testing.fakes import Arrays, FakeBackend, FakeBound
 from benchfw.testing.virtual import RealClock, VirtualClock
 from benchfw.worker.devices import MAKERS, Device, DeviceClock
 
-MAKERS["fake"] = MAKERS["cuda"] = "benchfw.testing.device:FakeDevice"
+MAKERS["fake"] = "benchfw.testing.device:FakeDevice"
 
 KERNELS = 10
 """Each launch enqueues so many, of equal length, in equal times of the host."""

@@ -24,19 +24,23 @@ def benchfw_register_backends() -> list[BackendInfo]:
         )
     ] + [
         BackendInfo(
-            name="fake-device",
-            summary="a backend for tests, on a device that is none",
-            factory="benchfw.testing.device:DeviceBackend",
+            name=name,
+            summary=f"a backend for tests, on a device that is none{where}",
+            factory=factory,
             options="benchfw.testing.options:DeviceOptions",
             accepts=("*",),
             provider="fake",
             capabilities=Capabilities(
                 precisions=("fp32", "fp16"),
-                devices=("fake", "cuda"),
+                devices=(device,),
                 specializes=False,
                 asynchronous=True,
                 cuda_graph=True,
             ),
+        )
+        for name, where, factory, device in (
+            ("fake-device", "", "benchfw.testing.device:DeviceBackend", "fake"),
+            ("fake-cuda", ", in the place of CUDA's", "benchfw.testing.cuda:CudaBackend", "cuda"),
         )
     ]
 

@@ -32,7 +32,7 @@ use = "fake"
 use = "fake-special"
 name = "other"
 [[backend]]
-use = "trt-static"
+use = "not-there"
 optional = true
 """
 
@@ -62,7 +62,7 @@ def test_run_then_show(folder: Path) -> None:
     run = benchfw("run", "s.toml", cwd=folder)
     assert "fixed: artifacts made for one shape" in run.stdout
     assert "random-batch" in run.stdout
-    assert run.stdout.count("SKIPPED trt-static") == 1  # one line per backend, not per case
+    assert run.stdout.count("SKIPPED not-there") == 1  # one line per backend, not per case
     assert "results: results/run=" in run.stdout
     assert "[1/2] batch2: 2 cases to measure" in run.stderr  # plain lines where there is no terminal
     assert "\x1b" not in run.stdout + run.stderr
@@ -101,7 +101,7 @@ def test_a_verbose_run_shows_the_log_that_it_writes(folder: Path) -> None:
     assert "INFO case model/fake/fp32/any/batch2: OK, " in log
     (failure,) = (line for line in log.splitlines() if " ERROR " in line)
     assert "case model/other/fp32/static/batch2: " in failure and "asked for" in failure
-    assert "INFO case model/trt-static/fp32/static/batch2: SKIPPED, " in log
+    assert "INFO case model/not-there/fp32/static/batch2: SKIPPED, " in log
     assert "DEBUG round 1, " in log and log.count("DEBUG round ") < 20
     assert log.endswith(" INFO finished, 1 OK, 1 CRASH, 1 SKIPPED\n")
 
@@ -133,7 +133,7 @@ def test_plan_lists_cases_routes_skips_and_time_without_running(folder: Path) ->
     text = benchfw("plan", "s.toml", cwd=folder).stdout
     assert "cohort batch2" in text
     assert "model/other/fp32/static/batch2" in text
-    assert text.count("SKIPPED trt-static-fp32") == 1
+    assert text.count("SKIPPED not-there-fp32") == 1
     assert "4 cases to measure in 2 cohorts" in text
     assert not (folder / "results").exists()
     data = json.loads(benchfw("plan", "s.toml", "--json", cwd=folder).stdout)

@@ -259,7 +259,8 @@ def test_every_shipped_scenario_is_valid_and_planned(registry: Registry, path: P
     plan = make_plan(loaded.scenario, backends=registry.backends, options=options)
     assert path.read_text().startswith("#:schema ./scenario.schema.json\n")
     assert any(case.status is None for case in plan.cases)
-    assert {case.status for case in plan.cases} <= {None, "SKIPPED"}
+    assert {case.status for case in plan.cases} <= {None, "SKIPPED", "UNSUPPORTED"}
+    assert all(case.reason for case in plan.cases if case.status)
 
 
 def test_inference_mode_outlives_the_first_instance_that_is_closed() -> None:

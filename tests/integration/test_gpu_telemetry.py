@@ -25,7 +25,7 @@ batch = [2]
 effort = "quick"
 budget = "1s"
 [[backend]]
-use = "fake-device"
+use = "fake-cuda"
 device = "cuda"
 options = { clock = "real", latency_us = 200 }
 """
