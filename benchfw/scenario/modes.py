@@ -7,9 +7,9 @@ from typing import Literal
 
 from benchfw.scenario.schema import BackendEntry
 from benchfw.spec.backend import BackendInfo
+from benchfw.worker.devices import CPU as CPU
 from benchfw.worker.timing import Mode
 
-CPU = "cpu"
 CUDA = "cuda"
 
 

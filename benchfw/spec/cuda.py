@@ -60,7 +60,7 @@ def destroy_stream(stream: int) -> None:
 
 
 def describe_device() -> dict[str, str]:
-    """Return what an engine depends on besides TensorRT: `gpu`, `compute_capability` and `driver` of the device here.
+    """Return what a built engine depends on: `gpu`, `compute_capability` and `driver` of the device here.
 
     Raises:
         MissingDependency: There is no GPU, or no driver for it.

@@ -6,6 +6,7 @@ Contexts bring no memory for their layers: they share one piece, since nothing o
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -154,9 +155,9 @@ class _Trt(Backend):
     def _inputs(self) -> list[EngineTensor]:
         return [tensor for tensor in self._tensors if tensor.is_input]
 
+    @abstractmethod
     def _prepare(self, bound: TrtBound) -> Callable[[], object]:
         """Allocate the outputs of a slot and return what launches it."""
-        raise NotImplementedError
 
     def _leave(self, bound: TrtBound) -> None:
         """Forget a slot that is about to be freed."""
