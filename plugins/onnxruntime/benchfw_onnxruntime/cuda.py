@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from benchfw.errors import FellBack, Invalid
+from benchfw.errors import BuildFailed, FellBack, Invalid
 from benchfw.spec import Artifact, Bound, Context, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.cuda import Buffer, all_of, destroy_stream, make_stream, synchronize
 from benchfw_onnxruntime.backend import OrtBackend, sizes_of
+from benchfw_onnxruntime.cuda_options import for_cuda, for_tensorrt
 
 _UNSYNCHRONISED = "disable_synchronize_execution_providers"
 """The entry of a run's configuration with which `run` returns once all is enqueued."""
@@ -90,7 +93,7 @@ class CudaBound(Bound):
 
 
 class OrtCuda(OrtBackend):
-    """`ort-cuda`. Options: `benchfw_onnxruntime.options.CudaOptions`."""
+    """`ort-cuda`. Options: `benchfw_onnxruntime.cuda_options.CudaOptions`."""
 
     provider = "CUDAExecutionProvider"
     _own_stream = 0
@@ -163,10 +166,7 @@ class OrtCuda(OrtBackend):
         return {
             **self._device(),
             **({"use_tf32": str(int(self.context.precision == "tf32"))} if _HAS_TF32 else {}),
-            "cudnn_conv_algo_search": self.options["cudnn_conv_algo_search"],
-            "cudnn_conv_use_max_workspace": str(int(self.options["cudnn_conv_use_max_workspace"])),
-            "prefer_nhwc": str(int(self.options["prefer_nhwc"])),
-            "arena_extend_strategy": self.options["arena_extend_strategy"],
+            **for_cuda(self.options),
         }
 
     def _device(self) -> dict[str, str]:
@@ -181,7 +181,7 @@ class OrtCuda(OrtBackend):
 
 
 class OrtTensorrt(OrtCuda):
-    """`ort-tensorrt`. Options: `benchfw_onnxruntime.options.TensorrtOptions`."""
+    """`ort-tensorrt`. Options: `benchfw_onnxruntime.cuda_options.TensorrtOptions`."""
 
     provider = "TensorrtExecutionProvider"
 
@@ -189,16 +189,8 @@ class OrtTensorrt(OrtCuda):
         return [(self.provider, self._tensorrt(artifact)), *super()._providers(artifact)]
 
     def _tensorrt(self, artifact: Artifact) -> dict[str, str]:
-        given: dict[str, Any] = {
-            "trt_builder_optimization_level": self.options["builder_optimization_level"],
-            "trt_max_workspace_size": (self.options["workspace_mib"] or 0) << 20 or None,
-            "trt_min_subgraph_size": self.options["min_subgraph_size"],
-            "trt_auxiliary_streams": self.options["auxiliary_streams"],
-        }
         flag = _FLAGS.get(artifact.precision if artifact.precision == "int8" else self.context.precision)
-        if flag:
-            given[flag] = 1
-        kept = {name: str(value) for name, value in given.items() if value is not None} | self._shapes()
+        kept = for_tensorrt(self.options) | ({flag: "1"} if flag else {}) | self._shapes()
         return {**self._device(), **kept, **self._caches(artifact, kept)}
 
     def _caches(self, artifact: Artifact, given: Mapping[str, str]) -> dict[str, str]:
@@ -206,16 +198,49 @@ class OrtTensorrt(OrtCuda):
 
         Each model, set of options and version has a folder of its own, so that what is found is what would be built.
         """
-        content = {**given, "model": artifact.sha256, "ort": ort.__version__, "precision": self.context.precision}
+        table = self._table()
+        content = {
+            **given,
+            "model": artifact.sha256,
+            "ort": ort.__version__,
+            "precision": self.context.precision,
+            "table": hashlib.sha256(table.read_bytes()).hexdigest() if table else None,
+        }
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         folder = self.context.cache_dir / "ort-tensorrt" / key
         folder.mkdir(parents=True, exist_ok=True)
+        calibration = {}
+        if table:  # the provider looks for it by its name, among its engines
+            shutil.copyfile(table, folder / table.name)
+            native = str(int(self.options["int8_use_native_calibration_table"]))
+            calibration = {
+                "trt_int8_calibration_table_name": table.name,
+                "trt_int8_use_native_calibration_table": native,
+            }
         return {
+            **calibration,
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": str(folder),
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(folder),
         }
+
+    def _table(self) -> Path | None:
+        """Return the file with ranges of activations, if there is one.
+
+        Raises:
+            BuildFailed: It is not there.
+        """
+        name = self.options["int8_calibration_table"]
+        if name is None:
+            return None
+        table = self.context.root / name
+        if not table.is_file():
+            raise BuildFailed(
+                f"int8_calibration_table: no file {name} beside the scenario",
+                hint="leave it out for a model that is quantised already",
+            )
+        return table
 
     def _shapes(self) -> dict[str, str]:
         """Return the profile: every input of a graph with dynamic axes at its smallest, best and largest."""

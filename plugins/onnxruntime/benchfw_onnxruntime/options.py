@@ -23,39 +23,6 @@ class CpuOptions(BaseModel):
     )
 
 
-class CudaOptions(BaseModel):
-    """Options of `ort-cuda`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    threads: PositiveInt | None = Field(None, description="Threads for nodes on the CPU; default: those of the run.")
-    optimization: Literal["disabled", "basic", "extended", "all"] = Field(
-        "all", description="Level of graph optimisation."
-    )
-    asynchronous: bool = Field(
-        True, description="`run` returns once all is enqueued; otherwise it waits for its stream, as by default."
-    )
-    cudnn_conv_algo_search: Literal["EXHAUSTIVE", "HEURISTIC", "DEFAULT"] = Field(
-        "EXHAUSTIVE", description="How algorithms of convolutions are chosen."
-    )
-    cudnn_conv_use_max_workspace: bool = Field(True, description="Convolutions may take as much memory as is fastest.")
-    prefer_nhwc: bool = Field(False, description="Convolutions work on channels-last tensors.")
-    arena_extend_strategy: Literal["kNextPowerOfTwo", "kSameAsRequested"] = Field(
-        "kNextPowerOfTwo", description="How device memory grows."
-    )
-
-
-class TensorrtOptions(CudaOptions):
-    """Options of `ort-tensorrt`: those of `ort-cuda`, for nodes that TensorRT does not take, and its own."""
-
-    builder_optimization_level: int | None = Field(
-        None, ge=0, le=5, description="How long TensorRT looks for kernels; default: TensorRT's."
-    )
-    workspace_mib: PositiveInt | None = Field(None, description="Memory for one layer; default: what there is.")
-    min_subgraph_size: PositiveInt | None = Field(None, description="Nodes of a subgraph, at least, for TensorRT.")
-    auxiliary_streams: int | None = Field(None, ge=0, description="Streams beside the main one; default: TensorRT's.")
-
-
 class _StepOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 

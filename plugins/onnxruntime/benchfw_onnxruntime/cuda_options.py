@@ -1,0 +1,163 @@
+"""Options of ONNX Runtime on NVIDIA GPUs, and how its providers take them. Light: imported in the parent.
+
+A field is called as the provider calls it, without `trt_`, where the provider is given the value as it stands. What is
+left out is the core's or the plugin's: devices, streams, precision, profiles, caches and CUDA graphs. What is not given
+is not passed on: a provider refuses options that its version does not know, and says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+_SEPARATORS = {"extra_plugin_lib_paths": ";"}
+
+
+class CudaOptions(BaseModel):
+    """Options of `ort-cuda`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    threads: PositiveInt | None = Field(None, description="Threads for nodes on the CPU; default: those of the run.")
+    optimization: Literal["disabled", "basic", "extended", "all"] = Field(
+        "all", description="Level of graph optimisation."
+    )
+    asynchronous: bool = Field(
+        True, description="`run` returns once all is enqueued; otherwise it waits for its stream, as by default."
+    )
+    cudnn_conv_algo_search: Literal["EXHAUSTIVE", "HEURISTIC", "DEFAULT"] = Field(
+        "EXHAUSTIVE", description="How algorithms of convolutions are chosen."
+    )
+    cudnn_conv_use_max_workspace: bool = Field(True, description="Convolutions may take as much memory as is fastest.")
+    prefer_nhwc: bool = Field(False, description="Convolutions work on channels-last tensors.")
+    arena_extend_strategy: Literal["kNextPowerOfTwo", "kSameAsRequested"] = Field(
+        "kNextPowerOfTwo", description="How device memory grows."
+    )
+    gpu_mem_limit: PositiveInt | None = Field(None, description="Bytes of the arena, at most; default: all there are.")
+    cudnn_conv1d_pad_to_nc1d: bool | None = Field(
+        None, description="Convolutions over one axis get theirs padded to [N,C,1,D] instead of [N,C,D,1]."
+    )
+    do_copy_in_default_stream: bool | None = Field(None, description="Copies between devices go by the main stream.")
+    enable_skip_layer_norm_strict_mode: bool | None = Field(
+        None, description="SkipLayerNormalization sums in fp32: more precise, slower."
+    )
+    fuse_conv_bias: bool | None = Field(None, description="cuDNN adds biases within convolutions (not in 1.17).")
+    sdpa_kernel: NonNegativeInt | None = Field(
+        None, description="Which kernels attention may use, as ONNX Runtime's bits (not in 1.17); default: its choice."
+    )
+    tunable_op_enable: bool | None = Field(None, description="Operators with several kernels use what tuning found.")
+    tunable_op_tuning_enable: bool | None = Field(None, description="And tune while they run, which warm-up waits for.")
+    tunable_op_max_tuning_duration_ms: PositiveInt | None = Field(None, description="How long one may tune.")
+    use_ep_level_unified_stream: bool | None = Field(None, description="All nodes of a session share a stream.")
+
+
+_CUDA_AS_IT_STANDS = (
+    "cudnn_conv_algo_search",
+    "cudnn_conv_use_max_workspace",
+    "prefer_nhwc",
+    "arena_extend_strategy",
+    "gpu_mem_limit",
+    "cudnn_conv1d_pad_to_nc1d",
+    "do_copy_in_default_stream",
+    "enable_skip_layer_norm_strict_mode",
+    "fuse_conv_bias",
+    "sdpa_kernel",
+    "tunable_op_enable",
+    "tunable_op_tuning_enable",
+    "tunable_op_max_tuning_duration_ms",
+    "use_ep_level_unified_stream",
+)
+
+
+class TensorrtOptions(CudaOptions):
+    """Options of `ort-tensorrt`: those of `ort-cuda`, for nodes that TensorRT does not take, and its own."""
+
+    builder_optimization_level: int | None = Field(
+        None, ge=0, le=5, description="How long TensorRT looks for kernels; default: TensorRT's."
+    )
+    workspace_mib: PositiveInt | None = Field(None, description="Memory for one layer; default: what there is.")
+    min_subgraph_size: PositiveInt | None = Field(None, description="Nodes of a subgraph, at least, for TensorRT.")
+    max_partition_iterations: PositiveInt | None = Field(
+        None, description="How often the graph is partitioned anew, at most, until TensorRT takes its parts."
+    )
+    auxiliary_streams: int | None = Field(None, ge=0, description="Streams beside the main one; default: TensorRT's.")
+    tactic_sources: tuple[str, ...] | None = Field(
+        None,
+        strict=False,
+        description='Where kernels may come from, as `["-CUDNN", "+JIT_CONVOLUTIONS"]`; default: TensorRT\'s.',
+    )
+    op_types_to_exclude: tuple[str, ...] | None = Field(
+        None, strict=False, description="Operators that TensorRT does not get (not in 1.17)."
+    )
+    extra_plugin_lib_paths: tuple[str, ...] | None = Field(
+        None, strict=False, description="Libraries with plugins of TensorRT. They are run."
+    )
+    sparsity_enable: bool | None = Field(None, description="Use kernels for weights of which two in four are zero.")
+    layer_norm_fp32_fallback: bool | None = Field(None, description="In fp16, layer normalisation stays in fp32.")
+    context_memory_sharing_enable: bool | None = Field(None, description="Subgraphs share memory for their layers.")
+    build_heuristics_enable: bool | None = Field(None, description="Guess which kernel is fast instead of timing all.")
+    force_sequential_engine_build: bool | None = Field(None, description="Build engines one after the other.")
+    force_timing_cache: bool | None = Field(None, description="Take a timing cache of another GPU of the same kind.")
+    engine_hw_compatible: bool | None = Field(
+        None, description="Engines run on other GPUs since Ampere too (not in 1.17), at the price of speed."
+    )
+    load_user_initializer: bool | None = Field(
+        None, description="Weights stay out of copies of the model (not in 1.17)."
+    )
+    detailed_build_log: bool | None = Field(None, description="The log of the worker says how long each step took.")
+    dla_core: NonNegativeInt | None = Field(
+        None, description="Run on this deep-learning accelerator, where there is one."
+    )
+    int8_calibration_table: str | None = Field(
+        None, min_length=1, description="File with the ranges of activations for int8; default: those in the model."
+    )
+    int8_use_native_calibration_table: bool = Field(
+        False, description="The file is of TensorRT's calibrator; otherwise of ONNX Runtime's."
+    )
+
+
+_TENSORRT_AS_IT_STANDS = (
+    "builder_optimization_level",
+    "min_subgraph_size",
+    "max_partition_iterations",
+    "auxiliary_streams",
+    "tactic_sources",
+    "op_types_to_exclude",
+    "extra_plugin_lib_paths",
+    "sparsity_enable",
+    "layer_norm_fp32_fallback",
+    "context_memory_sharing_enable",
+    "build_heuristics_enable",
+    "force_sequential_engine_build",
+    "force_timing_cache",
+    "engine_hw_compatible",
+    "load_user_initializer",
+    "detailed_build_log",
+)
+
+
+def for_cuda(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return validated options as the CUDA provider takes them: text by its names, without those that are not given."""
+    return _as_text({name: options[name] for name in _CUDA_AS_IT_STANDS})
+
+
+def for_tensorrt(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return validated options as the TensorRT provider takes them, without those of the calibration table."""
+    given = {f"trt_{name}": options[name] for name in _TENSORRT_AS_IT_STANDS}
+    if options["workspace_mib"] is not None:
+        given["trt_max_workspace_size"] = options["workspace_mib"] << 20
+    if options["dla_core"] is not None:
+        given |= {"trt_dla_enable": True, "trt_dla_core": options["dla_core"]}
+    return _as_text(given)
+
+
+def _as_text(given: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _text(name, value) for name, value in given.items() if value is not None}
+
+
+def _text(name: str, value: str | int | Iterable[str]) -> str:
+    if isinstance(value, (str, int)):  # a bool is 0 or 1
+        return str(value) if isinstance(value, str) else str(int(value))
+    return _SEPARATORS.get(name.removeprefix("trt_"), ",").join(value)
