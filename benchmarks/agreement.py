@@ -51,7 +51,7 @@ def main() -> None:
 def by_benchfw(scenario: Path) -> Found:
     """Run the scenario and return its figures by `graph`."""
     with tempfile.TemporaryDirectory() as results:
-        command = [sys.executable, "-m", "benchfw.cli", "run", str(scenario), "--out", results, "--quiet"]
+        command = [sys.executable, "-m", "benchfw", "run", str(scenario), "--out", results, "--quiet"]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         cases = benchfw.load(results).cases
         failed = cases[cases.status != "OK"]
@@ -68,7 +68,7 @@ def by_benchfw(scenario: Path) -> Found:
 
 def find_engine() -> Path:
     """Return the engine that was used last."""
-    command = [sys.executable, "-m", "benchfw.cli", "cache", "ls", "--json"]
+    command = [sys.executable, "-m", "benchfw", "cache", "ls", "--json"]
     entries = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["entries"]
     folder = next(Path(entry["path"]) for entry in entries if "EngineFromOnnx" in entry["step"])
     return max((file for file in folder.iterdir() if file.is_file()), key=lambda file: file.stat().st_size)

@@ -1,0 +1,5 @@
+"""`python -m benchfw` is `benchfw`."""
+
+from benchfw.cli import main
+
+main()
