@@ -1,7 +1,8 @@
 """Time an engine of TensorRT by the shortest loops that one writes by hand; prints JSON. Imports nothing of benchfw.
 
-`python bare_tensorrt.py ENGINE SECONDS`, with the Python of the environment that built the engine, which must be of one
-shape. It needs tensorrt and cuda-bindings. `agreement.py` calls it.
+`python bare_tensorrt.py ENGINE SECONDS [zeros]`, with the Python of the environment that built the engine, which must
+be of one shape. Inputs are normally distributed, or zeros: what a GPU takes depends on the bits that it turns over. It
+needs numpy, tensorrt and cuda-bindings. `agreement.py` calls it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
+import numpy as np
 import tensorrt as trt
 from cuda.bindings import runtime as cuda
 
 Launch = Callable[[], object]
 
 DEPTH = 2
-SIZES = {"FLOAT": 4, "HALF": 2, "BF16": 2, "INT32": 4, "INT64": 8, "INT8": 1, "UINT8": 1, "BOOL": 1}
 
 
 def ask(answer: tuple[Any, ...]) -> Any:
@@ -31,14 +31,16 @@ def ask(answer: tuple[Any, ...]) -> Any:
     return results[0] if results else None
 
 
-def make_launch(engine: Any, stream: Any) -> Launch:
+def make_launch(engine: Any, stream: Any, *, zeros: bool) -> Launch:
     """Return what launches one inference, on buffers of its own."""
     context = engine.create_execution_context()
+    random = np.random.default_rng(0)
     for number in range(engine.num_io_tensors):
         name = engine.get_tensor_name(number)
-        size = prod(engine.get_tensor_shape(name)) * SIZES[engine.get_tensor_dtype(name).name]
-        address = ask(cuda.cudaMalloc(size))
-        ask(cuda.cudaMemset(address, 0, size))
+        values = random.standard_normal(engine.get_tensor_shape(name)) * (not zeros)
+        host = np.ascontiguousarray(values.astype(trt.nptype(engine.get_tensor_dtype(name))))
+        address = ask(cuda.cudaMalloc(host.nbytes))
+        ask(cuda.cudaMemcpy(address, host.ctypes.data, host.nbytes, cuda.cudaMemcpyKind.cudaMemcpyHostToDevice))
         context.set_tensor_address(name, address)
     return lambda: context.execute_async_v3(stream)
 
@@ -98,13 +100,13 @@ def throughput(launches: Sequence[Launch], stream: Any, seconds: float) -> float
 
 
 def main() -> None:
-    path, seconds = sys.argv[1], float(sys.argv[2])
+    path, seconds, zeros = sys.argv[1], float(sys.argv[2]), "zeros" in sys.argv[3:]
     stream = ask(cuda.cudaStreamCreateWithFlags(cuda.cudaStreamNonBlocking))
     with open(path, "rb") as file:
         engine = trt.Runtime(trt.Logger(trt.Logger.ERROR)).deserialize_cuda_engine(file.read())
     if engine is None:
         raise SystemExit(f"{path}: TensorRT cannot load it")
-    plain = [make_launch(engine, stream) for _ in range(DEPTH)]
+    plain = [make_launch(engine, stream, zeros=zeros) for _ in range(DEPTH)]
     found = {}
     for graph, launches in (("off", plain), ("on", [as_graph(launch, stream) for launch in plain])):
         latencies(launches[0], stream, seconds)  # the clock of the device rises
