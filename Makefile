@@ -10,6 +10,8 @@ EXTRAS_tensorrt = rtx
 
 export PIP_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Bytecode is kept, whatever the surroundings say: without it each of a thousand processes would compile all it imports.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: install run test lint docs docs-html clean
 
@@ -41,11 +43,14 @@ docs-html: $(STAMP)
 	$(BIN)/python -m sphinx -c docs -W --keep-going -n -q -b html . docs/_build
 	@echo docs/_build/docs/index.html
 
-# Modules are compiled when they are first imported: most never are, and pip would compile all.
+# Modules are compiled when they are first imported: most never are, and pip would compile all, on one core. Workers
+# write no bytecode, so what they alone import is compiled here.
+IN_WORKERS = mpmath networkx numpy onnx onnx_ir onnxruntime onnxscript openvino sympy torch
 $(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(foreach plugin,$(PLUGINS),-e 'plugins/$(plugin)[$(or $(EXTRAS_$(plugin)),cpu)]')
+	cd .venv/lib/python3*/site-packages && ../../../bin/python -m compileall -qq -j 0 -x 'tests/|torch/testing/_internal/' $(IN_WORKERS)
 	touch $@
 
 clean:
