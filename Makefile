@@ -13,24 +13,35 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Bytecode is kept, whatever the surroundings say: without it each of a thousand processes would compile all it imports.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: install run test lint docs docs-html clean
+.PHONY: install run test lint style types worker-types layers docs docs-html clean
 
 install: $(STAMP)
 
 run: $(STAMP)
 	$(BIN)/benchfw run scenarios/res18.toml
 
-# Two by two what does not mind, then one by one what waits for deadlines, counts processes or measures. In the order of
-# the folders: modules that take minutes with few tests come first, so that neither process waits for the other's last.
+# Both parts in two processes: what waits for deadlines, counts processes or measures comes when no framework computes
+# beside it. In the order of the folders: modules that take minutes with few tests come first, so that neither process
+# waits for the other's last.
+PYTEST = $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not quiet"
-	$(BIN)/pytest -m quiet
+	$(PYTEST) -m "not quiet"
+	$(PYTEST) -m quiet
 
 lint: $(STAMP)
+	$(MAKE) --no-print-directory --jobs 2 types style worker-types layers
+
+style: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+worker-types: $(STAMP)
 	$(BIN)/mypy --python-version 3.10 --config-file .mypy-worker.ini
+
+layers: $(STAMP)
 	$(BIN)/lint-imports --no-logo
 
 # Reference pages that are generated from the code; a test fails if they are out of date.
