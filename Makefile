@@ -20,13 +20,13 @@ install: $(STAMP)
 run: $(STAMP)
 	$(BIN)/benchfw run scenarios/res18.toml
 
-# Both parts in two processes: what waits for deadlines, counts processes or measures comes when no framework computes
-# beside it. In the order of the folders: modules that take minutes with few tests come first, so that neither process
-# waits for the other's last.
-PYTEST = $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+# What waits for deadlines, counts processes or measures comes when no framework computes beside it, and in three
+# processes: most of it is waiting. In the order of the folders: modules that take minutes with few tests come first, so
+# that neither process waits for the other's last.
+PYTEST = $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 test: $(STAMP)
-	$(PYTEST) -m "not quiet"
-	$(PYTEST) -m quiet
+	$(PYTEST) -n 2 -m "not quiet"
+	$(PYTEST) -n 3 -m quiet
 
 lint: $(STAMP)
 	$(MAKE) --no-print-directory --jobs 2 types style worker-types layers
