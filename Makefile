@@ -10,25 +10,38 @@ EXTRAS_tensorrt = rtx
 
 export PIP_CONSTRAINT = constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Bytecode is kept, whatever the surroundings say: without it each of a thousand processes would compile all it imports.
+export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: install run test lint docs docs-html clean
+.PHONY: install run test lint style types worker-types layers docs docs-html clean
 
 install: $(STAMP)
 
 run: $(STAMP)
 	$(BIN)/benchfw run scenarios/res18.toml
 
-# Two by two what does not mind, then one by one what waits for deadlines, counts processes or measures. In the order of
-# the folders: modules that take minutes with few tests come first, so that neither process waits for the other's last.
+# What waits for deadlines, counts processes or measures comes when no framework computes beside it, and in three
+# processes: most of it is waiting. In the order of the folders: modules that take minutes with few tests come first, so
+# that neither process waits for the other's last.
+PYTEST = $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not quiet"
-	$(BIN)/pytest -m quiet
+	$(PYTEST) -n 2 -m "not quiet"
+	$(PYTEST) -n 3 -m quiet
 
 lint: $(STAMP)
+	$(MAKE) --no-print-directory --jobs 2 types style worker-types layers
+
+style: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+worker-types: $(STAMP)
 	$(BIN)/mypy --python-version 3.10 --config-file .mypy-worker.ini
+
+layers: $(STAMP)
 	$(BIN)/lint-imports --no-logo
 
 # Reference pages that are generated from the code; a test fails if they are out of date.
@@ -41,11 +54,14 @@ docs-html: $(STAMP)
 	$(BIN)/python -m sphinx -c docs -W --keep-going -n -q -b html . docs/_build
 	@echo docs/_build/docs/index.html
 
-# Modules are compiled when they are first imported: most never are, and pip would compile all.
+# Modules are compiled when they are first imported: most never are, and pip would compile all, on one core. Workers
+# write no bytecode, so what they alone import is compiled here.
+IN_WORKERS = mpmath networkx numpy onnx onnx_ir onnxruntime onnxscript openvino sympy torch
 $(STAMP): constraints.txt pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(foreach plugin,$(PLUGINS),-e 'plugins/$(plugin)[$(or $(EXTRAS_$(plugin)),cpu)]')
+	cd .venv/lib/python3*/site-packages && ../../../bin/python -m compileall -qq -j 0 -x 'tests/|torch/testing/_internal/' $(IN_WORKERS)
 	touch $@
 
 clean:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,17 +79,16 @@ def nothing_is_left_by_a_module(surroundings: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _leaving_nothing(cache: Path) -> Iterator[None]:
-    before = leftovers(cache)
+    before, others = open_things(), processes()
     yield
     deadline = time.monotonic() + 5
-    while (left := leftovers(cache) - before) and time.monotonic() < deadline:
+    while (left := (open_things() - before) | of_ours(cache, processes() - others)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left, f"left behind: {sorted(left)}"
 
 
-def leftovers(cache: Path) -> set[str]:
-    """Describe what could be left behind: of other processes, only children and what this session's workers started."""
-    own = f"BENCHFW_CACHE={cache}".encode()
+def open_things() -> set[str]:
+    """Describe what could be left behind in this process and in the temporary folder."""
     found = {f"temporary file {path}" for path in Path(tempfile.gettempdir()).glob("benchfw-*")}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -98,7 +97,19 @@ def leftovers(cache: Path) -> set[str]:
             continue
         if target.startswith("pipe:") or (target.startswith("/") and not target.startswith(("/dev/", "/proc/"))):
             found.add(f"open file {name}: {target}")
-    for name in filter(str.isdecimal, os.listdir("/proc")):
+    return found
+
+
+def processes() -> set[str]:
+    """Return the numbers of all processes: to look into each of them, before every test, took milliseconds."""
+    return {name for name in os.listdir("/proc") if name.isdecimal()}
+
+
+def of_ours(cache: Path, numbers: Iterable[str]) -> set[str]:
+    """Describe those processes that could be left behind: only children and what this session's workers started."""
+    own = f"BENCHFW_CACHE={cache}".encode()
+    found = set()
+    for name in numbers:
         process = Path("/proc", name)
         try:
             fields = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()

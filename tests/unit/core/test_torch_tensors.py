@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 from collections import namedtuple
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,11 +16,6 @@ from pydantic import ValidationError
 
 from benchfw.errors import Invalid, MissingDependency
 from benchfw_torch.options import ExportOptions
-
-torch = pytest.importorskip("torch")
-
-from benchfw_torch.builtin import BUILTIN, find_builtin  # noqa: E402
-from benchfw_torch.tensors import arguments, named_outputs  # noqa: E402
 
 COUNT = """
 import json, torch
@@ -47,14 +44,27 @@ class Output:
     state: Any = None
 
 
-def test_dots_lead_into_dicts_and_tuples() -> None:
+@pytest.fixture
+def tensors() -> ModuleType:
+    """Not imported above: every process of every part collects this module, and PyTorch takes seconds."""
+    pytest.importorskip("torch")
+    return importlib.import_module("benchfw_torch.tensors")
+
+
+@pytest.fixture
+def builtin() -> ModuleType:
+    pytest.importorskip("torch")
+    return importlib.import_module("benchfw_torch.builtin")
+
+
+def test_dots_lead_into_dicts_and_tuples(tensors: ModuleType) -> None:
     flat = {"ids": 1, "pair.1": 3, "pair.0": 2, "state.h": 4, "state.deep.0": 5}
-    assert arguments(flat) == {"ids": 1, "pair": (2, 3), "state": {"h": 4, "deep": (5,)}}
+    assert tensors.arguments(flat) == {"ids": 1, "pair": (2, 3), "state": {"h": 4, "deep": (5,)}}
     for wrong in ({"pair.0": 1, "pair.2": 2}, {"pair.0": 1, "pair.x": 2}):
         with pytest.raises(Invalid, match="a tuple needs the numbers from 0"):
-            arguments(wrong)
+            tensors.arguments(wrong)
     with pytest.raises(Invalid, match="'x' cannot be a tensor and hold others"):
-        arguments({"x": 1, "x.y": 2})
+        tensors.arguments({"x": 1, "x.y": 2})
 
 
 @pytest.mark.parametrize(
@@ -69,41 +79,43 @@ def test_dots_lead_into_dicts_and_tuples() -> None:
     ],
     ids=["tensor", "tuple", "dict", "named tuple", "dataclass", "nested"],
 )
-def test_outputs_have_names(result: Any, names: list[str]) -> None:
-    assert list(named_outputs(result(torch.zeros(1)))) == names
+def test_outputs_have_names(tensors: ModuleType, result: Any, names: list[str]) -> None:
+    assert list(tensors.named_outputs(result(tensors.torch.zeros(1)))) == names
 
 
 @pytest.mark.parametrize(
     ("result", "reason"), [("text", "output is a str"), ((1,), "output_0 is a int"), ((), "no tensor")]
 )
-def test_what_is_no_tensor_is_refused(result: Any, reason: str) -> None:
+def test_what_is_no_tensor_is_refused(tensors: ModuleType, result: Any, reason: str) -> None:
     with pytest.raises(Invalid, match=reason):
-        named_outputs(result)
+        tensors.named_outputs(result)
 
 
 @pytest.mark.framework
-def test_builtin_models_have_the_published_numbers_of_parameters() -> None:
+def test_builtin_models_have_the_published_numbers_of_parameters(builtin: ModuleType) -> None:
     pytest.importorskip("transformers")
     run = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     counts = json.loads(run.stdout)
     assert {name: counts[name] for name in PUBLISHED} == PUBLISHED
-    assert counts == {name: builtin.parameters for name, builtin in BUILTIN.items()}
+    assert counts == {name: model.parameters for name, model in builtin.BUILTIN.items()}
 
 
-def test_integers_of_builtin_models_have_bounds() -> None:
-    integers = [spec for builtin in BUILTIN.values() for spec in builtin.io.inputs if "int" in spec.dtype]
+def test_integers_of_builtin_models_have_bounds(builtin: ModuleType) -> None:
+    integers = [spec for model in builtin.BUILTIN.values() for spec in model.io.inputs if "int" in spec.dtype]
     assert {(spec.name, spec.low, spec.high) for spec in integers} == {
         ("input_ids", 0, 30522),
         ("attention_mask", 1, 2),
     }
 
 
-def test_a_model_whose_package_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_whose_package_is_missing_says_how_to_get_it(
+    builtin: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, "benchfw_torch.transformer_models", raising=False)
     with pytest.raises(MissingDependency, match="builtin:bert needs the package 'transformers'") as caught:
-        find_builtin("bert")
+        builtin.find_builtin("bert")
     assert caught.value.hint == "pip install 'benchfw-torch[models]'"
 
 
