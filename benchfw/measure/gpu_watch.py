@@ -49,8 +49,8 @@ class GpuWatch:
 
     def stretch(self, member: Member) -> None:
         """Run blocks of one case alone for two seconds, for its power and its energy, which take that long to tell."""
-        if not self.active or member.case.session.device == CPU:
-            return
+        if not self.active or member.case.session.device == CPU or not member.has_throughput:
+            return  # flushing a cache takes power, too
         _run_for(member, _LEAD_S)
         self.boundary(dear=True)
         begin = now()

@@ -115,6 +115,8 @@ def _latency(record: Record) -> dict[str, Any]:
 
 
 def _throughput(record: Record) -> dict[str, Any]:
+    if not record.last.has_throughput:
+        return {}
     return {
         **_columns("throughput", "samples_s", record.throughput()),
         "throughput_depth": record.depth,

@@ -198,10 +198,15 @@ CASES = _schema(
             _WORD,
             "How completion is awaited: `spin`; `blocking`: the host sleeps meanwhile, or calls return when complete.",
         ),
-        ("cache", _WORD, "State of caches: `rotate` goes round several sets of inputs, `warm` repeats one."),
+        (
+            "cache",
+            _WORD,
+            "State of caches: `rotate` goes round several sets of inputs, `warm` repeats one, `flush` empties that "
+            "of the device before each inference, and then there is no throughput and no energy.",
+        ),
         ("input_sets", _SMALL, "Sets of inputs that the iterations of one shape rotate over."),
         ("input_bytes", _INT, "Bytes of all these sets."),
-        ("last_level_cache_bytes", _INT, "Last-level cache of the machine; null where it does not say."),
+        ("last_level_cache_bytes", _INT, "Last-level cache of the device or machine; null where it does not say."),
         ("timer", _WORD, "Clock of the latency: `host`."),
         ("interleave", _WORD, "Whose cases took turns: `all` of the cohort, those of one `session`, or `off`."),
         ("threads", _SMALL, "Threads that the backend says it uses; else those of the run."),

@@ -73,6 +73,7 @@ class DeviceOptions(FakeOptions):
     clock: Literal["real", "virtual"] = Field("virtual", description="As that of `fake`.")
     enqueue_us: float = Field(20.0, ge=0, description="Time of the host that enqueueing a launch takes.")
     copy_us: float = Field(5.0, ge=0, description="Time of the device for the copies in, and out; 0 if it has none.")
+    cold_us: float = Field(0.0, ge=0, description="What a launch takes longer once the device's cache was flushed.")
     weights_bytes: int = Field(1 << 20, ge=0, description="Device memory that an instance takes, beside its inputs.")
     lie: Lie = Field(
         "",

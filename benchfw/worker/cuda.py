@@ -51,6 +51,7 @@ class CudaDevice(Device):
 
     def __init__(self, number: int) -> None:
         self._driver = driver = _load_driver()
+        self._flushed: tuple[Any, int] | None = None
         count = self._ask(driver.cuDeviceGetCount())
         if number >= count:
             raise MissingDependency(f"there is no device cuda:{number}: CUDA sees {count}")
@@ -83,6 +84,16 @@ class CudaDevice(Device):
 
     def free_bytes(self) -> int:
         return int(self._ask(self._driver.cuMemGetInfo())[0])
+
+    def flusher(self, clock: DeviceClock) -> Callable[[], object]:
+        if self._flushed is None:
+            size, before = self.flush_size(), self.free_bytes()
+            self._flushed = self._ask(self._driver.cuMemAlloc(size)), size
+            self.own_bytes = before - self.free_bytes()
+        address, size = self._flushed
+        flush = partial(self._driver.cuMemsetD8Async, address, 0, size, clock.stream)
+        self._ask(flush())  # of those in a loop nobody looks at the answer
+        return flush
 
     def _attribute(self, device: Any, attribute: Any) -> int:
         return int(self._ask(self._driver.cuDeviceGetAttribute(attribute, device)))

@@ -20,6 +20,8 @@ from benchfw.worker.imports import load_class
 CPU = "cpu"
 MAKERS: dict[str, str] = {"cuda": "benchfw.worker.cuda:CudaDevice"}
 """Class of each kind of device, called with the number of one."""
+_FLUSHES = 2
+"""Sizes of the cache that a flush writes: what is written need not replace the oldest lines, and one may leave some."""
 
 
 class Device(ABC):
@@ -27,9 +29,11 @@ class Device(ABC):
 
     Attributes:
         facts: `name`, `uuid`, `capability`, `cache_bytes` (of the last-level cache), `memory_bytes`.
+        own_bytes: Memory that benchfw itself holds there, which is no case's.
     """
 
     facts: dict[str, Any]
+    own_bytes: int = 0
 
     @abstractmethod
     def clock(self, stream: int, *, blocking: bool) -> DeviceClock:
@@ -51,6 +55,31 @@ class Device(ABC):
     @abstractmethod
     def free_bytes(self) -> int:
         """Return the memory that no process holds."""
+
+    @abstractmethod
+    def flusher(self, clock: DeviceClock) -> Callable[[], object]:
+        """Return what enqueues a flush of the last-level cache on the stream of a clock: twice its size is written.
+
+        It looks at no errors. The memory that is written is the same for all streams, and counts as `own_bytes`.
+
+        Raises:
+            Unsupported: The device does not tell the size of its cache.
+            OutOfMemory: It has no room for so much.
+        """
+
+    def flush_size(self) -> int:
+        """Return the bytes to write for a flush.
+
+        Raises:
+            Unsupported: The device does not tell the size of its cache.
+        """
+        size = _FLUSHES * int(self.facts["cache_bytes"])
+        if not size:
+            raise Unsupported(
+                f"{self.facts['name']} does not tell the size of its cache, so that it cannot be flushed",
+                hint='cache = ["rotate"]',
+            )
+        return size
 
 
 class DeviceClock(ABC):
@@ -142,7 +171,7 @@ class DeviceMemory:
 def _free(device: Device | None) -> int | None:
     """Return the free memory of a device; None where it does not say, as after an error that is final."""
     try:
-        return device.free_bytes() if device else None
+        return device.free_bytes() + device.own_bytes if device else None
     except BackendError:
         return None
 

@@ -51,6 +51,10 @@ def backend(name: str, *lines: str, **options: Any) -> str:
 
 
 ALL = backend("all", 'io_scope = ["device", "pinned"]', 'graph = ["off", "on"]')
+COLD_NS = 50_000
+CACHES = backend("caches", 'cache = ["rotate", "warm", "flush"]', cold_us=COLD_NS / 1e3) + backend(
+    "graphs", 'io_scope = ["pinned"]', 'graph = ["on"]', 'cache = ["flush"]', cold_us=COLD_NS / 1e3
+)
 LIARS = {
     "honest": backend("honest"),
     "other-stream": backend("other-stream", lie="other-stream"),
@@ -75,6 +79,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> be
 def rows(measured: benchfw.Results) -> Mapping[str, Any]:
     """Rows by what comes before the cohort in their id: `fake-device-graph`."""
     return {str(row["case_id"]).split("/")[-2]: row for _, row in measured.cases.iterrows()}
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> benchfw.Results:
+    return Project(tmp_path_factory.mktemp("caches"), registry).run(SCENARIO + CACHES)[1]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +121,46 @@ def test_times_of_the_device(rows: Mapping[str, Any]) -> None:
             assert row["compute_p50_ns"] == pytest.approx(LATENCY_NS + first_ns, abs=1), key
         copies_ns = 2 * COPY_NS if row["io_scope"] == "pinned" else 0
         assert row["device_p50_ns"] == pytest.approx(row["compute_p50_ns"] + copies_ns, abs=1), key
+
+
+def test_what_a_launch_finds_in_the_cache(caches: benchfw.Results) -> None:
+    """Only what follows a flush is slow, and of the flush itself nothing is in any time: it takes 32 µs."""
+    rows = {str(row["case_id"]).split("/")[-2]: row for _, row in caches.cases.iterrows()}
+    assert {(row["status"], row["verdict"]) for row in rows.values()} == {("OK", "VALID")}
+    assert {key: (row["cache"], row["input_sets"]) for key, row in rows.items()} == {
+        "fake-device": ("rotate", 16),
+        "fake-device-warm": ("warm", 1),
+        "fake-device-flush": ("flush", 4),
+        "fake-pinned-graph-flush": ("flush", 4),
+    }
+    first_ns = ENQUEUE_NS / KERNELS
+    for key, cold_ns in (("fake-device", 0), ("fake-device-warm", 0), ("fake-device-flush", COLD_NS)):
+        assert rows[key]["latency_p50_ns"] == pytest.approx(LATENCY_NS + first_ns + cold_ns, abs=300), key
+        assert rows[key]["compute_p50_ns"] == pytest.approx(LATENCY_NS + first_ns + cold_ns, abs=1), key
+        assert rows[key]["enqueue_p50_ns"] == pytest.approx(ENQUEUE_NS, abs=200), key
+    graph = rows["fake-pinned-graph-flush"]
+    assert graph["latency_p50_ns"] == pytest.approx(LATENCY_NS + 2 * COPY_NS + COLD_NS, abs=300)
+    assert graph["h2d_p50_ns"] == COPY_NS + COLD_NS, "what comes first pays"
+
+
+def test_a_flushed_case_has_no_throughput(caches: benchfw.Results) -> None:
+    cases = caches.cases.set_index(caches.cases.case_id.str.split("/").str[-2])
+    columns = ["throughput_samples_s", "throughput_low_samples_s", "throughput_depth", "speedup"]
+    assert cases.loc["fake-device-flush", columns].isna().all()
+    assert cases.loc[["fake-device", "fake-device-warm"], columns].notna().all(axis=None)
+    blocks = caches.blocks
+    flushed = blocks[blocks.case_id == cases.case_id["fake-device-flush"]]
+    assert not {"window", "pilot", "energy"} & set(flushed.phase)
+    measured = flushed[(flushed.phase == "measure")]
+    assert measured.duration_ns.median() == pytest.approx(100e6, rel=0.1), "with the flushes, as long as any block"
+
+
+def test_the_memory_that_is_flushed_is_no_case_s(caches: benchfw.Results) -> None:
+    """Of each case are its weights and inputs, and those of the cases of its worker before it."""
+    rows = caches.cases.set_index(caches.cases.case_id.str.split("/").str[-2])
+    assert rows.device_used_bytes["fake-pinned-graph-flush"] == rows.device_memory_bytes["fake-pinned-graph-flush"]
+    taken = (1 << 20) + rows.input_bytes["fake-pinned-graph-flush"]
+    assert rows.device_memory_bytes["fake-pinned-graph-flush"] == taken
 
 
 def test_memory_of_the_device(rows: Mapping[str, Any]) -> None:

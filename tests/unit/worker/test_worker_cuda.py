@@ -159,9 +159,65 @@ def test_no_driver_no_device_and_no_such_device(monkeypatch: pytest.MonkeyPatch)
         open_device("abacus:1")
 
 
+def opened(monkeypatch: pytest.MonkeyPatch, *, cache_bytes: int, **answers: Any) -> tuple[CudaDevice, Driver]:
+    """Return a device of 1000 bytes, of which each allocation takes 300."""
+    driver: Any = Driver(
+        cuDeviceGetCount=(OK, 1),
+        cuDeviceGetName=(OK, b"H100\0"),
+        cuDeviceGetUuid=(OK, SimpleNamespace(bytes=bytes(16))),
+        cuDeviceGetAttribute=(OK, cache_bytes),
+        cuMemGetInfo=lambda: (OK, 900 - 300 * driver.calls.count("cuMemAlloc"), 1000),
+        **answers,
+    )
+    driver.CUctx_flags = SimpleNamespace(CU_CTX_SCHED_SPIN=1)
+    driver.CUdevice_attribute = SimpleNamespace(
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=75,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=76,
+        CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE=38,
+    )
+    monkeypatch.setattr(cuda, "_load_driver", lambda: driver)
+    return CudaDevice(0), driver
+
+
+def test_a_flush_writes_twice_the_cache_on_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+
+    def fill(*what: Any) -> tuple[int]:
+        written.append(what)
+        return (OK,)
+
+    device, driver = opened(monkeypatch, cache_bytes=50, cuMemsetD8Async=fill, cuMemAlloc=lambda size: (OK, size))
+    flush = device.flusher(device.clock(7, blocking=False))
+    device.flusher(device.clock(8, blocking=False))
+    flush()
+    assert written == [(100, 0, 100, 7), (100, 0, 100, 8), (100, 0, 100, 7)], "each was tried when it was made"
+    assert driver.calls.count("cuMemAlloc") == 1, "for all streams"
+    assert device.own_bytes == 300, "what the allocation took, which is more than was asked for"
+
+
+def test_what_cannot_be_flushed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, _ = opened(monkeypatch, cache_bytes=0)
+    with pytest.raises(Unsupported, match="H100 does not tell the size of its cache"):
+        device.flusher(device.clock(7, blocking=False))
+    device, _ = opened(monkeypatch, cache_bytes=50, cuMemAlloc=(OUT_OF_MEMORY, None))
+    with pytest.raises(OutOfMemory):
+        device.flusher(device.clock(7, blocking=False))
+    device, _ = opened(monkeypatch, cache_bytes=50, cuMemsetD8Async=(INVALIDATED,))
+    with pytest.raises(BackendError, match="CUDA_ERROR_X"):
+        device.flusher(device.clock(7, blocking=False))
+
+
+def test_memory_of_benchfw_itself_is_no_case_s() -> None:
+    device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: 150 - device.own_bytes, own_bytes=0)
+    memory = DeviceMemory()
+    with memory.watched(device):
+        device.own_bytes = 40
+    assert memory.told() == {"free_bytes": 150, "peak_bytes": 0, "device_peak_bytes": 50}
+
+
 def test_memory_is_what_messages_take() -> None:
     free = [100, 70, 70, 60, 60, 90]
-    device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: free.pop(0))
+    device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: free.pop(0), own_bytes=0)
     memory = DeviceMemory()
     assert memory.told() is None
     for _ in range(3):
