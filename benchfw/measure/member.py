@@ -56,6 +56,8 @@ class Member:
         layers: Rows of the table `layers`, if it was profiled.
         stretch: Beginning and end, in ns, of a time in which only this case ran, and the samples that it computed then.
         graph: Columns that say what the model's graph has to do, likewise.
+        left_bytes: Memory of the device that its instance had not given back when it was closed; None if that is not
+            known, as before it is closed.
     """
 
     case: Case
@@ -80,6 +82,7 @@ class Member:
     interleave: str = "all"
     peak_rss_bytes: int | None = None
     device_memory: dict[str, int] | None = None
+    left_bytes: int | None = None
     instrumentation_cost: float | None = None
     canary_shift: float | None = None
     is_asynchronous: bool = False

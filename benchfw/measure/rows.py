@@ -166,6 +166,9 @@ def _device_columns(record: Record) -> dict[str, Any]:
     """Return what is known of the device of a case; nothing on the CPU."""
     device, memory = record.last.host.device, [member.device_memory for member in record.all if member.device_memory]
     columns: dict[str, Any] = {"device_name": device["name"], "device_uuid": device["uuid"]} if device else {}
+    columns["device_leak_bytes"] = record.last.left_bytes
+    if record.last.instance is not None:
+        columns["device_load_bytes"] = record.last.instance.device_bytes
     if memory:
         columns["device_memory_bytes"] = max(each["peak_bytes"] for each in memory)
         columns["device_used_bytes"] = max(each["device_peak_bytes"] for each in memory)

@@ -183,6 +183,19 @@ CASES = _schema(
             _INT,
             "The most that all processes held of the device's memory together, seen between messages.",
         ),
+        (
+            "device_load_bytes",
+            _INT,
+            "Device memory that opening the backend and loading the artifact took, after the context was made; null on "
+            "the CPU.",
+        ),
+        (
+            "device_leak_bytes",
+            _INT,
+            "Device memory that was free before the artifact was loaded, and no longer once it was closed; less than 0 "
+            "if it gave back what another case had taken. Null on the CPU, if a later cohort still used it, and if its "
+            "worker ended before. What libraries keep for a process is that of the first case of a worker.",
+        ),
         ("graph_flops", _INT, "Operations of the model's graph, 2 per multiply-accumulate; null unless profiled."),
         ("graph_bytes", _INT, "Bytes that its nodes read and write, each tensor every time; null unless profiled."),
         ("graph_parameters", _INT, "Elements of its weights; null unless profiled."),

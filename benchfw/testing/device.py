@@ -36,6 +36,7 @@ class FakeDevice(Device):
         current: The device of this process.
         host: The clock of the backends.
         used_bytes: Of its memory.
+        has_libraries: Something was loaded that stays until the process ends.
         is_lost: Nothing works any more.
         lazy: Times of what is enqueued only once somebody waits for it.
         cold_ns: What is enqueued first after a flush takes so much longer.
@@ -53,6 +54,7 @@ class FakeDevice(Device):
         }
         self.host: VirtualClock | RealClock = VirtualClock()
         self.used_bytes = 0
+        self.has_libraries = False
         self.is_lost = False
         self.lazy: list[int] = []
         self.cold_ns = 0
@@ -206,6 +208,9 @@ class DeviceBackend(FakeBackend):
         FakeDevice.current.host = self.clock
         FakeDevice.current.cold_ns = int(options["cold_us"] * 1000)
         self._take(int(options["weights_bytes"]))
+        if not FakeDevice.current.has_libraries:
+            FakeDevice.current.used_bytes += int(options["library_bytes"])
+            FakeDevice.current.has_libraries = True
 
     @property
     def stream(self) -> int:
@@ -222,4 +227,4 @@ class DeviceBackend(FakeBackend):
 
     def close(self) -> None:
         super().close()
-        self._take(-self._bytes)
+        self._take(int(self.options["leaked_bytes"]) - self._bytes)

@@ -138,28 +138,38 @@ class DeviceMemory:
     """What a worker takes of its device's memory, by what is free before and after each message that it answers.
 
     Only one worker of a run is at work at a time, so that what is taken meanwhile is its own. Peaks within a message
-    are not seen, nor is the device's context, which is there before the first look.
+    are not seen, nor is the device's context, which is there before the first look. What a message takes or gives back
+    is that of the instance which it names.
     """
 
     def __init__(self) -> None:
+        self._before: int | None = None
         self._free = 0
         self._held = 0
         self._peak = 0
         self._most_used = 0
+        self._of: dict[str, int] = {}
 
     @contextlib.contextmanager
-    def watched(self, device: Device | None) -> Iterator[None]:
-        """Watch what is taken within a `with` block; nothing without a device."""
-        before = _free(device) or 0
+    def watched(self, device: Device | None, instance: str = "") -> Iterator[None]:
+        """Watch what is taken within a `with` block on behalf of an instance; nothing without a device."""
+        self._before = _free(device)
         try:
             yield
         finally:
-            free = _free(device)
-            if device is not None and free is not None:
-                self._free = free
-                self._held += before - free
-                self._peak = max(self._peak, self._held)
-                self._most_used = max(self._most_used, device.facts["memory_bytes"] - free)
+            self.look(device, instance)
+
+    def look(self, device: Device | None, instance: str) -> int | None:
+        """Look within a block, and return what an instance has taken by now and not given back; None if unknown."""
+        free, before = _free(device), self._before
+        if device is None or free is None or before is None:
+            return None
+        self._before = self._free = free
+        self._held += before - free
+        self._peak = max(self._peak, self._held)
+        self._most_used = max(self._most_used, device.facts["memory_bytes"] - free)
+        self._of[instance] = self._of.get(instance, 0) + before - free
+        return self._of[instance]
 
     def told(self) -> dict[str, int] | None:
         """Return what is free, what was taken at most, and the most that all processes held; None without a device."""

@@ -86,6 +86,18 @@ def caches(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> benc
     return Project(tmp_path_factory.mktemp("caches"), registry).run(SCENARIO + CACHES)[1]
 
 
+LEAKED = 80 << 20
+LEAKS = backend("tidy", 'graph = ["off", "on"]', library_bytes=2 * LEAKED) + backend(
+    "leaks", 'graph = ["off", "on"]', library_bytes=2 * LEAKED, weights_bytes=2 * LEAKED, leaked_bytes=LEAKED
+)
+
+
+@pytest.fixture(scope="module")
+def leaks(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> benchfw.Results:
+    project = Project(tmp_path_factory.mktemp("leaks"), registry)
+    return project.run(SCENARIO.replace("batch = [2]", "batch = [2, 4]") + LEAKS)[1]
+
+
 @pytest.fixture(scope="module")
 def liars(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> benchfw.Results:
     project = Project(tmp_path_factory.mktemp("liars"), registry)
@@ -169,6 +181,31 @@ def test_memory_of_the_device(rows: Mapping[str, Any]) -> None:
     assert taken == sorted(taken)
     assert min(taken) > 1 << 20 < max(taken)
     assert {row["device_used_bytes"] - row["device_memory_bytes"] for row in rows.values()} == {0}
+
+
+def test_what_is_not_given_back_is_known_once_all_is_closed(leaks: benchfw.Results) -> None:
+    """The instances serve both batches, so that the rows of the first one were written before they were closed."""
+    cases = leaks.cases.set_index(["name", "graph", "batch"]).sort_index()
+    assert cases.device_leak_bytes.xs(2, level="batch").isna().all()
+    assert cases.device_leak_bytes.xs(4, level="batch").to_dict() == {
+        ("tidy", "off"): 2 * LEAKED,  # libraries
+        ("tidy", "on"): 0,
+        ("leaks", "off"): 3 * LEAKED,
+        ("leaks", "on"): LEAKED,
+    }
+    assert cases.device_load_bytes.xs(4, level="batch").to_dict() == {
+        ("tidy", "off"): (1 << 20) + 2 * LEAKED,
+        ("tidy", "on"): 1 << 20,
+        ("leaks", "off"): 4 * LEAKED,
+        ("leaks", "on"): 2 * LEAKED,
+    }
+
+
+def test_a_leak_is_told_of_the_case_that_has_it(leaks: benchfw.Results) -> None:
+    found = leaks.warnings[leaks.warnings.code == "W23"]
+    assert list(found.case_id) == ["model/leaks/fp32/any/fake-device-graph/batch4"]
+    assert (found.value.iloc[0], found.threshold.iloc[0]) == (LEAKED, 64 << 20)
+    assert "left 80 MiB of device memory taken" in found.message.iloc[0]
 
 
 def test_outstanding_launches_hide_the_enqueueing(liars: benchfw.Results) -> None:

@@ -207,6 +207,21 @@ def test_what_cannot_be_flushed_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         device.flusher(device.clock(7, blocking=False))
 
 
+def test_memory_is_that_of_the_instance_that_a_message_names() -> None:
+    free = [100, 70, 70, 60, 60, 65, 90, 90, 80]
+    device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: free.pop(0), own_bytes=0)
+    memory = DeviceMemory()
+    for name in ("a", "b"):
+        with memory.watched(device, name):
+            pass
+    with memory.watched(device, "a"):
+        assert memory.look(device, "a") == 25
+    with memory.watched(device, "c"):
+        pass
+    assert memory.look(None, "a") is None
+    assert memory._of == {"a": 0, "b": 10, "c": 10}
+
+
 def test_memory_of_benchfw_itself_is_no_case_s() -> None:
     device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: 150 - device.own_bytes, own_bytes=0)
     memory = DeviceMemory()
