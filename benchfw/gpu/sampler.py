@@ -17,6 +17,7 @@ from benchfw.errors import MissingDependency, NvmlError
 from benchfw.gpu.fields import COUNTERS
 from benchfw.gpu.fields import Process as GpuProcess
 from benchfw.gpu.nvml import Device, Nvml, open_nvml
+from benchfw.spec.device import CUDA, DeviceName, cuda_numbers
 from benchfw.spec.sampler import Sampler
 
 TICK = {
@@ -55,7 +56,7 @@ class NvmlSampler(Sampler):
         try:
             nvml = self._stack.enter_context(open_nvml())
             self._driver = nvml.driver
-            self._gpus = _wanted(nvml, [device for device in self.devices if device.startswith("cuda")])
+            self._gpus = _wanted(nvml, cuda_numbers(self.devices))
             self._known = {name: gpu.read(*_FACTS) for name, gpu in self._gpus.items()}
         except NvmlError as error:
             text = f"{error.message} ({error.hint})" if error.hint else error.message
@@ -127,7 +128,7 @@ class NvmlSampler(Sampler):
         return False
 
 
-def _wanted(nvml: Nvml, devices: list[str]) -> dict[str, Device]:
+def _wanted(nvml: Nvml, numbers: list[int]) -> dict[str, Device]:
     """Return the GPUs of the run by their names.
 
     Raises:
@@ -135,8 +136,8 @@ def _wanted(nvml: Nvml, devices: list[str]) -> dict[str, Device]:
     """
     visible = nvml.visible()
     found = {}
-    for name in devices:
-        number = int(name.partition(":")[2] or 0)
+    for number in numbers:
+        name = str(DeviceName(CUDA, number))
         if number >= len(visible):
             raise NvmlError(f"there is no {name}: CUDA sees {len(visible)} GPUs here", hint="nvidia-smi -L lists them")
         found[name] = visible[number]

@@ -11,7 +11,7 @@ import numpy as np
 from benchfw.measure.gates.gpu import GpuEvidence, clock_mismatch, gpu_findings
 from benchfw.measure.gpu import HELD_S, SAMPLER, Spans, evidence
 from benchfw.measure.telemetry import Telemetry
-from benchfw.scenario.modes import CPU
+from benchfw.spec.device import CPU
 from benchfw.worker.clocks import now
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from benchfw.measure.member import Member
 from benchfw.measure.record import Record
 from benchfw.measure.statistics import statistics
 from benchfw.scenario import Case
-from benchfw.scenario.modes import CPU
 from benchfw.spec.accuracy import worst
+from benchfw.spec.device import CPU
 from benchfw.store.schema import SCHEMA_VERSION
 from benchfw.store.writer import row_faults
 

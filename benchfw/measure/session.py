@@ -17,7 +17,7 @@ from benchfw.measure.canary import Canaries
 from benchfw.measure.settings import Settings
 from benchfw.requirements import check_requirements, distributions
 from benchfw.scenario import Case, Session
-from benchfw.scenario.modes import CPU
+from benchfw.spec.device import CPU
 from benchfw.spec.tensors import IoSpec, TensorSpec
 from benchfw.supervisor import Worker
 from benchfw.worker.protocol import Message

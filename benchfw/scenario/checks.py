@@ -15,9 +15,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
 from benchfw.errors import Fault
-from benchfw.scenario.modes import CPU
 from benchfw.scenario.schema import BackendEntry, FixedSweep, Input, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
+from benchfw.spec.device import CPU
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN
 from benchfw.worker.loops import MAX_BLOCK
 

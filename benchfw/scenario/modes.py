@@ -7,22 +7,14 @@ from typing import Literal
 
 from benchfw.scenario.schema import BackendEntry, CachePolicy
 from benchfw.spec.backend import BackendInfo
-from benchfw.worker.devices import CPU as CPU
+from benchfw.spec.device import CPU, DeviceName
 from benchfw.worker.timing import Mode
-
-CUDA = "cuda"
-
-
-def kind_of_device(device: str) -> str:
-    """Return a device without its number: `cuda`."""
-    return device.partition(":")[0]
 
 
 def device_of(device: str | None, info: BackendInfo | None) -> str:
     """Return a device with its number; by default the CPU where the backend runs there, else its own."""
     devices = info.capabilities.devices if info else (CPU,)
-    device = device or (CPU if CPU in devices else devices[0])
-    return device if device == CPU or ":" in device else f"{device}:0"
+    return str(DeviceName.parse(device or (CPU if CPU in devices else devices[0])))
 
 
 def modes_of(entry: BackendEntry, info: BackendInfo | None, device: str, cache: CachePolicy) -> list[Mode]:
@@ -45,7 +37,8 @@ def device_label(entry: BackendEntry, device: str, mode: Mode) -> str:
     """Return device and mode in a word: `cuda-device-graph`; empty on the CPU. What is usual is not said."""
     if device == CPU:
         return ""
-    name = device.replace(":", "") if ":" in (entry.device or "") else kind_of_device(device)
+    kind, number = DeviceName.parse(device)
+    name = f"{kind}{number}" if ":" in (entry.device or "") else kind
     graph = "graph" if mode.graph == "on" else ""
     sync = "blocking" if entry.sync == "blocking" else ""
     cache = "" if mode.cache == "rotate" else mode.cache

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchfw.scenario.modes import CPU, CUDA, device_label, device_of, kind_of_device, modes_of
+from benchfw.scenario.modes import device_label, device_of, modes_of
 from benchfw.scenario.schema import BackendEntry, FixedSweep, MinOptMaxSweep, RandomBatchSweep, Scenario, Sweep
 from benchfw.scenario.sequence import BatchSequence
 from benchfw.spec.backend import BackendInfo
+from benchfw.spec.device import CPU, CUDA, DeviceName
 from benchfw.spec.tensors import AxisRange, Profile, axis_slug
 from benchfw.worker.timing import Mode
 
@@ -46,7 +47,7 @@ class Session:
 
     @property
     def device_kind(self) -> str:
-        return kind_of_device(self.device)
+        return DeviceName.parse(self.device).kind
 
 
 @dataclass(frozen=True, kw_only=True)

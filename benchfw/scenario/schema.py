@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from benchfw.spec.backend import Precision
+from benchfw.spec.device import DEVICE_PATTERN
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN
 from benchfw.spec.tensors import AxisRange as SpecRange
 
@@ -245,7 +246,7 @@ class BackendEntry(Strict):
     )
     device: str | None = Field(
         None,
-        pattern=r"^[a-z]+(:\d+)?$",
+        pattern=DEVICE_PATTERN,
         description="`cpu`, `cuda`, or one of several, `cuda:1`; default: `cpu` where the backend runs on it.",
     )
     io_scope: list[Literal["device", "pinned"]] | None = Field(

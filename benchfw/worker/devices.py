@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.errors import BackendError, MissingDependency, Unsupported
+from benchfw.spec.device import CPU, DeviceName
 from benchfw.worker.imports import load_class
 
-CPU = "cpu"
 MAKERS: dict[str, str] = {"cuda": "benchfw.worker.cuda:CudaDevice"}
 """Class of each kind of device, called with the number of one."""
 _FLUSHES = 2
@@ -193,13 +193,13 @@ def open_device(device: str) -> Device | None:
         MissingDependency: It is not there, or what reaches it is not installed.
         Unsupported: There is no such kind of device.
     """
-    kind, _, number = device.partition(":")
+    kind, number = DeviceName.parse(device)
     if kind == CPU:
         return None
     if kind not in MAKERS:
         raise Unsupported(f"no device is of the kind {kind!r}", hint=f"there are {', '.join([CPU, *MAKERS])}")
     try:
-        made = load_class(MAKERS[kind])(int(number or 0))
+        made = load_class(MAKERS[kind])(number)
     except ImportError as error:
         raise MissingDependency(str(error)) from error
     assert isinstance(made, Device)

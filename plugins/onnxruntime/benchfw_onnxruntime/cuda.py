@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from benchfw.errors import FellBack, Invalid
-from benchfw.spec import Artifact, Bound, Context, IoSpec, Profile
+from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.cuda import Buffer, all_of, destroy_stream, make_stream, synchronize
 from benchfw_onnxruntime.backend import OrtBackend, sizes_of
@@ -177,7 +177,7 @@ class OrtCuda(OrtBackend):
 
     @property
     def _number(self) -> int:
-        return int(self.context.device.partition(":")[2] or 0)
+        return DeviceName.parse(self.context.device).number
 
 
 class OrtTensorrt(OrtCuda):
