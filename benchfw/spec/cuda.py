@@ -13,10 +13,12 @@ from cuda.bindings import runtime as cudart
 from numpy.typing import NDArray
 
 from benchfw.errors import BackendError, MissingDependency, OutOfMemory
+from benchfw.spec.device import CUDA, DeviceName
 
 _NO_DEVICE = (
     "cudaErrorInsufficientDriver",
     "cudaErrorNoDevice",
+    "cudaErrorInvalidDevice",
     "cudaErrorStubLibrary",
     "cudaErrorInitializationError",
 )
@@ -59,8 +61,19 @@ def destroy_stream(stream: int) -> None:
     call(cudart.cudaStreamDestroy, stream)
 
 
+def use_device(name: str) -> None:
+    """Make a CUDA device, as `cuda:1`, the current one of this thread; of another kind of device nothing is done.
+
+    Raises:
+        MissingDependency: There is no such device.
+    """
+    kind, number = DeviceName.parse(name)
+    if kind == CUDA:
+        call(cudart.cudaSetDevice, number)
+
+
 def describe_device() -> dict[str, str]:
-    """Return what a built engine depends on: `gpu`, `compute_capability` and `driver` of the device here.
+    """Return what a built engine depends on: `gpu`, `compute_capability` and `driver` of the current device.
 
     Raises:
         MissingDependency: There is no GPU, or no driver for it.

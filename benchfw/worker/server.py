@@ -204,6 +204,7 @@ class Server:
         step: Step = load_class(values["factory"])(values["options"])
         step.report = lambda text: self.tell(Message("progress", {"text": str(text)}))
         step.root, step.cache_dir = Path(values["root"]), Path(values["cache_dir"])
+        step.device = values["device"]
         return step
 
     # --- the life of a backend ----------------------------------------------------------------------------------

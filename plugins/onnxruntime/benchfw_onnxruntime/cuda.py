@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchfw.errors import FellBack, Invalid
 from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
-from benchfw.spec.cuda import Buffer, all_of, destroy_stream, make_stream, synchronize
+from benchfw.spec.cuda import Buffer, all_of, describe_device, destroy_stream, make_stream, synchronize
 from benchfw_onnxruntime.backend import OrtBackend, sizes_of
 
 _UNSYNCHRONISED = "disable_synchronize_execution_providers"
@@ -204,9 +204,16 @@ class OrtTensorrt(OrtCuda):
     def _caches(self, artifact: Artifact, given: Mapping[str, str]) -> dict[str, str]:
         """Return where engines are kept: ONNX Runtime finds them by names, not by weights or options.
 
-        Each model, set of options and version has a folder of its own, so that what is found is what would be built.
+        Each model, set of options, version and kind of GPU has a folder of its own, so that what is found is what would
+        be built.
         """
-        content = {**given, "model": artifact.sha256, "ort": ort.__version__, "precision": self.context.precision}
+        content = {
+            **given,
+            **describe_device(),
+            "model": artifact.sha256,
+            "ort": ort.__version__,
+            "precision": self.context.precision,
+        }
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         folder = self.context.cache_dir / "ort-tensorrt" / key
         folder.mkdir(parents=True, exist_ok=True)
