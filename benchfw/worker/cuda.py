@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from benchfw.errors import BackendError, DeviceLost, Invalid, MissingDependency, OutOfMemory, Unsupported
+from benchfw.spec.cuda_errors import cuda_error
 from benchfw.worker.devices import Device, DeviceClock
 
 _INSTALL = "pip install cuda-bindings"
@@ -77,7 +78,7 @@ class CudaDevice(Device):
     def synchronize(self) -> None:
         try:
             self._ask(self._driver.cuCtxSynchronize())
-        except OutOfMemory:
+        except (OutOfMemory, DeviceLost):
             raise
         except BackendError as error:  # what kernels do wrong stays with the context
             raise DeviceLost(error.message, hint="the log of its worker may say more") from error
@@ -201,14 +202,11 @@ def ask(driver: Any, answer: tuple[Any, ...]) -> Any:
     """Return what a function of the driver answered: nothing, a value, or a tuple of them.
 
     Raises:
-        OutOfMemory: The device has none left.
-        BackendError: It answered with an error, or something that was enqueued earlier did.
+        BackendError: It answered with an error, or something that was enqueued earlier did; see `cuda_error`.
     """
     error, *values = answer
     if error:
-        name = _name(driver, error)
-        kind = OutOfMemory if error == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY else BackendError
-        raise kind(f"the CUDA device failed: {name}")
+        raise cuda_error(int(error), f"the CUDA device failed: {_name(driver, error)}")
     return values[0] if len(values) == 1 else tuple(values)
 
 

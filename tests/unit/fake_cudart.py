@@ -15,7 +15,7 @@ class Status(enum.IntEnum):
     cudaErrorInvalidValue = 1
     cudaErrorMemoryAllocation = 2
     cudaErrorNoDevice = 100
-    cudaErrorInvalidDevice = 101
+    cudaErrorIllegalAddress = 700
 
 
 class Kind(enum.IntEnum):
@@ -85,9 +85,10 @@ class FakeCuda(ModuleType):
     def cudaGetDevice(self) -> tuple[Any, ...]:
         return (Status.cudaSuccess, self.current) if self.device else (Status.cudaErrorNoDevice, 0)
 
+    def cudaGetDeviceCount(self) -> tuple[Any, ...]:
+        return (Status.cudaSuccess, 1 + len(self.others)) if self.device else (Status.cudaErrorNoDevice, 0)
+
     def cudaSetDevice(self, number: int) -> tuple[Any, ...]:
-        if number > len(self.others):
-            return (Status.cudaErrorInvalidDevice,)
         self.current = number
         return (Status.cudaSuccess,)
 

@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 
-from benchfw.errors import BackendError, Invalid, MissingDependency, OutOfMemory, Unsupported
+from benchfw.errors import BackendError, DeviceLost, Invalid, MissingDependency, OutOfMemory, Unsupported
 from benchfw.worker import cuda
 from benchfw.worker.cuda import CudaClock, CudaDevice, ask
 from benchfw.worker.devices import DeviceMemory, open_device
 
-OK, OUT_OF_MEMORY, NO_DEVICE, INVALIDATED = 0, 2, 100, 901
-NAMES = {OUT_OF_MEMORY: b"CUDA_ERROR_OUT_OF_MEMORY", NO_DEVICE: b"CUDA_ERROR_NO_DEVICE", INVALIDATED: b"CUDA_ERROR_X"}
+OK, OUT_OF_MEMORY, NO_DEVICE, ILLEGAL_ADDRESS, INVALIDATED = 0, 2, 100, 700, 901
+NAMES = {
+    OUT_OF_MEMORY: b"CUDA_ERROR_OUT_OF_MEMORY",
+    NO_DEVICE: b"CUDA_ERROR_NO_DEVICE",
+    ILLEGAL_ADDRESS: b"CUDA_ERROR_ILLEGAL_ADDRESS",
+    INVALIDATED: b"CUDA_ERROR_X",
+}
 
 
 class Driver:
@@ -32,7 +37,6 @@ class Driver:
         }
         self.calls: list[str] = []
         self.freed: list[Any] = []
-        self.CUresult = SimpleNamespace(CUDA_ERROR_OUT_OF_MEMORY=OUT_OF_MEMORY)
         self.CUevent_flags = SimpleNamespace(CU_EVENT_DEFAULT=0, CU_EVENT_BLOCKING_SYNC=1, CU_EVENT_DISABLE_TIMING=2)
         self.CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
 
@@ -63,6 +67,20 @@ def test_answers_are_unpacked_and_errors_raised() -> None:
         ask(driver, (OUT_OF_MEMORY,))
     with pytest.raises(BackendError, match="CUDA_ERROR_X"):
         ask(driver, (INVALIDATED, None))
+    with pytest.raises(DeviceLost, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+        ask(driver, (ILLEGAL_ADDRESS,))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(OUT_OF_MEMORY, OutOfMemory), (ILLEGAL_ADDRESS, DeviceLost), (INVALIDATED, DeviceLost)]
+)
+def test_what_a_device_fails_at_is_final_but_for_memory(
+    monkeypatch: pytest.MonkeyPatch, error: int, kind: type[BackendError]
+) -> None:
+    device, _ = opened(monkeypatch, cache_bytes=50, cuCtxSynchronize=(error,))
+    with pytest.raises(kind) as raised:
+        device.synchronize()
+    assert raised.value.message == f"the CUDA device failed: {NAMES[error].decode()} (words)"
 
 
 def test_the_default_stream_is_refused() -> None:
