@@ -29,6 +29,7 @@ TICK = {
     "reasons": ("reasons", "bits"),
 }
 """What is read ten times per second: our name, that of NVML's field, and the unit."""
+WORKER_MEMORY = "worker_memory"
 _BOUNDARY = {
     **dict.fromkeys(COUNTERS, "s"),
     "memory_used": "bytes",
@@ -43,14 +44,17 @@ _FACTS = (
 
 
 class NvmlSampler(Sampler):
-    """Reads the GPUs that the run measures on. Fields are called `sm_clock:cuda:0`, by the device as CUDA counts."""
+    """Reads the GPUs that the run measures on. Fields are called `sm_clock:cuda:0`, by the device as CUDA counts.
+
+    `worker_memory:cuda:0:SESSION` is what the worker of a session has there, its CUDA context included.
+    """
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._gpus: dict[str, Device] = {}
         self._known: dict[str, dict[str, Any]] = {}
         self._driver: str | None = None
-        self._workers: frozenset[int] = frozenset()
+        self._workers: dict[str, int] = {}
 
     def open(self) -> Mapping[str, str]:
         try:
@@ -65,8 +69,8 @@ class NvmlSampler(Sampler):
         return {f"{name}:{gpu}": unit for gpu in self._gpus for name, unit in units.items()}
 
     def watch(self, processes: Mapping[str, int]) -> Mapping[str, str]:
-        self._workers = frozenset(processes.values())
-        return {}
+        self._workers = dict(processes)
+        return {f"{WORKER_MEMORY}:{gpu}:{label}": "bytes" for gpu in self._gpus for label in processes}
 
     def sample(self) -> Mapping[str, float | None]:
         figures: dict[str, float | None] = {}
@@ -85,6 +89,7 @@ class NvmlSampler(Sampler):
             if dear:
                 values["energy"] = read["energy_j"]
             figures.update({f"{field}:{name}": value for field, value in values.items()})
+            figures.update(self._own(name, read["processes"] or ()))
         return figures
 
     def facts(self) -> Mapping[str, Any]:
@@ -118,11 +123,16 @@ class NvmlSampler(Sampler):
         foreign = sum(not self._is_ours(pid) for pid in there)
         return {"foreign_processes": foreign, "hidden_processes": len(found) - len(there)}
 
+    def _own(self, gpu: str, found: tuple[GpuProcess, ...]) -> dict[str, float | None]:
+        """Return the memory of the workers that are on a GPU; none in a container that is told numbers of the host."""
+        sizes = {process.pid: process.memory_bytes for process in found}
+        return {f"{WORKER_MEMORY}:{gpu}:{label}": sizes[pid] for label, pid in self._workers.items() if pid in sizes}
+
     def _is_ours(self, pid: int) -> bool:
         """Say whether a process is a worker of this run or descends from what has started this process."""
         run = os.getppid()
         while pid > 1:
-            if pid == run or pid in self._workers:
+            if pid == run or pid in self._workers.values():
                 return True
             pid = _parent(pid)
         return False

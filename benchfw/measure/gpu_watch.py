@@ -87,6 +87,7 @@ class GpuWatch:
                     stretch=stretch,
                     held=held,
                     locked_mhz=self._locked_mhz,
+                    session=record.case.session.session_id,
                 )
                 found.setdefault(device, []).append((record, record.gpu))
         for pairs in found.values():

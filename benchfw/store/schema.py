@@ -184,6 +184,12 @@ CASES = _schema(
             "The most that all processes held of the device's memory together, seen between messages.",
         ),
         (
+            "device_process_bytes",
+            _INT,
+            "The most that the driver says the worker had on the device around measured blocks, its context included; "
+            "null without NVML, and in a container that is told numbers of processes which mean nothing there.",
+        ),
+        (
             "device_load_bytes",
             _INT,
             "Device memory that opening the backend and loading the artifact took, after the context was made; null on "

@@ -45,7 +45,7 @@ def record(device: str, uuid: str | None = None, failure: Any = None) -> Any:
         warn=lambda *finding: warnings.append(finding),
         session=SimpleNamespace(device={"uuid": uuid} if uuid else None),
     )
-    case = SimpleNamespace(session=SimpleNamespace(device=device))
+    case = SimpleNamespace(session=SimpleNamespace(device=device, session_id="s"))
     return SimpleNamespace(case=case, last=last, all=[last], failure=failure, gpu=None)
 
 
