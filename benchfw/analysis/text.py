@@ -79,11 +79,13 @@ def error_text(row: Row) -> str:
 
 def name_text(row: Row) -> str:
     """Return the name of a backend, and what of precision and labels is not the usual: `torch-eager fp16 graph`."""
+    on_stream = finite(row.get("enqueue_p50_ns"))
     unusual = [
         *([] if row.get("precision") in ("fp32", None) else [str(row["precision"])]),
         *(["pinned"] if row.get("io_scope") == "pinned" else []),
         *(["graph"] if row.get("graph") == "on" else []),
-        *(["blocking"] if row.get("sync") == "blocking" and finite(row.get("enqueue_p50_ns")) else []),
+        *(["blocking"] if row.get("sync") == "blocking" and on_stream else []),
+        *([str(row["cache"])] if row.get("cache") in ("warm", "flush") and on_stream else []),
     ]
     return " ".join([text(row, "name"), *unusual])
 

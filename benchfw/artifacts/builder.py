@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchfw.artifacts.cache import Cache
 from benchfw.artifacts.denormals import denormals_left
@@ -22,6 +22,7 @@ from benchfw.artifacts.routes import HERE, Wanted, find_route, precisions_along
 from benchfw.errors import BackendError, BenchfwError, BuildFailed, CaseError
 from benchfw.requirements import check_requirements, distributions
 from benchfw.spec.artifact import ALWAYS, Artifact, FormatInfo, ModelSourceInfo, StepInfo
+from benchfw.spec.device import CPU
 from benchfw.spec.info import Info
 from benchfw.spec.stop import Stop
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
@@ -29,6 +30,13 @@ from benchfw.supervisor import Worker
 
 _FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 _ROOM = "make room there (`benchfw cache rm --older-than 30d`, `df`), or let BENCHFW_CACHE name another folder"
+
+
+class _Place(NamedTuple):
+    """Where a step runs: the interpreter, and the device that an engine is built on."""
+
+    environment: str = HERE
+    device: str = CPU
 
 
 def is_full(error: BackendError) -> bool:
@@ -39,7 +47,7 @@ def is_full(error: BackendError) -> bool:
 class Builder:
     """Workers that resolve and convert, each started when it is first needed.
 
-    Engines are built on the interpreter that runs them, all else on benchfw's own.
+    Engines are built on the interpreter and the device that run them, all else on benchfw's own and no device.
 
     Args:
         start: Starts a worker in the environment of a name, which tells versions of all that steps require.
@@ -157,7 +165,7 @@ class Builder:
     ) -> Made:
         """Run a step unless it has run: every case that needs what failed fails alike."""
         options = self._options(step.name, wanted.options.get(step.name, {}))
-        environment = wanted.environment if step.runtime else HERE
+        place = _Place(wanted.environment, wanted.device) if step.runtime else _Place()
         key = (
             made.artifact.sha256,
             made.steps,
@@ -166,11 +174,11 @@ class Builder:
             precision,
             json.dumps(options, sort_keys=True),
             tuple(inputs),
-            environment,
+            place,
         )
         if key not in self._made:
             try:
-                self._made[key] = self._run(step, made, options, inputs, profile, precision, environment)
+                self._made[key] = self._run(step, made, options, inputs, profile, precision, place)
             except CaseError as error:
                 self._made[key] = error
         result = self._made[key]
@@ -196,10 +204,10 @@ class Builder:
         inputs: Sequence[TensorSpec],
         profile: Profile,
         precision: str,
-        environment: str,
+        place: _Place,
     ) -> Made:
-        self._check(f"the step {step.name}", step, environment)
-        worker = self._worker_in(environment)
+        self._check(f"the step {step.name}", step, place.environment)
+        worker = self._worker_in(place.environment)
         packages = worker.hello["packages"]
         recipe = {
             "step": step.name,
@@ -211,7 +219,7 @@ class Builder:
             "versions": {name: packages.get(name) for name in (*distributions(step.requires), *step.uses)},
         }
         if any(name == ALWAYS or options.get(name) for name in step.reads):
-            recipe["reads"] = self._ask(worker, "step_reads", step, recipe, inputs, profile)["reads"]
+            recipe["reads"] = self._ask(worker, "step_reads", step, recipe, inputs, profile, place)["reads"]
         folder = self._cache.folder_for(recipe, f"{step.name}-{profile.slug}")
         what = f"{step.name} for {profile.slug}" + (f" in {precision}" if precision != "fp32" else "")
         waiting = Heartbeat(f"{what}: another run makes it", self._notify, at_once=True)
@@ -222,7 +230,7 @@ class Builder:
                 why_not = why_not or self._cache.predecessor(folder, recipe, but=self._own())
                 self._notify(what)
                 start = time.monotonic()
-                found = self._fill(worker, step, made.artifact, recipe, folder, inputs, profile, what)
+                found = self._fill(worker, step, made.artifact, recipe, folder, inputs, profile, place, what)
                 seconds = time.monotonic() - start
             self._uses.add(folder.name)
         if seconds:
@@ -250,6 +258,7 @@ class Builder:
         recipe: Mapping[str, Any],
         inputs: Sequence[TensorSpec],
         profile: Profile,
+        place: _Place,
         beat: Callable[..., None] = lambda text="": None,
         **more: Any,
     ) -> Mapping[str, Any]:
@@ -262,6 +271,7 @@ class Builder:
             options=recipe["options"],
             inputs=[asdict(spec) for spec in inputs],
             profile=asdict(profile),
+            device=place.device,
             root=str(self._root),
             cache_dir=str(self._cache.frameworks),
             **more,
@@ -276,6 +286,7 @@ class Builder:
         folder: Path,
         inputs: Sequence[TensorSpec],
         profile: Profile,
+        place: _Place,
         what: str,
     ) -> Artifact:
         """Let a worker make an artifact in a draft, and move it to its place."""
@@ -285,7 +296,7 @@ class Builder:
         with self._cache.draft(folder) as draft:
             file = draft / f"model.{step.target}"
             more = {"artifact": asdict(source), "precision": recipe["precision"], "destination": str(file)}
-            answer = self._ask(worker, "step", step, recipe, inputs, profile, beat, **more)
+            answer = self._ask(worker, "step", step, recipe, inputs, profile, place, beat, **more)
             if not file.is_file():
                 raise BuildFailed(f"the step {step.name} wrote no file")
             return self._cache.add(

@@ -9,6 +9,7 @@ from typing import Any
 from benchfw.errors import Unsupported
 from benchfw.spec.artifact import StepInfo
 from benchfw.spec.backend import BackendInfo
+from benchfw.spec.device import CPU
 
 ANY = "*"
 _MAX_STEPS = 4
@@ -30,6 +31,7 @@ class Wanted:
         asked: Names of steps that run because somebody asks for them.
         options: Options of steps that the backend wants other than by default, by the steps' names.
         environment: Name of the interpreter that the backend runs on, which builds its engines.
+        device: What the backend runs on, and its engines are built on: `cpu`, `cuda:0`.
     """
 
     accepts: Sequence[str]
@@ -38,6 +40,7 @@ class Wanted:
     asked: Collection[str] = ()
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment: str = HERE
+    device: str = CPU
 
     @classmethod
     def by(
@@ -48,6 +51,7 @@ class Wanted:
         specialize: bool,
         asked: Collection[str] = (),
         environment: str = HERE,
+        device: str = CPU,
     ) -> Wanted:
         """Return what a backend wants for a case in some precision."""
         artifact = FULL if precision in info.turns else precision
@@ -58,6 +62,7 @@ class Wanted:
             asked=asked,
             options=info.step_options,
             environment=environment,
+            device=device,
         )
 
 

@@ -82,7 +82,9 @@ class _Graph:
         info = self.case.session.info
         assert info is not None
         session = self.case.session
-        wanted = Wanted.by(info, session.precision, specialize=False, environment=session.environment)
+        wanted = Wanted.by(
+            info, session.precision, specialize=False, environment=session.environment, device=session.device
+        )
         made = self.builder.make(marked.artifact, wanted, inputs=self.checker.resolved.specs, profile=self.case.profile)
         live.session.instance(self.case, lambda: made)
         return live.outputs(set_)

@@ -10,6 +10,7 @@ from typing import Any
 from benchfw.errors import NvmlError, UsageError
 from benchfw.executors.workers import BUS_ORDER
 from benchfw.gpu.nvml import Device, open_nvml
+from benchfw.spec.device import CUDA, DeviceName, cuda_numbers
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ def locked_clocks(
     if mhz is None:
         yield facts
         return
-    numbers = sorted({int(device.partition(":")[2] or 0) for device in devices if device.startswith("cuda")})
+    numbers = cuda_numbers(devices)
     if not numbers:
         raise UsageError("--lock-clocks was given, and no case runs on a GPU", hint="leave it out")
     with open_nvml(module) as nvml, contextlib.ExitStack() as stack:
@@ -47,8 +48,8 @@ def locked_clocks(
                 raise NvmlError(f"there is no cuda:{number} to lock the clock of", hint="nvidia-smi -L lists GPUs")
             gpu = visible[number]
             gpu.lock_clocks(mhz)
-            facts[f"cuda:{number}"] = {"locked_mhz": mhz, "restored": None}
-            stack.callback(_release, gpu, facts[f"cuda:{number}"], notify)
+            told = facts[str(DeviceName(CUDA, number))] = {"locked_mhz": mhz, "restored": None}
+            stack.callback(_release, gpu, told, notify)
         notify(f"clocks are locked at {mhz} MHz; if this run is killed: sudo nvidia-smi -rgc")
         yield facts
 

@@ -338,7 +338,6 @@ def settings_of(scenario: Scenario, effort: str | None) -> Settings:
         build_s=measure.deadlines.build,
         load_s=measure.deadlines.load,
         block_s=measure.deadlines.block,
-        cache=measure.cache,
         cpus=usable_cpus(),
         may_repeat=scenario.accuracy.may_repeat,
         profile=measure.profile,

@@ -17,6 +17,7 @@ from benchfw.errors import MissingDependency, NvmlError
 from benchfw.gpu.fields import COUNTERS
 from benchfw.gpu.fields import Process as GpuProcess
 from benchfw.gpu.nvml import Device, Nvml, open_nvml
+from benchfw.spec.device import CUDA, DeviceName, cuda_numbers
 from benchfw.spec.sampler import Sampler
 
 TICK = {
@@ -28,6 +29,7 @@ TICK = {
     "reasons": ("reasons", "bits"),
 }
 """What is read ten times per second: our name, that of NVML's field, and the unit."""
+WORKER_MEMORY = "worker_memory"
 _BOUNDARY = {
     **dict.fromkeys(COUNTERS, "s"),
     "memory_used": "bytes",
@@ -42,20 +44,23 @@ _FACTS = (
 
 
 class NvmlSampler(Sampler):
-    """Reads the GPUs that the run measures on. Fields are called `sm_clock:cuda:0`, by the device as CUDA counts."""
+    """Reads the GPUs that the run measures on. Fields are called `sm_clock:cuda:0`, by the device as CUDA counts.
+
+    `worker_memory:cuda:0:SESSION` is what the worker of a session has there, its CUDA context included.
+    """
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
         self._gpus: dict[str, Device] = {}
         self._known: dict[str, dict[str, Any]] = {}
         self._driver: str | None = None
-        self._workers: frozenset[int] = frozenset()
+        self._workers: dict[str, int] = {}
 
     def open(self) -> Mapping[str, str]:
         try:
             nvml = self._stack.enter_context(open_nvml())
             self._driver = nvml.driver
-            self._gpus = _wanted(nvml, [device for device in self.devices if device.startswith("cuda")])
+            self._gpus = _wanted(nvml, cuda_numbers(self.devices))
             self._known = {name: gpu.read(*_FACTS) for name, gpu in self._gpus.items()}
         except NvmlError as error:
             text = f"{error.message} ({error.hint})" if error.hint else error.message
@@ -64,8 +69,8 @@ class NvmlSampler(Sampler):
         return {f"{name}:{gpu}": unit for gpu in self._gpus for name, unit in units.items()}
 
     def watch(self, processes: Mapping[str, int]) -> Mapping[str, str]:
-        self._workers = frozenset(processes.values())
-        return {}
+        self._workers = dict(processes)
+        return {f"{WORKER_MEMORY}:{gpu}:{label}": "bytes" for gpu in self._gpus for label in processes}
 
     def sample(self) -> Mapping[str, float | None]:
         figures: dict[str, float | None] = {}
@@ -84,6 +89,7 @@ class NvmlSampler(Sampler):
             if dear:
                 values["energy"] = read["energy_j"]
             figures.update({f"{field}:{name}": value for field, value in values.items()})
+            figures.update(self._own(name, read["processes"] or ()))
         return figures
 
     def facts(self) -> Mapping[str, Any]:
@@ -117,17 +123,22 @@ class NvmlSampler(Sampler):
         foreign = sum(not self._is_ours(pid) for pid in there)
         return {"foreign_processes": foreign, "hidden_processes": len(found) - len(there)}
 
+    def _own(self, gpu: str, found: tuple[GpuProcess, ...]) -> dict[str, float | None]:
+        """Return the memory of the workers that are on a GPU; none in a container that is told numbers of the host."""
+        sizes = {process.pid: process.memory_bytes for process in found}
+        return {f"{WORKER_MEMORY}:{gpu}:{label}": sizes[pid] for label, pid in self._workers.items() if pid in sizes}
+
     def _is_ours(self, pid: int) -> bool:
         """Say whether a process is a worker of this run or descends from what has started this process."""
         run = os.getppid()
         while pid > 1:
-            if pid == run or pid in self._workers:
+            if pid == run or pid in self._workers.values():
                 return True
             pid = _parent(pid)
         return False
 
 
-def _wanted(nvml: Nvml, devices: list[str]) -> dict[str, Device]:
+def _wanted(nvml: Nvml, numbers: list[int]) -> dict[str, Device]:
     """Return the GPUs of the run by their names.
 
     Raises:
@@ -135,8 +146,8 @@ def _wanted(nvml: Nvml, devices: list[str]) -> dict[str, Device]:
     """
     visible = nvml.visible()
     found = {}
-    for name in devices:
-        number = int(name.partition(":")[2] or 0)
+    for number in numbers:
+        name = str(DeviceName(CUDA, number))
         if number >= len(visible):
             raise NvmlError(f"there is no {name}: CUDA sees {len(visible)} GPUs here", hint="nvidia-smi -L lists them")
         found[name] = visible[number]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchfw.errors import CaseError, Interrupted, WorkerCrashed
-from benchfw.measure import layers, tables, warmup
+from benchfw.measure import judge, layers, tables, warmup
 from benchfw.measure.budget import Budget
 from benchfw.measure.comparisons import ROUNDS, Question
 from benchfw.measure.exhausted import Exhausted, memory_is_short
@@ -397,6 +397,7 @@ class Conductor:
                     )
             try:
                 session.keep_only(keys)
+                judge.add_left(mine)
             except CaseError as error:
                 for member in mine:
                     member.warn("R03", None, None, f"closing it failed, its worker was ended: {error.message}")

@@ -34,7 +34,7 @@ class Series:
 
     Args:
         rows: Rows of `telemetry`, in time order.
-        device: The GPU, as CUDA counts: `cuda:0`.
+        device: The GPU, as CUDA counts: `cuda:0`; of a worker with its session, `cuda:0:ann-fp32`.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]], device: str) -> None:
@@ -80,6 +80,7 @@ def evidence(
     stretch: tuple[Spans, int] | None = None,
     held: Spans | None = None,
     locked_mhz: int | None = None,
+    session: str = "",
 ) -> GpuEvidence:
     """Return what was seen of the GPU of a case.
 
@@ -91,8 +92,10 @@ def evidence(
         stretch: One span of blocks of the case alone, and how many samples were computed in it.
         held: Spans in which all workers were held.
         locked_mhz: The clock that the run has locked.
+        session: Whose worker measured the case.
     """
-    series = Series(rows, device)
+    rows = list(rows)
+    series, own = Series(rows, device), Series(rows, f"{device}:{session}")
     sm, memory = series.within("sm_clock", measured), series.within("memory_clock", measured)
     power, energy = _energy(series, stretch) if stretch and facts.get("scope") == "gpu" else (None, None)
     return GpuEvidence(
@@ -107,6 +110,7 @@ def evidence(
         shares=_shares(series, measured),
         power_w=power,
         energy_j=energy,
+        worker_bytes=_whole(own.within("worker_memory", _all(measured))),
         foreign=_whole(series.within("foreign_processes", _all(measured))),
         idle_busy=None if held is None or not len(held) else _of(np.max, series.within("busy", _tails(held))),
     )

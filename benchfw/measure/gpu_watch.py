@@ -11,7 +11,7 @@ import numpy as np
 from benchfw.measure.gates.gpu import GpuEvidence, clock_mismatch, gpu_findings
 from benchfw.measure.gpu import HELD_S, SAMPLER, Spans, evidence
 from benchfw.measure.telemetry import Telemetry
-from benchfw.scenario.modes import CPU
+from benchfw.spec.device import CPU
 from benchfw.worker.clocks import now
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class GpuWatch:
 
     def stretch(self, member: Member) -> None:
         """Run blocks of one case alone for two seconds, for its power and its energy, which take that long to tell."""
-        if not self.active or member.case.session.device == CPU:
-            return
+        if not self.active or member.case.session.device == CPU or not member.has_throughput:
+            return  # flushing a cache takes power, too
         _run_for(member, _LEAD_S)
         self.boundary(dear=True)
         begin = now()
@@ -87,6 +87,7 @@ class GpuWatch:
                     stretch=stretch,
                     held=held,
                     locked_mhz=self._locked_mhz,
+                    session=record.case.session.session_id,
                 )
                 found.setdefault(device, []).append((record, record.gpu))
         for pairs in found.values():

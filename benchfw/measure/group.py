@@ -140,7 +140,7 @@ class Group:
         if member.number == 0:
             outputs.check_fence(member)
         depths = self._settings.device_depths if member.is_asynchronous else self._settings.depths
-        if depths == (1,) or record.depth == 1:
+        if depths == (1,) or record.depth == 1 or not member.has_throughput:
             record.depth = 1
             return
         member.read_facts()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchfw.measure import spans
-from benchfw.measure.gates import Finding, device, latency
+from benchfw.measure.gates import Finding, device, latency, memory
 from benchfw.measure.member import MIN_SHARE, Member
 from benchfw.stats import Steady, modes
 
@@ -62,6 +62,26 @@ def add_warnings(member: Member) -> None:
     shift = member.session.canaries.finding()
     if shift is not None:
         member.warn(*shift)
+
+
+def add_left(members: Sequence[Member]) -> None:
+    """Note what the closed instances of a worker have left on its device, and say so where it is none of a library's.
+
+    Args:
+        members: Cases of one worker, of which some have been closed.
+    """
+    for member in members:
+        if member.instance is not None:
+            member.left_bytes = member.session.left_bytes.get(member.instance.key)
+    later = [
+        (member, member.left_bytes)
+        for member in members
+        if member.instance is not None and not member.instance.is_first and member.left_bytes is not None
+    ]
+    for member, left_bytes in later:
+        finding = memory.left(left_bytes, sum(each for _, each in later))
+        if finding is not None:
+            member.warn(*finding)
 
 
 def _latency_findings(member: Member) -> Iterator[Finding | None]:

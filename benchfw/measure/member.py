@@ -56,6 +56,8 @@ class Member:
         layers: Rows of the table `layers`, if it was profiled.
         stretch: Beginning and end, in ns, of a time in which only this case ran, and the samples that it computed then.
         graph: Columns that say what the model's graph has to do, likewise.
+        left_bytes: Memory of the device that its instance had not given back when it was closed; None if that is not
+            known, as before it is closed.
     """
 
     case: Case
@@ -80,6 +82,7 @@ class Member:
     interleave: str = "all"
     peak_rss_bytes: int | None = None
     device_memory: dict[str, int] | None = None
+    left_bytes: int | None = None
     instrumentation_cost: float | None = None
     canary_shift: float | None = None
     is_asynchronous: bool = False
@@ -91,7 +94,8 @@ class Member:
 
     def __post_init__(self) -> None:
         self.rule = self.settings.rule.of_one_invocation()
-        self.stopping = Stopping(self.rule, targets(self.rule, mixture=self.case.sequence is not None))
+        wanted = targets(self.rule, mixture=self.case.sequence is not None, throughput=self.has_throughput)
+        self.stopping = Stopping(self.rule, wanted)
         self.order = Order(self.case.sequence, Slots(self.sizes, 1))
 
     # --- labels -------------------------------------------------------------------------------------------------
@@ -101,6 +105,11 @@ class Member:
         kind = self.case.artifact_kind
         labels = [*(() if kind == "any" else (kind,)), *filter(None, (self.case.device_label,))]
         return self.case.session.entry.label + (f" ({', '.join(labels)})" if labels else "")
+
+    @property
+    def has_throughput(self) -> bool:
+        """Its inferences follow one another: between those of a flushed cache, the device does something else."""
+        return self.case.mode.cache != "flush"
 
     @property
     def alive(self) -> bool:
@@ -165,9 +174,11 @@ class Member:
         self.host = self.session.host
         fixed = {spec.name: spec for spec in model_inputs}
         largest = max(inputs.bytes_of(self.sizes_at(place)) for place in range(len(self.sizes)))
-        if self.settings.cache == "rotate" and inputs.specs:
+        policy = self.case.mode.cache
+        if policy != "warm" and inputs.specs:
             twice = 1 if self.session.device is None else 2
-            sets = sets_to_rotate(largest, len(self.sizes), twice * (self.cache_bytes or 0))
+            exceeded = twice * (self.cache_bytes or 0) if policy == "rotate" else None
+            sets = sets_to_rotate(largest, len(self.sizes), exceeded)
             self.order = Order(self.case.sequence, Slots(self.sizes, sets))
         for place in range(len(self.sizes)):
             sizes = self.sizes_at(place)
@@ -308,7 +319,9 @@ class Member:
 
     @property
     def windows(self) -> list[Block]:
-        """What the throughput is made of: windows of the steady part; at depth 1 its blocks."""
+        """What the throughput is made of: windows of the steady part; at depth 1 its blocks; nothing without one."""
+        if not self.has_throughput:
+            return []
         if self.depth == 1:
             return self.steady_blocks
         blocks = self.steady_blocks

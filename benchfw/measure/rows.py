@@ -11,18 +11,31 @@ from typing import Any
 
 import numpy as np
 
+from benchfw.measure.member import Member
 from benchfw.measure.record import Record
 from benchfw.measure.statistics import statistics
 from benchfw.scenario import Case
-from benchfw.scenario.modes import CPU
 from benchfw.spec.accuracy import worst
+from benchfw.spec.device import CPU
 from benchfw.store.schema import SCHEMA_VERSION
 from benchfw.store.writer import row_faults
 
 _LABELS = (
     *("case_id", "case_hash", "session_id", "cohort", "scenario", "model", "model_hash", "backend", "name", "provider"),
     *("precision", "environment", "python", "device", "sweep", "profile", "profile_point", "batch", "shape", "depth"),
-    *("io_scope", "graph", "sync", "sequence_sha256", "interleave", "invocation", "log", "seed", "effort", "forced"),
+    *(
+        "io_scope",
+        "graph",
+        "sync",
+        "cache",
+        "sequence_sha256",
+        "interleave",
+        "invocation",
+        "log",
+        "seed",
+        "effort",
+        "forced",
+    ),
     "schema_version",
 )
 _STATISTICS = (
@@ -80,7 +93,6 @@ def planned_row(case: Case, common: Mapping[str, Any]) -> dict[str, Any]:
         "status_reason": f"{case.reason} ({case.remedy})" if case.remedy else case.reason or None,
         "arm": case.session.arm,
         **asdict(case.mode),
-        "cache": "warm",
         "timer": "host",
         "device": session.device,
         "clocks": None if session.device == CPU else common.get("clocks"),
@@ -110,7 +122,7 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
             "artifact_s": record.all[0].instance.made.seconds if record.all[0].instance else None,
             "build_s": instance.build_s,
             "load_s": instance.load_s,
-            "cache": last.settings.cache if last.slots.sets > 1 or len(last.sizes) > 1 else "warm",
+            "cache": _cache(last),
             "input_sets": last.slots.sets,
             "input_bytes": last.input_bytes,
             "last_level_cache_bytes": last.cache_bytes,
@@ -121,6 +133,12 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
     if failure is not None:
         return row | asdict(failure) | {"log": _relative(failure.log, run_folder)}
     return row | statistics(record)
+
+
+def _cache(member: Member) -> str:
+    """Return what was done about caches: going round one set of inputs repeats it."""
+    policy = member.case.mode.cache
+    return "warm" if policy == "rotate" and member.slots.sets == len(member.sizes) == 1 else policy
 
 
 def _host_columns(record: Record, run_folder: Path) -> dict[str, Any]:
@@ -148,6 +166,9 @@ def _device_columns(record: Record) -> dict[str, Any]:
     """Return what is known of the device of a case; nothing on the CPU."""
     device, memory = record.last.host.device, [member.device_memory for member in record.all if member.device_memory]
     columns: dict[str, Any] = {"device_name": device["name"], "device_uuid": device["uuid"]} if device else {}
+    columns["device_leak_bytes"] = record.last.left_bytes
+    if record.last.instance is not None:
+        columns["device_load_bytes"] = record.last.instance.device_bytes
     if memory:
         columns["device_memory_bytes"] = max(each["peak_bytes"] for each in memory)
         columns["device_used_bytes"] = max(each["device_peak_bytes"] for each in memory)

@@ -17,7 +17,7 @@ from benchfw.measure.canary import Canaries
 from benchfw.measure.settings import Settings
 from benchfw.requirements import check_requirements, distributions
 from benchfw.scenario import Case, Session
-from benchfw.scenario.modes import CPU
+from benchfw.spec.device import CPU
 from benchfw.spec.tensors import IoSpec, TensorSpec
 from benchfw.supervisor import Worker
 from benchfw.worker.protocol import Message
@@ -53,7 +53,12 @@ StartWorker = Callable[[Session, Start], Worker]
 
 @dataclass
 class Instance:
-    """A loaded artifact, and what loading it took."""
+    """A loaded artifact, and what loading it took.
+
+    Attributes:
+        device_bytes: Memory of the device that it took; None on the CPU.
+        is_first: Nothing was loaded before it in its worker: what libraries keep for a process, they took with it.
+    """
 
     key: str
     made: Made
@@ -61,6 +66,8 @@ class Instance:
     load_s: float
     io: IoSpec
     facts: Mapping[str, Any]
+    device_bytes: int | None = None
+    is_first: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +108,7 @@ class LiveSession:
         canaries: Looks at the canary of the current worker.
         device: Facts of its device; None on the CPU, and before that was opened.
         device_memory: See `DeviceMemory.told`, the last time.
+        left_bytes: Memory of the device that closed instances of the current worker have not given back, by their keys.
     """
 
     session: Session
@@ -117,6 +125,8 @@ class LiveSession:
     canaries: Canaries = field(default_factory=Canaries)
     device: Mapping[str, Any] | None = None
     device_memory: Mapping[str, int] | None = None
+    left_bytes: dict[str, int] = field(default_factory=dict)
+    _has_loaded: bool = False
     _companions: int = 0
     _worker: Worker | None = None
     _instances: dict[str, Instance] = field(default_factory=dict)
@@ -292,6 +302,7 @@ class LiveSession:
             raise
         if not self.overhead:
             self.overhead = self.ask("overhead", settings.load_s, n=_OVERHEAD_N, rounds=_OVERHEAD_ROUNDS).values
+        is_first, self._has_loaded = not self._has_loaded, True
         return Instance(
             key=name,
             made=made,
@@ -299,6 +310,8 @@ class LiveSession:
             load_s=loaded["load_s"],
             io=IoSpec.from_json(loaded["io"]),
             facts=loaded["facts"],
+            device_bytes=loaded.get("device_bytes"),
+            is_first=is_first,
         )
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
@@ -330,7 +343,7 @@ class LiveSession:
 
     def keep_only(self, keys: set[str]) -> None:
         """Close the instances but those of some keys, which later cases need, and the worker if none is left."""
-        for key in set(self._instances) - keys:
+        for key in [key for key in self._instances if key not in keys]:
             self._forget(self._instances.pop(key).key)
         if not keys:
             self.close()
@@ -343,14 +356,18 @@ class LiveSession:
             self._worker.close()
             self.invocation += 1
             self.overhead = {}
+            self._has_loaded = False
             self._companions = 0
             self.canaries = Canaries()
         self._worker = None
         self._instances.clear()
 
     def _forget(self, name: str) -> None:
-        if self.is_open:
-            self.ask("close", self.settings.load_s, instance=name)
+        if not self.is_open:
+            return
+        left = self.ask("close", self.settings.load_s, instance=name).values.get("device_bytes")
+        if left is not None:
+            self.left_bytes[name] = left
 
 
 def _check_types(facts: Mapping[str, Any]) -> None:

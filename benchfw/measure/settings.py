@@ -104,7 +104,6 @@ class Settings:
         threads: Threads of every backend.
         seed: Seed of inputs and of the order of cases.
         build_s, load_s, block_s: Deadlines, in seconds.
-        cache: `rotate` or `warm`.
         cpus: CPUs that the run may use.
         may_repeat: Outputs may be constant, or the same for different inputs.
         profile: Inferences of each case that are profiled by layer; 0 for none.
@@ -120,7 +119,6 @@ class Settings:
     build_s: float = 1200.0
     load_s: float = 300.0
     block_s: float = 30.0
-    cache: str = "rotate"
     cpus: int = 1
     may_repeat: bool = False
     profile: int = 0

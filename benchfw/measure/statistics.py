@@ -72,6 +72,7 @@ def _gpu(record: Record) -> dict[str, Any]:
     joules, low, high = gpu.energy_j or (None, None, None)
     return {
         "gpu_scope": gpu.facts.get("scope"),
+        "device_process_bytes": gpu.worker_bytes,
         "sm_clock_mhz": gpu.sm_mhz,
         "sm_clock_min_mhz": gpu.sm_min_mhz,
         "memory_clock_mhz": gpu.memory_mhz,
@@ -115,6 +116,8 @@ def _latency(record: Record) -> dict[str, Any]:
 
 
 def _throughput(record: Record) -> dict[str, Any]:
+    if not record.last.has_throughput:
+        return {}
     return {
         **_columns("throughput", "samples_s", record.throughput()),
         "throughput_depth": record.depth,

@@ -66,19 +66,19 @@ class Target:
         return ""
 
 
-def targets(effort: Effort, *, mixture: bool) -> tuple[Target, ...]:
-    """Return what must be known of a case.
+def targets(effort: Effort, *, mixture: bool, throughput: bool = True) -> tuple[Target, ...]:
+    """Return what must be known of a case; of the throughput only if it has one.
 
     The latencies of a mixture spread over its sizes, so that the interval of their median tells nothing about how
     well the mixture is known: its chunks do.
     """
-    throughput = Target("the throughput", effort.throughput_width, throughput=True)
+    rate = (Target("the throughput", effort.throughput_width, throughput=True),) if throughput else ()
     if mixture:
         chunks = Target("the mean time of a whole chunk of the sequence", effort.throughput_width)
-        return (chunks, throughput)
+        return (chunks, *rate)
     median = Target("p50", effort.median_width, q=0.5)
     tail = () if effort.p99_width is None else (Target("p99", effort.p99_width, q=0.99),)
-    return (median, *tail, throughput)
+    return (median, *tail, *rate)
 
 
 @dataclass
@@ -126,7 +126,8 @@ class Stopping:
     def assess(self, evidence: Evidence) -> None:
         """Compute the intervals of all targets."""
         self._evidence = evidence
-        some = len(evidence.latencies) > 0 and len(evidence.windows) > 0
+        timed = len(evidence.windows) > 0 or not any(target.throughput for target in self.targets)
+        some = len(evidence.latencies) > 0 and timed
         self.intervals = [target.interval(evidence) for target in self.targets] if some else []
 
     def conclude(self, evidence: Evidence, measured_s: float) -> None:

@@ -66,6 +66,7 @@ class Subject:
             specialize=dynamic and case.profile.static,
             asked=self.asked,
             environment=case.session.environment,
+            device=case.session.device,
         )
 
     def make_wanted(self, case: Case, wanted: Wanted) -> Made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,9 +15,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
 from benchfw.errors import Fault
-from benchfw.scenario.modes import CPU
 from benchfw.scenario.schema import BackendEntry, FixedSweep, Input, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
+from benchfw.spec.device import CPU
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN
 from benchfw.worker.loops import MAX_BLOCK
 
@@ -95,7 +96,8 @@ def _sweeps(scenario: Scenario) -> Iterator[Fault]:
         else:
             total += 3
     runs = sum(
-        len(set(entry.precision)) * len(set(entry.io_scope or "-")) * len(set(entry.graph or "-"))
+        len(set(entry.precision))
+        * math.prod(len(set(each or "-")) for each in (entry.io_scope, entry.graph, entry.cache))
         for entry in scenario.backend
     )
     if total * runs > MAX_CASES:
@@ -186,7 +188,7 @@ def _labels(entry: BackendEntry, info: BackendInfo | None, path: tuple[str | int
     devices = info.capabilities.devices if info else ()
     if (entry.device or (CPU if CPU in devices else "")) != CPU:
         return
-    for key in ("io_scope", "graph", "sync"):
+    for key in ("io_scope", "graph", "sync", "cache"):
         if getattr(entry, key) is not None:
             others = [device for device in devices if device != CPU]
             reason = f"is for cases on a device, and {entry.label!r} runs on the CPU"

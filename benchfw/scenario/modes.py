@@ -5,45 +5,41 @@ from __future__ import annotations
 import itertools
 from typing import Literal
 
-from benchfw.scenario.schema import BackendEntry
+from benchfw.scenario.schema import BackendEntry, CachePolicy
 from benchfw.spec.backend import BackendInfo
-from benchfw.worker.devices import CPU as CPU
+from benchfw.spec.device import CPU, DeviceName
 from benchfw.worker.timing import Mode
-
-CUDA = "cuda"
-
-
-def kind_of_device(device: str) -> str:
-    """Return a device without its number: `cuda`."""
-    return device.partition(":")[0]
 
 
 def device_of(device: str | None, info: BackendInfo | None) -> str:
     """Return a device with its number; by default the CPU where the backend runs there, else its own."""
     devices = info.capabilities.devices if info else (CPU,)
-    device = device or (CPU if CPU in devices else devices[0])
-    return device if device == CPU or ":" in device else f"{device}:0"
+    return str(DeviceName.parse(device or (CPU if CPU in devices else devices[0])))
 
 
-def modes_of(entry: BackendEntry, info: BackendInfo | None, device: str) -> list[Mode]:
-    """Return what is timed at each point of a sweep, a case each."""
+def modes_of(entry: BackendEntry, info: BackendInfo | None, device: str, cache: CachePolicy) -> list[Mode]:
+    """Return what is timed at each point of a sweep, a case each; `cache` is that of entries without one."""
     if device == CPU:
-        return [Mode()]
+        return [Mode(cache=cache)]
     returns_early = info is not None and info.capabilities.asynchronous
     sync = (entry.sync or "spin") if returns_early else "blocking"
     scopes: list[Literal["device", "pinned"]] = entry.io_scope or ["device"]
     graphs: list[Literal["off", "on"]] = entry.graph or ["off"]
     return [
-        Mode(io_scope=scope, graph=graph, sync=sync)
-        for scope, graph in itertools.product(dict.fromkeys(scopes), dict.fromkeys(graphs))
+        Mode(io_scope=scope, graph=graph, sync=sync, cache=policy)
+        for scope, graph, policy in itertools.product(
+            dict.fromkeys(scopes), dict.fromkeys(graphs), dict.fromkeys(entry.cache or [cache])
+        )
     ]
 
 
 def device_label(entry: BackendEntry, device: str, mode: Mode) -> str:
-    """Return device and mode in a word: `cuda-device-graph`; empty on the CPU."""
+    """Return device and mode in a word: `cuda-device-graph`; empty on the CPU. What is usual is not said."""
     if device == CPU:
         return ""
-    name = device.replace(":", "") if ":" in (entry.device or "") else kind_of_device(device)
+    kind, number = DeviceName.parse(device)
+    name = f"{kind}{number}" if ":" in (entry.device or "") else kind
     graph = "graph" if mode.graph == "on" else ""
     sync = "blocking" if entry.sync == "blocking" else ""
-    return "-".join(filter(None, (name, mode.io_scope, graph, sync)))
+    cache = "" if mode.cache == "rotate" else mode.cache
+    return "-".join(filter(None, (name, mode.io_scope, graph, sync, cache)))

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchfw.scenario.modes import CPU, CUDA, device_label, device_of, kind_of_device, modes_of
+from benchfw.scenario.modes import device_label, device_of, modes_of
 from benchfw.scenario.schema import BackendEntry, FixedSweep, MinOptMaxSweep, RandomBatchSweep, Scenario, Sweep
 from benchfw.scenario.sequence import BatchSequence
 from benchfw.spec.backend import BackendInfo
+from benchfw.spec.device import CPU, CUDA, DeviceName
 from benchfw.spec.tensors import AxisRange, Profile, axis_slug
 from benchfw.worker.timing import Mode
 
@@ -46,7 +47,7 @@ class Session:
 
     @property
     def device_kind(self) -> str:
-        return kind_of_device(self.device)
+        return DeviceName.parse(self.device).kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,10 @@ def make_plan(
         if not only_sweeps or sweep.kind in only_sweeps
         for point in _points(sweep, scenario)
     ]
-    kinds = [(session, mode) for session in sessions for mode in modes_of(session.entry, session.info, session.device)]
+    cache = scenario.measure.cache
+    kinds = [
+        (session, mode) for session in sessions for mode in modes_of(session.entry, session.info, session.device, cache)
+    ]
     cohorts: dict[str, dict[tuple[str, str], Case]] = {}
     for point in points:
         cases = cohorts.setdefault(point.cohort_id, {})
@@ -294,6 +298,8 @@ def _prospect(session: Session, profile: Profile, mode: Mode, *, has_gpu: bool) 
         return "SKIPPED", f"{info.name} needs a GPU", "run it on a machine that has one"
     if mode.graph == "on" and not info.capabilities.cuda_graph:
         return "UNSUPPORTED", f"launches of {info.name} cannot be captured into a CUDA graph", 'graph = ["off"]'
+    if mode.cache == "flush" and session.device == CPU:
+        return "UNSUPPORTED", "the caches of a CPU are not flushed", 'cache = "rotate" exceeds them'
     if not profile.static and not info.capabilities.dynamic_shapes:
         return "UNSUPPORTED", f"{info.name} has no dynamic shapes", "use a sweep of kind 'fixed'"
     return None, "", ""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from benchfw.spec.backend import Precision
+from benchfw.spec.device import DEVICE_PATTERN
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN
 from benchfw.spec.tensors import AxisRange as SpecRange
 
@@ -37,6 +38,7 @@ Width = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[Positive, BeforeValidator(parse_duration, json_schema_input_type=str | Positive)]
 Size = Annotated[int, Field(gt=0, lt=1 << 31)]
 """What a 32-bit column of the results holds."""
+CachePolicy = Literal["rotate", "warm", "flush"]
 
 Dim = Size | Literal[-1] | Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -199,8 +201,10 @@ class Measure(Strict):
         description="Numbers of outstanding inferences to try for the throughput; the best one is measured. Default: "
         "1 for `quick`, else 1, 2, 4, 8 as far as there are CPUs.",
     )
-    cache: Literal["rotate", "warm"] = Field(
-        "rotate", description="Go round several sets of inputs, larger than the last-level cache, or repeat one."
+    cache: CachePolicy = Field(
+        "rotate",
+        description="Go round several sets of inputs, larger than the last-level cache; or repeat one; or, on a "
+        "device, flush its cache before each inference. A backend's own `cache` replaces it.",
     )
     interleave: Literal["all", "session", "off"] = Field(
         "all", description="Whose cases take turns: all of a cohort, those of one worker, or none."
@@ -242,7 +246,7 @@ class BackendEntry(Strict):
     )
     device: str | None = Field(
         None,
-        pattern=r"^[a-z]+(:\d+)?$",
+        pattern=DEVICE_PATTERN,
         description="`cpu`, `cuda`, or one of several, `cuda:1`; default: `cpu` where the backend runs on it.",
     )
     io_scope: list[Literal["device", "pinned"]] | None = Field(
@@ -260,6 +264,12 @@ class BackendEntry(Strict):
         None,
         description="On a device, how the host waits for outputs: it spins, or lets its CPU sleep, which notices "
         "later. Default: `spin`.",
+    )
+    cache: list[CachePolicy] | None = Field(
+        None,
+        min_length=1,
+        description="On a device, what each inference finds in its last-level cache, a case each; see `cache` of "
+        "`[measure]`, which is the default.",
     )
     optional: bool = Field(False, description="Skip it, with a row that says so, if no plugin provides it.")
     options: dict[str, Any] = Field({}, description="Options of the backend, see docs/reference/backends.md.")

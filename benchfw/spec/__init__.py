@@ -6,6 +6,7 @@ All but `hooks` is handed to workers: stdlib only (numpy where arrays are touche
 from benchfw.spec.artifact import Artifact, FileFormat, FormatInfo, ModelSource, ModelSourceInfo, Step, StepInfo
 from benchfw.spec.backend import Backend, BackendInfo, Bound, Capabilities, Context
 from benchfw.spec.command import CommandInfo
+from benchfw.spec.device import DeviceName
 from benchfw.spec.executor import Executor, ExecutorInfo, Job, Outcome
 from benchfw.spec.info import SPEC_VERSION
 from benchfw.spec.layers import LayerProfile, LayerTime
@@ -23,6 +24,7 @@ __all__ = [
     "Capabilities",
     "CommandInfo",
     "Context",
+    "DeviceName",
     "Executor",
     "ExecutorInfo",
     "FileFormat",

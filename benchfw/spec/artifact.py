@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchfw.spec.device import CPU
 from benchfw.spec.info import Info, NamedInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
@@ -166,17 +167,21 @@ class Step(ABC):
         report: Tells the user how far it is, in a few words; for steps that take long.
         root: Folder that relative paths and modules in its options start from: the scenario's.
         cache_dir: Folder for what it wants to keep between runs, where there is one.
+        device: What runs the engine that it builds, and where it has to build it: `cuda:1`. `cpu` for a step that
+            builds none (`StepInfo.runtime`), and where nobody has said; then an engine is built on the first one.
     """
 
     report: Callable[[str], None]
     root: Path
     cache_dir: Path | None
+    device: str
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = options
         self.report = lambda text: None
         self.root = Path()
         self.cache_dir = None
+        self.device = CPU
 
     def reads(self, inputs: Sequence[TensorSpec], profile: Profile) -> Mapping[str, str]:
         """Return hashes of what the options that `StepInfo.reads` lists lead to, by their names.

@@ -12,14 +12,10 @@ import numpy as np
 from cuda.bindings import runtime as cudart
 from numpy.typing import NDArray
 
-from benchfw.errors import BackendError, MissingDependency, OutOfMemory
+from benchfw.errors import BackendError, MissingDependency
+from benchfw.spec.cuda_errors import cuda_error
+from benchfw.spec.device import CUDA, DeviceName
 
-_NO_DEVICE = (
-    "cudaErrorInsufficientDriver",
-    "cudaErrorNoDevice",
-    "cudaErrorStubLibrary",
-    "cudaErrorInitializationError",
-)
 _DRIVER = Path("/proc/driver/nvidia/version")
 _TO_DEVICE = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
 _TO_HOST = cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
@@ -31,18 +27,15 @@ def call(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
     Raises:
         OutOfMemory: Memory of the device, or page-locked memory, ran out.
         MissingDependency: There is no GPU, or no driver for it.
+        DeviceLost: Something on the GPU has failed, and nothing will work from now on.
         BackendError: Any other error of CUDA, by its name.
     """
     status, *results = function(*arguments)
     if not status:
         return results[0] if results else None
     cudart.cudaGetLastError()  # otherwise the next call that looks would find this error again
-    words = f"{function.__name__}: {status.name}"
-    if status == cudart.cudaError_t.cudaErrorMemoryAllocation:
-        raise OutOfMemory(f"CUDA: {words} ({arguments[0]} bytes were asked for)" if arguments else f"CUDA: {words}")
-    if status.name in _NO_DEVICE:
-        raise MissingDependency(f"CUDA: {words}", hint="this needs an NVIDIA GPU and its driver")
-    raise BackendError(f"CUDA: {words}")
+    asked = f" ({arguments[0]} bytes were asked for)" if function in (cudart.cudaMalloc, cudart.cudaMallocHost) else ""
+    raise cuda_error(int(status), f"CUDA: {function.__name__}: {status.name}{asked}")
 
 
 def make_stream() -> int:
@@ -59,8 +52,23 @@ def destroy_stream(stream: int) -> None:
     call(cudart.cudaStreamDestroy, stream)
 
 
+def use_device(name: str) -> None:
+    """Make a CUDA device, as `cuda:1`, the current one of this thread; of another kind of device nothing is done.
+
+    Raises:
+        MissingDependency: There is no such device.
+    """
+    kind, number = DeviceName.parse(name)
+    if kind != CUDA:
+        return
+    count = call(cudart.cudaGetDeviceCount)
+    if number >= count:
+        raise MissingDependency(f"there is no device {name}: CUDA sees {count}")
+    call(cudart.cudaSetDevice, number)
+
+
 def describe_device() -> dict[str, str]:
-    """Return what a built engine depends on: `gpu`, `compute_capability` and `driver` of the device here.
+    """Return what a built engine depends on: `gpu`, `compute_capability` and `driver` of the current device.
 
     Raises:
         MissingDependency: There is no GPU, or no driver for it.
@@ -154,6 +162,6 @@ def all_of(copies: Sequence[Callable[[], tuple[Any, ...]]]) -> Callable[[], None
         for copy in copies:
             status = copy()[0]
             if status:
-                raise BackendError(f"CUDA: cudaMemcpyAsync: {status.name}")
+                raise cuda_error(int(status), f"CUDA: cudaMemcpyAsync: {status.name}")
 
     return enqueue

@@ -183,6 +183,25 @@ CASES = _schema(
             _INT,
             "The most that all processes held of the device's memory together, seen between messages.",
         ),
+        (
+            "device_process_bytes",
+            _INT,
+            "The most that the driver says the worker had on the device around measured blocks, its context included; "
+            "null without NVML, and in a container that is told numbers of processes which mean nothing there.",
+        ),
+        (
+            "device_load_bytes",
+            _INT,
+            "Device memory that opening the backend and loading the artifact took, after the context was made; null on "
+            "the CPU.",
+        ),
+        (
+            "device_leak_bytes",
+            _INT,
+            "Device memory that was free before the artifact was loaded, and no longer once it was closed; less than 0 "
+            "if it gave back what another case had taken. Null on the CPU, if a later cohort still used it, and if its "
+            "worker ended before. What libraries keep for a process is that of the first case of a worker.",
+        ),
         ("graph_flops", _INT, "Operations of the model's graph, 2 per multiply-accumulate; null unless profiled."),
         ("graph_bytes", _INT, "Bytes that its nodes read and write, each tensor every time; null unless profiled."),
         ("graph_parameters", _INT, "Elements of its weights; null unless profiled."),
@@ -198,10 +217,15 @@ CASES = _schema(
             _WORD,
             "How completion is awaited: `spin`; `blocking`: the host sleeps meanwhile, or calls return when complete.",
         ),
-        ("cache", _WORD, "State of caches: `rotate` goes round several sets of inputs, `warm` repeats one."),
+        (
+            "cache",
+            _WORD,
+            "State of caches: `rotate` goes round several sets of inputs, `warm` repeats one, `flush` empties that "
+            "of the device before each inference, and then there is no throughput and no energy.",
+        ),
         ("input_sets", _SMALL, "Sets of inputs that the iterations of one shape rotate over."),
         ("input_bytes", _INT, "Bytes of all these sets."),
-        ("last_level_cache_bytes", _INT, "Last-level cache of the machine; null where it does not say."),
+        ("last_level_cache_bytes", _INT, "Last-level cache of the device or machine; null where it does not say."),
         ("timer", _WORD, "Clock of the latency: `host`."),
         ("interleave", _WORD, "Whose cases took turns: `all` of the cohort, those of one `session`, or `off`."),
         ("threads", _SMALL, "Threads that the backend says it uses; else those of the run."),

@@ -22,6 +22,8 @@ RECORD_NS = 1_000
 """What the host spends to record an event."""
 REPLAY_NS = 2_000
 """What it spends to launch a graph, whatever is in it."""
+FLUSH_NS, FLUSH_CALL_NS = 30_000, 2_000
+"""What a flush takes on the device, and of the host."""
 MEMORY_BYTES = 1 << 30
 OWN, OTHER = 1, 2
 """Handles of two streams."""
@@ -34,8 +36,10 @@ class FakeDevice(Device):
         current: The device of this process.
         host: The clock of the backends.
         used_bytes: Of its memory.
+        has_libraries: Something was loaded that stays until the process ends.
         is_lost: Nothing works any more.
         lazy: Times of what is enqueued only once somebody waits for it.
+        cold_ns: What is enqueued first after a flush takes so much longer.
     """
 
     current: FakeDevice
@@ -50,8 +54,11 @@ class FakeDevice(Device):
         }
         self.host: VirtualClock | RealClock = VirtualClock()
         self.used_bytes = 0
+        self.has_libraries = False
         self.is_lost = False
         self.lazy: list[int] = []
+        self.cold_ns = 0
+        self._is_cold = False
         self._busy_until_ns: dict[int, int] = {}
         self._captured: list[int] | None = None
         FakeDevice.current = self
@@ -61,7 +68,8 @@ class FakeDevice(Device):
         if self._captured is not None:
             self._captured += [ns] if stream == OWN else []
             return
-        self._busy_until_ns[stream] = self.reached_ns(stream) + ns
+        self._busy_until_ns[stream] = self.reached_ns(stream) + ns + (self.cold_ns if self._is_cold else 0)
+        self._is_cold = False
 
     def reached_ns(self, stream: int) -> int:
         """Return when a stream gets to what is enqueued next."""
@@ -94,7 +102,17 @@ class FakeDevice(Device):
             self.wait_until(self.reached_ns(stream))
 
     def free_bytes(self) -> int:
-        return MEMORY_BYTES - self.used_bytes
+        return MEMORY_BYTES - self.used_bytes - self.own_bytes
+
+    def flusher(self, clock: DeviceClock) -> Callable[[], object]:
+        self.own_bytes = self.flush_size()
+
+        def flush() -> None:
+            self.host.advance(FLUSH_CALL_NS)
+            self.enqueue(clock.stream, FLUSH_NS)
+            self._is_cold = True
+
+        return flush
 
 
 class _Event:
@@ -188,7 +206,11 @@ class DeviceBackend(FakeBackend):
     def __init__(self, options: Mapping[str, Any], context: Any) -> None:
         super().__init__(options, context)
         FakeDevice.current.host = self.clock
+        FakeDevice.current.cold_ns = int(options["cold_us"] * 1000)
         self._take(int(options["weights_bytes"]))
+        if not FakeDevice.current.has_libraries:
+            FakeDevice.current.used_bytes += int(options["library_bytes"])
+            FakeDevice.current.has_libraries = True
 
     @property
     def stream(self) -> int:
@@ -205,4 +227,4 @@ class DeviceBackend(FakeBackend):
 
     def close(self) -> None:
         super().close()
-        self._take(-self._bytes)
+        self._take(int(self.options["leaked_bytes"]) - self._bytes)

@@ -96,7 +96,8 @@ class Host:
         self, model: ResolvedModel, inputs: Iterable[TensorSpec], profile: Profile, precision: str = "fp32"
     ) -> Artifact:
         """Return what the backend would be given for a profile and a precision."""
-        wanted = Wanted.by(self.info, precision, specialize=profile.static and bool(profile.axes))
+        specialize = profile.static and bool(profile.axes)
+        wanted = Wanted.by(self.info, precision, specialize=specialize, device=self._device)
         return self._builder.make(model.artifact, wanted, inputs=list(inputs), profile=profile).artifact
 
     def open(

@@ -73,7 +73,10 @@ class DeviceOptions(FakeOptions):
     clock: Literal["real", "virtual"] = Field("virtual", description="As that of `fake`.")
     enqueue_us: float = Field(20.0, ge=0, description="Time of the host that enqueueing a launch takes.")
     copy_us: float = Field(5.0, ge=0, description="Time of the device for the copies in, and out; 0 if it has none.")
+    cold_us: float = Field(0.0, ge=0, description="What a launch takes longer once the device's cache was flushed.")
     weights_bytes: int = Field(1 << 20, ge=0, description="Device memory that an instance takes, beside its inputs.")
+    leaked_bytes: int = Field(0, ge=0, description="Of these, so many are not given back when it is closed.")
+    library_bytes: int = Field(0, ge=0, description="What the first instance takes for its process besides.")
     lie: Lie = Field(
         "",
         description="`other-stream`: it works on another stream than it says; `lazy`: only once somebody waits for it; "

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from benchfw.errors import BackendError, DeviceLost, Invalid, MissingDependency, OutOfMemory, Unsupported
+from benchfw.spec.cuda_errors import cuda_error
 from benchfw.worker.devices import Device, DeviceClock
 
 _INSTALL = "pip install cuda-bindings"
@@ -51,6 +52,7 @@ class CudaDevice(Device):
 
     def __init__(self, number: int) -> None:
         self._driver = driver = _load_driver()
+        self._flushed: tuple[Any, int] | None = None
         count = self._ask(driver.cuDeviceGetCount())
         if number >= count:
             raise MissingDependency(f"there is no device cuda:{number}: CUDA sees {count}")
@@ -76,13 +78,23 @@ class CudaDevice(Device):
     def synchronize(self) -> None:
         try:
             self._ask(self._driver.cuCtxSynchronize())
-        except OutOfMemory:
+        except (OutOfMemory, DeviceLost):
             raise
         except BackendError as error:  # what kernels do wrong stays with the context
             raise DeviceLost(error.message, hint="the log of its worker may say more") from error
 
     def free_bytes(self) -> int:
         return int(self._ask(self._driver.cuMemGetInfo())[0])
+
+    def flusher(self, clock: DeviceClock) -> Callable[[], object]:
+        if self._flushed is None:
+            size, before = self.flush_size(), self.free_bytes()
+            self._flushed = self._ask(self._driver.cuMemAlloc(size)), size
+            self.own_bytes = before - self.free_bytes()
+        address, size = self._flushed
+        flush = partial(self._driver.cuMemsetD8Async, address, 0, size, clock.stream)
+        self._ask(flush())  # of those in a loop nobody looks at the answer
+        return flush
 
     def _attribute(self, device: Any, attribute: Any) -> int:
         return int(self._ask(self._driver.cuDeviceGetAttribute(attribute, device)))
@@ -190,14 +202,11 @@ def ask(driver: Any, answer: tuple[Any, ...]) -> Any:
     """Return what a function of the driver answered: nothing, a value, or a tuple of them.
 
     Raises:
-        OutOfMemory: The device has none left.
-        BackendError: It answered with an error, or something that was enqueued earlier did.
+        BackendError: It answered with an error, or something that was enqueued earlier did; see `cuda_error`.
     """
     error, *values = answer
     if error:
-        name = _name(driver, error)
-        kind = OutOfMemory if error == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY else BackendError
-        raise kind(f"the CUDA device failed: {name}")
+        raise cuda_error(int(error), f"the CUDA device failed: {_name(driver, error)}")
     return values[0] if len(values) == 1 else tuple(values)
 
 

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.errors import BackendError, MissingDependency, Unsupported
+from benchfw.spec.device import CPU, DeviceName
 from benchfw.worker.imports import load_class
 
-CPU = "cpu"
 MAKERS: dict[str, str] = {"cuda": "benchfw.worker.cuda:CudaDevice"}
 """Class of each kind of device, called with the number of one."""
+_FLUSHES = 2
+"""Sizes of the cache that a flush writes: what is written need not replace the oldest lines, and one may leave some."""
 
 
 class Device(ABC):
@@ -27,9 +29,11 @@ class Device(ABC):
 
     Attributes:
         facts: `name`, `uuid`, `capability`, `cache_bytes` (of the last-level cache), `memory_bytes`.
+        own_bytes: Memory that benchfw itself holds there, which is no case's.
     """
 
     facts: dict[str, Any]
+    own_bytes: int = 0
 
     @abstractmethod
     def clock(self, stream: int, *, blocking: bool) -> DeviceClock:
@@ -51,6 +55,31 @@ class Device(ABC):
     @abstractmethod
     def free_bytes(self) -> int:
         """Return the memory that no process holds."""
+
+    @abstractmethod
+    def flusher(self, clock: DeviceClock) -> Callable[[], object]:
+        """Return what enqueues a flush of the last-level cache on the stream of a clock: twice its size is written.
+
+        It looks at no errors. The memory that is written is the same for all streams, and counts as `own_bytes`.
+
+        Raises:
+            Unsupported: The device does not tell the size of its cache.
+            OutOfMemory: It has no room for so much.
+        """
+
+    def flush_size(self) -> int:
+        """Return the bytes to write for a flush.
+
+        Raises:
+            Unsupported: The device does not tell the size of its cache.
+        """
+        size = _FLUSHES * int(self.facts["cache_bytes"])
+        if not size:
+            raise Unsupported(
+                f"{self.facts['name']} does not tell the size of its cache, so that it cannot be flushed",
+                hint='cache = ["rotate"]',
+            )
+        return size
 
 
 class DeviceClock(ABC):
@@ -109,28 +138,38 @@ class DeviceMemory:
     """What a worker takes of its device's memory, by what is free before and after each message that it answers.
 
     Only one worker of a run is at work at a time, so that what is taken meanwhile is its own. Peaks within a message
-    are not seen, nor is the device's context, which is there before the first look.
+    are not seen, nor is the device's context, which is there before the first look. What a message takes or gives back
+    is that of the instance which it names.
     """
 
     def __init__(self) -> None:
+        self._before: int | None = None
         self._free = 0
         self._held = 0
         self._peak = 0
         self._most_used = 0
+        self._of: dict[str, int] = {}
 
     @contextlib.contextmanager
-    def watched(self, device: Device | None) -> Iterator[None]:
-        """Watch what is taken within a `with` block; nothing without a device."""
-        before = _free(device) or 0
+    def watched(self, device: Device | None, instance: str = "") -> Iterator[None]:
+        """Watch what is taken within a `with` block on behalf of an instance; nothing without a device."""
+        self._before = _free(device)
         try:
             yield
         finally:
-            free = _free(device)
-            if device is not None and free is not None:
-                self._free = free
-                self._held += before - free
-                self._peak = max(self._peak, self._held)
-                self._most_used = max(self._most_used, device.facts["memory_bytes"] - free)
+            self.look(device, instance)
+
+    def look(self, device: Device | None, instance: str) -> int | None:
+        """Look within a block, and return what an instance has taken by now and not given back; None if unknown."""
+        free, before = _free(device), self._before
+        if device is None or free is None or before is None:
+            return None
+        self._before = self._free = free
+        self._held += before - free
+        self._peak = max(self._peak, self._held)
+        self._most_used = max(self._most_used, device.facts["memory_bytes"] - free)
+        self._of[instance] = self._of.get(instance, 0) + before - free
+        return self._of[instance]
 
     def told(self) -> dict[str, int] | None:
         """Return what is free, what was taken at most, and the most that all processes held; None without a device."""
@@ -142,7 +181,7 @@ class DeviceMemory:
 def _free(device: Device | None) -> int | None:
     """Return the free memory of a device; None where it does not say, as after an error that is final."""
     try:
-        return device.free_bytes() if device else None
+        return device.free_bytes() + device.own_bytes if device else None
     except BackendError:
         return None
 
@@ -154,13 +193,13 @@ def open_device(device: str) -> Device | None:
         MissingDependency: It is not there, or what reaches it is not installed.
         Unsupported: There is no such kind of device.
     """
-    kind, _, number = device.partition(":")
+    kind, number = DeviceName.parse(device)
     if kind == CPU:
         return None
     if kind not in MAKERS:
         raise Unsupported(f"no device is of the kind {kind!r}", hint=f"there are {', '.join([CPU, *MAKERS])}")
     try:
-        made = load_class(MAKERS[kind])(int(number or 0))
+        made = load_class(MAKERS[kind])(number)
     except ImportError as error:
         raise MissingDependency(str(error)) from error
     assert isinstance(made, Device)

@@ -9,14 +9,18 @@ returned, `ends[i]` once its outputs are known complete.
 The loops named `stream_…` are for backends that enqueue their work on a stream. `record(event, stream)` notes in an
 event when the stream gets there; `fence()` returns once the stream has done all that was enqueued. Both look at no
 errors: who calls a loop does so afterwards.
+
+What a loop does between two inferences, outside of their stamps, is part of what it iterates over: see `flushed`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from benchfw.worker import clocks
+
+_T = TypeVar("_T")
 
 MAX_BLOCK = 4096
 """Iterations of a block, at most: the length of the preallocated lists."""
@@ -42,8 +46,20 @@ def host_sync_sequence(launches: Sequence[Callable[[], object]], starts: list[in
         i += 1
 
 
+def flushed(inferences: Iterable[_T], flush: Callable[[], object], fence: Callable[[], object]) -> Iterator[_T]:
+    """Yield what a loop launches; before each, flush the cache of the device and wait until that is done.
+
+    A loop takes its first stamp once it has the next inference: nothing of the flush is in its times, and no loop has
+    to be written twice.
+    """
+    for inference in inferences:
+        flush()
+        fence()
+        yield inference
+
+
 def stream_latency(
-    launches: Sequence[Callable[[], object]],
+    launches: Iterable[Callable[[], object]],
     fence: Callable[[], object],
     starts: list[int],
     enqueued: list[int],
@@ -62,7 +78,7 @@ def stream_latency(
 
 
 def stream_events(
-    launches: Sequence[Callable[[], object]],
+    launches: Iterable[Callable[[], object]],
     events: Iterable[tuple[Any, Any]],
     record: Callable[[Any, Any], object],
     stream: Any,
@@ -86,7 +102,7 @@ def stream_events(
 
 
 def stream_events_copies(
-    calls: Sequence[tuple[Callable[[], object], Callable[[], object], Callable[[], object]]],
+    calls: Iterable[tuple[Callable[[], object], Callable[[], object], Callable[[], object]]],
     events: Iterable[tuple[Any, Any, Any, Any]],
     record: Callable[[Any, Any], object],
     stream: Any,

@@ -92,7 +92,7 @@ class Server:
         if handler is None:
             raise ProtocolError(f"no such message: {message.type!r}")
         try:
-            with self._memory.watched(self._device):
+            with self._memory.watched(self._device, str(message.values.get("instance", ""))):
                 return handler(message.values)
         except Exception as error:
             self._check_device(error)
@@ -204,6 +204,7 @@ class Server:
         step: Step = load_class(values["factory"])(values["options"])
         step.report = lambda text: self.tell(Message("progress", {"text": str(text)}))
         step.root, step.cache_dir = Path(values["root"]), Path(values["cache_dir"])
+        step.device = values["device"]
         return step
 
     # --- the life of a backend ----------------------------------------------------------------------------------
@@ -255,7 +256,8 @@ class Server:
         for spec in (*io.inputs, *io.outputs):
             returned.check_spec(spec)
         instance.loaded(timing_of(instance.backend, self._device, instance.mode))
-        return ok(load_s=load_s, io=asdict(io), facts=returned.facts(instance.backend))
+        taken = self._memory.look(self._device, values["instance"])
+        return ok(load_s=load_s, io=asdict(io), facts=returned.facts(instance.backend), device_bytes=taken)
 
     def on_bind(self, values: Mapping[str, Any]) -> Message:
         """Bind the files of one set of inputs to a slot. The peak of resident memory starts anew with slot 0."""
@@ -316,7 +318,7 @@ class Server:
         return Message("ok", {"layers": layers}, arrays)
 
     def on_close(self, values: Mapping[str, Any]) -> Message:
-        """Close one instance, or all of them before the process ends."""
+        """Close one instance, and tell what it leaves on the device; or all of them before the process ends."""
         names = [values["instance"]] if "instance" in values else list(self._instances)
         for name in names:
             instance = self._instances.pop(name, None)
@@ -324,7 +326,7 @@ class Server:
                 instance.close()
         gc.unfreeze()
         gc.collect()
-        return ok()
+        return ok(device_bytes=self._memory.look(self._device, str(values.get("instance", ""))))
 
     # --- telemetry, in a process of its own ---------------------------------------------------------------------
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from benchfw.worker.quiet import quiet
 
 Arrays = dict[str, NDArray[Any]]
 Launch = Callable[[], object]
+_T = TypeVar("_T")
 _RUNS_BEFORE_CAPTURE = 2
 
 
@@ -30,11 +31,14 @@ class Mode:
         io_scope: `device`: from device memory to device memory; `pinned`: from page-locked memory of the host and back.
         graph: Launches are replayed from a CUDA graph.
         sync: The host spins until outputs are complete, or blocks, which lets its CPU sleep.
+        cache: What inputs and weights meet in the last-level cache: `rotate` goes round several sets of inputs, `warm`
+            repeats one, `flush` empties the cache of the device before each launch.
     """
 
     io_scope: Literal["host", "device", "pinned"] = "host"
     graph: Literal["off", "on"] = "off"
     sync: Literal["spin", "blocking"] = "blocking"
+    cache: Literal["rotate", "warm", "flush"] = "rotate"
 
 
 @dataclass
@@ -136,6 +140,7 @@ class StreamTiming(Timing):
         self._device = device
         self._mode = mode
         self._clock = device.clock(stream, blocking=mode.sync == "blocking")
+        self._flush = device.flusher(self._clock) if mode.cache == "flush" else None
         self._launches: dict[int, Launch] = {}
         self._whole: dict[int, Launch] = {}
 
@@ -175,7 +180,7 @@ class StreamTiming(Timing):
         return run
 
     def _plain(self, slots: Sequence[int]) -> Run:
-        launches, fence = [self._whole[slot] for slot in slots], self._clock.fence
+        launches, fence = self._apart([self._whole[slot] for slot in slots]), self._clock.fence
         return Run(quiet(lambda: loops.stream_latency(launches, fence, self._starts, self._enqueued, self._ends)))
 
     def _instrumented(self, slots: Sequence[int]) -> Run:
@@ -185,14 +190,18 @@ class StreamTiming(Timing):
         if self._mode.io_scope == "pinned":
             rows = _rows(clock.events(4 * n), 4)
             bound = [self.bound[slot] for slot in slots]
-            calls: Any = [(each.copy_in, launch, each.copy_out) for each, launch in zip(bound, launches)]
+            calls: Any = self._apart([(each.copy_in, launch, each.copy_out) for each, launch in zip(bound, launches)])
             run = Run(quiet(lambda: loops.stream_events_copies(calls, rows, *rest)))
         else:
             rows = _rows(clock.events(2 * n), 2)
-            run = Run(quiet(lambda: loops.stream_events(launches, rows, *rest)))
+            run = Run(quiet(lambda: loops.stream_events(self._apart(launches), rows, *rest)))
         self._device.synchronize()  # what has failed is told by it, not by the clock
         run.arrays["spans"] = clock.spans(rows)
         return run
+
+    def _apart(self, inferences: Sequence[_T]) -> Iterable[_T]:
+        """Return inferences as a loop takes them, which empties the device's cache between them if the case wants."""
+        return inferences if self._flush is None else loops.flushed(inferences, self._flush, self._clock.fence)
 
     def window(self, lanes: Sequence[Sequence[int]], order: Sequence[int], start_ns: int | None) -> Run:
         clock, depth = self._clock, len(lanes)
@@ -232,8 +241,9 @@ def timing_of(backend: Backend, device: Device | None, mode: Mode) -> Timing:
     stream = backend.stream
     if device is not None and stream is not None:
         return StreamTiming(backend, device, stream, mode)
-    if mode.graph == "on" or mode.io_scope == "pinned":
-        wish = 'graph = "on"' if mode.graph == "on" else 'io_scope = "pinned"'
+    wishes = {'graph = "on"': mode.graph == "on", 'io_scope = "pinned"': mode.io_scope == "pinned"}
+    wishes['cache = "flush"'] = mode.cache == "flush"
+    for wish in (wish for wish, asked in wishes.items() if asked):
         raise Unsupported(f"{wish} needs a backend that enqueues on a stream, and this one returns completed outputs")
     return HostTiming(backend)
 

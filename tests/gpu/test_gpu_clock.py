@@ -91,3 +91,33 @@ def test_what_cannot_be_captured_says_why(clock: DeviceClock, device: Device, dr
 def test_memory_that_is_not_there(device: Device, driver: Any) -> None:
     with pytest.raises(OutOfMemory, match="CUDA_ERROR_OUT_OF_MEMORY"):
         ask(driver, driver.cuMemAlloc(2 * device.facts["memory_bytes"]))
+
+
+def test_a_flush_makes_what_was_in_the_cache_slow_to_read(clock: DeviceClock, device: Device, driver: Any) -> None:
+    """A copy of an eighth of the cache is faster when both sides are in it; the flush itself is in no time."""
+    size = int(device.facts["cache_bytes"]) // 8
+    source, target = (ask(driver, driver.cuMemAlloc(size)) for _ in range(2))
+    try:
+        free = device.free_bytes() + device.own_bytes
+        flush = device.flusher(clock)
+        assert device.free_bytes() + device.own_bytes == free
+        assert device.own_bytes >= 2 * device.facts["cache_bytes"]
+        launches = [lambda: driver.cuMemcpyDtoDAsync(target, source, size, clock.stream)] * N
+        rows = list(zip(*[iter(clock.events(2 * N))] * 2, strict=True))
+        spans = {}
+        for name in ("warm", "flush"):
+            starts, enqueued, ends = [0] * N, [0] * N, [0] * N
+            each = loops.flushed(launches, flush, clock.fence) if name == "flush" else launches
+            loops.stream_events(each, rows, clock.record, clock.stream, clock.fence, starts, enqueued, ends)
+            device.synchronize()
+            spans[name] = float(np.median(clock.spans(rows)))
+        print(f"copy of {size} bytes: {spans['warm']:.0f} ns in the cache, {spans['flush']:.0f} ns after a flush")
+        assert spans["flush"] > 1.1 * spans["warm"]
+        alone = [0] * N, [0] * N, [0] * N
+        loops.stream_latency([flush] * N, clock.fence, *alone)
+        flush_ns = float(np.median(np.array(alone[2]) - np.array(alone[0])))
+        print(f"a flush takes {flush_ns:.0f} ns")
+        assert flush_ns > 1e9 * device.own_bytes / 1e13, "it writes, and not at 10 TB/s"
+    finally:
+        for address in (source, target):
+            driver.cuMemFree(address)

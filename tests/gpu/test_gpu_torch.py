@@ -117,3 +117,22 @@ def test_closing_gives_the_memory_back(registry: Any, tmp_path: Any, device: Dev
         assert min(free[10:]) >= free[10] - (8 << 20)
     finally:
         host.close()
+
+
+def test_a_flushed_cache_is_a_label_and_slower(project: Project) -> None:
+    """The weights are 16 MiB, which fit into the cache of an H100 (50 MiB)."""
+    (project.folder / "wide.py").write_text(
+        "import torch\n\n\ndef make():\n    return torch.nn.Linear(2048, 2048, bias=False)\n"
+    )
+    text = SCENARIO.replace("builtin:mlp", "python:wide:make").replace(
+        "[shapes]", '[model.inputs.x]\nshape = ["batch", 2048]\n[shapes]'
+    )
+    entry = '[[backend]]\nuse = "torch-eager"\ndevice = "cuda"\ngraph = ["on"]\ncache = ["warm", "flush"]\n'
+    _, results = project.run(text + entry)
+    cases = results.cases.set_index("cache")
+    assert set(cases.status) == {"OK"}, list(cases.status_reason)
+    assert cases.compute_p50_ns["flush"] > cases.compute_p50_ns["warm"]
+    assert cases.throughput_samples_s.notna().to_dict() == {"warm": True, "flush": False}
+    print(cases[["latency_p50_ns", "compute_p50_ns", "device_load_bytes", "device_leak_bytes", "device_process_bytes"]])
+    later = cases.device_leak_bytes["flush"]
+    assert later <= 64 << 20, "the second instance leaves nothing but what libraries keep"

@@ -51,6 +51,10 @@ def backend(name: str, *lines: str, **options: Any) -> str:
 
 
 ALL = backend("all", 'io_scope = ["device", "pinned"]', 'graph = ["off", "on"]')
+COLD_NS = 50_000
+CACHES = backend("caches", 'cache = ["rotate", "warm", "flush"]', cold_us=COLD_NS / 1e3) + backend(
+    "graphs", 'io_scope = ["pinned"]', 'graph = ["on"]', 'cache = ["flush"]', cold_us=COLD_NS / 1e3
+)
 LIARS = {
     "honest": backend("honest"),
     "other-stream": backend("other-stream", lie="other-stream"),
@@ -75,6 +79,23 @@ def measured(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> be
 def rows(measured: benchfw.Results) -> Mapping[str, Any]:
     """Rows by what comes before the cohort in their id: `fake-device-graph`."""
     return {str(row["case_id"]).split("/")[-2]: row for _, row in measured.cases.iterrows()}
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> benchfw.Results:
+    return Project(tmp_path_factory.mktemp("caches"), registry).run(SCENARIO + CACHES)[1]
+
+
+LEAKED = 80 << 20
+LEAKS = backend("tidy", 'graph = ["off", "on"]', library_bytes=2 * LEAKED) + backend(
+    "leaks", 'graph = ["off", "on"]', library_bytes=2 * LEAKED, weights_bytes=2 * LEAKED, leaked_bytes=LEAKED
+)
+
+
+@pytest.fixture(scope="module")
+def leaks(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> benchfw.Results:
+    project = Project(tmp_path_factory.mktemp("leaks"), registry)
+    return project.run(SCENARIO.replace("batch = [2]", "batch = [2, 4]") + LEAKS)[1]
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +135,77 @@ def test_times_of_the_device(rows: Mapping[str, Any]) -> None:
         assert row["device_p50_ns"] == pytest.approx(row["compute_p50_ns"] + copies_ns, abs=1), key
 
 
+def test_what_a_launch_finds_in_the_cache(caches: benchfw.Results) -> None:
+    """Only what follows a flush is slow, and of the flush itself nothing is in any time: it takes 32 µs."""
+    rows = {str(row["case_id"]).split("/")[-2]: row for _, row in caches.cases.iterrows()}
+    assert {(row["status"], row["verdict"]) for row in rows.values()} == {("OK", "VALID")}
+    assert {key: (row["cache"], row["input_sets"]) for key, row in rows.items()} == {
+        "fake-device": ("rotate", 16),
+        "fake-device-warm": ("warm", 1),
+        "fake-device-flush": ("flush", 4),
+        "fake-pinned-graph-flush": ("flush", 4),
+    }
+    first_ns = ENQUEUE_NS / KERNELS
+    for key, cold_ns in (("fake-device", 0), ("fake-device-warm", 0), ("fake-device-flush", COLD_NS)):
+        assert rows[key]["latency_p50_ns"] == pytest.approx(LATENCY_NS + first_ns + cold_ns, abs=300), key
+        assert rows[key]["compute_p50_ns"] == pytest.approx(LATENCY_NS + first_ns + cold_ns, abs=1), key
+        assert rows[key]["enqueue_p50_ns"] == pytest.approx(ENQUEUE_NS, abs=200), key
+    graph = rows["fake-pinned-graph-flush"]
+    assert graph["latency_p50_ns"] == pytest.approx(LATENCY_NS + 2 * COPY_NS + COLD_NS, abs=300)
+    assert graph["h2d_p50_ns"] == COPY_NS + COLD_NS, "what comes first pays"
+
+
+def test_a_flushed_case_has_no_throughput(caches: benchfw.Results) -> None:
+    cases = caches.cases.set_index(caches.cases.case_id.str.split("/").str[-2])
+    columns = ["throughput_samples_s", "throughput_low_samples_s", "throughput_depth", "speedup"]
+    assert cases.loc["fake-device-flush", columns].isna().all()
+    assert cases.loc[["fake-device", "fake-device-warm"], columns].notna().all(axis=None)
+    blocks = caches.blocks
+    flushed = blocks[blocks.case_id == cases.case_id["fake-device-flush"]]
+    assert not {"window", "pilot", "energy"} & set(flushed.phase)
+    measured = flushed[(flushed.phase == "measure")]
+    assert measured.duration_ns.median() == pytest.approx(100e6, rel=0.1), "with the flushes, as long as any block"
+
+
+def test_the_memory_that_is_flushed_is_no_case_s(caches: benchfw.Results) -> None:
+    """Of each case are its weights and inputs, and those of the cases of its worker before it."""
+    rows = caches.cases.set_index(caches.cases.case_id.str.split("/").str[-2])
+    assert rows.device_used_bytes["fake-pinned-graph-flush"] == rows.device_memory_bytes["fake-pinned-graph-flush"]
+    taken = (1 << 20) + rows.input_bytes["fake-pinned-graph-flush"]
+    assert rows.device_memory_bytes["fake-pinned-graph-flush"] == taken
+
+
 def test_memory_of_the_device(rows: Mapping[str, Any]) -> None:
     """All cases share a worker, which keeps what the earlier ones have loaded: each has its own weights."""
     taken = [rows[key]["device_memory_bytes"] for key in rows]
     assert taken == sorted(taken)
     assert min(taken) > 1 << 20 < max(taken)
     assert {row["device_used_bytes"] - row["device_memory_bytes"] for row in rows.values()} == {0}
+
+
+def test_what_is_not_given_back_is_known_once_all_is_closed(leaks: benchfw.Results) -> None:
+    """The instances serve both batches, so that the rows of the first one were written before they were closed."""
+    cases = leaks.cases.set_index(["name", "graph", "batch"]).sort_index()
+    assert cases.device_leak_bytes.xs(2, level="batch").isna().all()
+    assert cases.device_leak_bytes.xs(4, level="batch").to_dict() == {
+        ("tidy", "off"): 2 * LEAKED,  # libraries
+        ("tidy", "on"): 0,
+        ("leaks", "off"): 3 * LEAKED,
+        ("leaks", "on"): LEAKED,
+    }
+    assert cases.device_load_bytes.xs(4, level="batch").to_dict() == {
+        ("tidy", "off"): (1 << 20) + 2 * LEAKED,
+        ("tidy", "on"): 1 << 20,
+        ("leaks", "off"): 4 * LEAKED,
+        ("leaks", "on"): 2 * LEAKED,
+    }
+
+
+def test_a_leak_is_told_of_the_case_that_has_it(leaks: benchfw.Results) -> None:
+    found = leaks.warnings[leaks.warnings.code == "W23"]
+    assert list(found.case_id) == ["model/leaks/fp32/any/fake-device-graph/batch4"]
+    assert (found.value.iloc[0], found.threshold.iloc[0]) == (LEAKED, 64 << 20)
+    assert "left 80 MiB of device memory taken" in found.message.iloc[0]
 
 
 def test_outstanding_launches_hide_the_enqueueing(liars: benchfw.Results) -> None:

@@ -15,6 +15,7 @@ class Status(enum.IntEnum):
     cudaErrorInvalidValue = 1
     cudaErrorMemoryAllocation = 2
     cudaErrorNoDevice = 100
+    cudaErrorIllegalAddress = 700
 
 
 class Kind(enum.IntEnum):
@@ -29,7 +30,9 @@ class FakeCuda(ModuleType):
         live: Memory that was not given back, by address.
         limit: Bytes that one allocation may have.
         streams: Streams that were not destroyed.
-        device: What `cudaGetDeviceProperties` tells; None for a machine without a GPU.
+        device: What `cudaGetDeviceProperties` tells of the first; None for a machine without a GPU.
+        others: The same of the others.
+        current: Number of the current one.
     """
 
     cudaError_t = Status
@@ -42,6 +45,8 @@ class FakeCuda(ModuleType):
         self.limit = 1 << 20
         self.streams: set[int] = set()
         self.device: Any = SimpleNamespace(name=b"NVIDIA H100 80GB HBM3\0\0", major=9, minor=0)
+        self.others: list[Any] = []
+        self.current = 0
 
     def cudaMalloc(self, size: int) -> tuple[Any, ...]:
         if size > self.limit:
@@ -78,10 +83,17 @@ class FakeCuda(ModuleType):
         return (Status.cudaSuccess,)
 
     def cudaGetDevice(self) -> tuple[Any, ...]:
-        return (Status.cudaSuccess, 0) if self.device else (Status.cudaErrorNoDevice, 0)
+        return (Status.cudaSuccess, self.current) if self.device else (Status.cudaErrorNoDevice, 0)
+
+    def cudaGetDeviceCount(self) -> tuple[Any, ...]:
+        return (Status.cudaSuccess, 1 + len(self.others)) if self.device else (Status.cudaErrorNoDevice, 0)
+
+    def cudaSetDevice(self, number: int) -> tuple[Any, ...]:
+        self.current = number
+        return (Status.cudaSuccess,)
 
     def cudaGetDeviceProperties(self, device: int) -> tuple[Any, ...]:
-        return Status.cudaSuccess, self.device
+        return Status.cudaSuccess, [self.device, *self.others][device]
 
     def cudaDriverGetVersion(self) -> tuple[Any, ...]:
         return Status.cudaSuccess, 13000

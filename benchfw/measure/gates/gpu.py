@@ -40,6 +40,7 @@ class GpuEvidence:
         shares: Of the time of measured blocks in which something held the clock down, by the names of `CAUSES`.
         power_w: Mean power of a stretch of its blocks alone.
         energy_j: Energy of one sample, from the same stretch, and the ends of its interval.
+        worker_bytes: Most memory that the worker had on it.
         foreign: Most processes of others that were on the GPU at once.
         idle_busy: Utilisation while all workers were held; None if that was not looked at.
     """
@@ -55,6 +56,7 @@ class GpuEvidence:
     shares: Mapping[str, float] = field(default_factory=dict)
     power_w: float | None = None
     energy_j: tuple[float, float, float] | None = None
+    worker_bytes: int | None = None
     foreign: int | None = None
     idle_busy: float | None = None
 

@@ -1,11 +1,11 @@
-"""V04: what changes or grows within measured blocks."""
+"""V04: what changes or grows within measured blocks. W23: what stays on a device once all is closed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from benchfw.measure.blocks import Block
-from benchfw.measure.gates import GateFailed
+from benchfw.measure.gates import Finding, GateFailed
 
 _LEAST_BLOCKS = 8
 _OBJECTS_PER_LAUNCH = 0.5
@@ -14,6 +14,8 @@ _OBJECTS_PER_BLOCK = 20
 _BYTES_PER_LAUNCH = 256
 _LEAST_BYTES = 4 << 20
 _GROWING_SHARE = 0.75
+LEFT_BYTES = 64 << 20
+"""Less can be the libraries': code of kernels that a new shape needs, a workspace. They keep it for the process."""
 
 
 def check_changes(changes: Mapping[str, int]) -> None:
@@ -65,3 +67,20 @@ def check_growth(blocks: Sequence[Block]) -> None:
             threshold=_BYTES_PER_LAUNCH,
             hint="the framework or the plugin leaks: allocate in bind, not in launch",
         )
+
+
+def left(left_bytes: int, all_left_bytes: int) -> Finding | None:
+    """W23: memory of the device did not come back when the case was closed.
+
+    Args:
+        left_bytes: What the case had taken and not given back.
+        all_left_bytes: The same of all cases that were closed then: those of one worker share the allocator of their
+            framework, so that one can keep what another one gives back.
+    """
+    if min(left_bytes, all_left_bytes) <= LEFT_BYTES:
+        return None
+    text = (
+        f"closing it left {left_bytes / (1 << 20):.0f} MiB of device memory taken: the plugin's `close` keeps what it "
+        "should free, or the framework does; other cases of its worker have so much less"
+    )
+    return Finding("W23", left_bytes, LEFT_BYTES, text)

@@ -15,10 +15,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from benchfw.errors import BuildFailed, FellBack, Invalid
-from benchfw.spec import Artifact, Bound, Context, IoSpec, Profile
+from benchfw.errors import FellBack, Invalid
+from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
-from benchfw.spec.cuda import Buffer, all_of, destroy_stream, make_stream, synchronize
+from benchfw.spec.cuda import Buffer, all_of, describe_device, destroy_stream, make_stream, synchronize
 from benchfw_onnxruntime.backend import OrtBackend, sizes_of
 from benchfw_onnxruntime.cuda_options import for_cuda, for_tensorrt
 
@@ -177,7 +177,7 @@ class OrtCuda(OrtBackend):
 
     @property
     def _number(self) -> int:
-        return int(self.context.device.partition(":")[2] or 0)
+        return DeviceName.parse(self.context.device).number
 
 
 class OrtTensorrt(OrtCuda):
@@ -196,15 +196,15 @@ class OrtTensorrt(OrtCuda):
     def _caches(self, artifact: Artifact, given: Mapping[str, str]) -> dict[str, str]:
         """Return where engines are kept: ONNX Runtime finds them by names, not by weights or options.
 
-        Each model, set of options and version has a folder of its own, so that what is found is what would be built.
+        Each model, set of options, version and kind of GPU has a folder of its own, so that what is found is what would
+        be built.
         """
-        table = self._table()
         content = {
             **given,
+            **describe_device(),
             "model": artifact.sha256,
             "ort": ort.__version__,
             "precision": self.context.precision,
-            "table": hashlib.sha256(table.read_bytes()).hexdigest() if table else None,
         }
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         folder = self.context.cache_dir / "ort-tensorrt" / key

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchfw.errors import BuildFailed
 from benchfw.spec import Profile, TensorSpec
-from benchfw.spec.cuda import describe_device
+from benchfw.spec.cuda import describe_device, use_device
 from benchfw.spec.tensors import AxisRange
 from benchfw_tensorrt.engine import LAYERS, Build, EngineFromOnnx, import_tensorrt
 from benchfw_tensorrt.inspector import effective_precision, inspect
@@ -33,7 +33,10 @@ from benchfw_tensorrt.timing import TimingCache
 
 
 class TrtEngineFromOnnx(EngineFromOnnx):
-    """Options: `benchfw_tensorrt.options.TrtEngineOptions`."""
+    """Options: `benchfw_tensorrt.options.TrtEngineOptions`.
+
+    It builds on the device that runs the engine: TensorRT takes the current one of its thread.
+    """
 
     module = "tensorrt"
     weak = False
@@ -45,7 +48,12 @@ class TrtEngineFromOnnx(EngineFromOnnx):
 
     def reads(self, inputs: Sequence[TensorSpec], profile: Profile) -> Mapping[str, str]:
         """Return what an engine belongs to: TensorRT, the GPU and its driver."""
+        use_device(self.device)
         return here(import_tensorrt(self.module))
+
+    def run(self, *arguments: Any, **named: Any) -> Mapping[str, Any]:
+        use_device(self.device)
+        return super().run(*arguments, **named)
 
     def network_flags(self, trt: Any) -> int:
         return network_flags(trt, weak=self.weak)

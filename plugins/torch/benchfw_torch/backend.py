@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -134,6 +135,7 @@ class TorchEager(Backend):
     def close(self) -> None:
         self._model = self._last = None
         if self._stream is not None:
+            gc.collect()  # a model that refers to itself holds its tensors until then
             torch.cuda.empty_cache()
 
     def _function(self) -> Callable[..., Any]:

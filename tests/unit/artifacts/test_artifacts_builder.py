@@ -35,13 +35,17 @@ class FakeWorker:
         self.hello = {"packages": packages, "python": "3.10.1"}
         self.environment, self._ran = environment, ran
         self.gpu = "A"
+        self.gpus: dict[str, str] = {}
+        self.told: list[tuple[str, str]] = []
         self.closed = False
 
     def ask_long(self, kind: str, timeout: float, beat: Any, **values: Any) -> Any:
+        gpu = self.gpus.get(values["device"], self.gpu)
         if kind == "step_reads":
-            return Answer({"reads": {"gpu": self.gpu}})
+            return Answer({"reads": {"gpu": gpu}})
         self._ran.append((values["factory"], self.environment))
-        Path(values["destination"]).write_text(self.gpu)
+        self.told.append((values["factory"], values["device"]))
+        Path(values["destination"]).write_text(gpu)
         return Answer({"meta": {}})
 
     def close(self) -> None:
@@ -76,11 +80,11 @@ class Shop:
             timeout=1.0,
         )
 
-    def engine(self, environment: str) -> Made:
+    def engine(self, environment: str, device: str = "cpu") -> Made:
         model = self.folder / "m.onnx"
         model.write_text("model")
         source = Artifact(format="onnx", path=str(model), sha256="0" * 64)
-        wanted = Wanted(accepts=("engine",), asked=("Simplify",), environment=environment)
+        wanted = Wanted(accepts=("engine",), asked=("Simplify",), environment=environment, device=device)
         return self.builder.make(source, wanted, inputs=(), profile=Profile({}))
 
 
@@ -98,6 +102,16 @@ def test_engines_are_built_where_they_run_and_all_else_here(shop: Shop) -> None:
     assert old.notes == new.notes == ()  # and neither is made again
     shop.builder.end_worker()
     assert all(worker.closed for worker in shop.workers.values()) and len(shop.workers) == 3
+
+
+def test_engines_are_built_on_the_device_that_runs_them(shop: Shop) -> None:
+    shop.builder._worker_in("old").gpus = {"cuda:0": "A", "cuda:1": "B", "cuda:2": "A"}  # type: ignore[attr-defined]
+    made = [shop.engine("old", f"cuda:{number}") for number in (0, 1, 2, 0)]
+    assert [Path(each.artifact.path).read_text() for each in made] == ["A", "B", "A", "A"]
+    assert made[0].artifact == made[2].artifact == made[3].artifact, "equal devices share an engine"
+    assert [note for each in made for note in each.notes] == []
+    assert shop.workers["old"].told == [("x:Engine", "cuda:0"), ("x:Engine", "cuda:1")]
+    assert shop.workers["default"].told == [("x:Simplify", "cpu")], "a graph is of no device"
 
 
 def test_an_environment_that_lacks_what_builds_is_named(shop: Shop) -> None:

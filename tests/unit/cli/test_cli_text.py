@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchfw.analysis.text import name_text
 from benchfw.cli import backends, console, main
 from benchfw.cli.progress import _Live, progress
 from benchfw.cli.report import report
@@ -193,3 +194,16 @@ def test_a_message_that_nobody_can_read_stops_nothing(monkeypatch: pytest.Monkey
     with open(os.devnull) as closed:  # not for writing
         monkeypatch.setattr(sys, "stderr", closed)
         say("hello")
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ({"cache": "rotate", "enqueue_p50_ns": 5.0}, "x"),
+        ({"cache": "flush", "enqueue_p50_ns": 5.0, "graph": "on"}, "x graph flush"),
+        ({"cache": "warm", "enqueue_p50_ns": 5.0, "sync": "blocking"}, "x blocking warm"),
+        ({"cache": "warm", "enqueue_p50_ns": None, "sync": "blocking"}, "x"),  # the rule on a CPU
+    ],
+)
+def test_a_name_tells_what_is_not_the_usual_on_a_device(labels: dict[str, Any], text: str) -> None:
+    assert name_text({"name": "x", "precision": "fp32", "io_scope": "device", **labels}) == text

@@ -196,6 +196,19 @@ def test_whose_processes_are_on_the_gpu(fake_nvml: FakeNvml, opened: Open, monke
     assert figures["hidden_processes:cuda:0"] == 1, "999 is a number of the host"
 
 
+def test_the_memory_of_each_worker(opened: Open) -> None:
+    first, second = FakeGpu(), FakeGpu(uuid="GPU-second")
+    me = os.getpid()
+    sampler = opened(FakeNvml([first, second]), "cuda:0", "cuda:1", visible=f"{first.uuid},{second.uuid}")
+    units = sampler.watch({"a-fp32": me, "b-fp32": 999_999_999})
+    names = {f"worker_memory:cuda:{number}:{label}" for number in (0, 1) for label in ("a-fp32", "b-fp32")}
+    assert units == dict.fromkeys(names, "bytes")
+    first.processes, second.processes = [(me, 5), (7, 9)], [(me, None)]
+    figures = sampler.boundary(dear=False)
+    found = {name: value for name, value in figures.items() if name in names}
+    assert found == {"worker_memory:cuda:0:a-fp32": 5, "worker_memory:cuda:1:a-fp32": None}, "the driver may not tell"
+
+
 def test_the_environment_may_name_another_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:throttled")
     monkeypatch.setitem(sys.modules, "pynvml", None)

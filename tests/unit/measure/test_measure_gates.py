@@ -9,7 +9,7 @@ import pytest
 
 from benchfw.errors import FellBack
 from benchfw.measure.gates import GateFailed
-from benchfw.measure.gates.memory import check_changes, check_growth
+from benchfw.measure.gates.memory import LEFT_BYTES, check_changes, check_growth, left
 from benchfw.measure.gates.outputs import check_alive, check_fence, check_following, check_unchanged
 from benchfw.measure.gates.providers import check_nodes
 from benchfw.worker.protocol import Message
@@ -184,3 +184,19 @@ def test_no_node_at_all_is_a_fallback(members: Any) -> None:
     with pytest.raises(FellBack, match="V05: no node runs on p, but 4 on q"):
         check_nodes(member, "p")
     assert [row["code"] for row in member.warnings] == ["V05"]
+
+
+@pytest.mark.parametrize(
+    ("mine", "of_all", "told"),
+    [
+        (LEFT_BYTES, LEFT_BYTES, False),
+        (LEFT_BYTES + 1, LEFT_BYTES + 1, True),
+        (LEFT_BYTES + 1, LEFT_BYTES, False),  # another case gave it back
+        (-LEFT_BYTES, 2 * LEFT_BYTES, False),
+    ],
+)
+def test_memory_that_does_not_come_back(mine: int, of_all: int, told: bool) -> None:
+    finding = left(mine, of_all)
+    assert (finding is not None) == told
+    if finding is not None:
+        assert (finding.code, finding.value, finding.threshold) == ("W23", mine, LEFT_BYTES)

@@ -172,3 +172,11 @@ def test_nothing_that_was_read_is_nothing_that_is_said() -> None:
     seen = evidence([], "cuda:0", FACTS, measured=spans((0, 10)), stretch=(spans((0, 10)), 5), held=spans((0, 9)))
     assert seen == GpuEvidence(device="cuda:0", facts=FACTS, asked_mhz=1980)
     assert list(gpu_findings(seen)) == []
+
+
+def test_the_memory_of_a_worker_is_that_of_its_session() -> None:
+    read = rows("worker_memory", [(0, 9), (5, 3), (20, 7), (900, 8)], "cuda:0:a-fp32")
+    read += rows("worker_memory", [(5, 99)], "cuda:0:b-fp32") + rows("worker_memory", [(5, 98)], "cuda:1:a-fp32")
+    seen = evidence(read, "cuda:0", FACTS, measured=spans((2, 10), (12, 18)), session="a-fp32")
+    assert seen.worker_bytes == 7, "around the blocks, as boundaries are read after them"
+    assert evidence(read, "cuda:0", FACTS, measured=spans((2, 10)), session="c").worker_bytes is None

@@ -45,7 +45,7 @@ def record(device: str, uuid: str | None = None, failure: Any = None) -> Any:
         warn=lambda *finding: warnings.append(finding),
         session=SimpleNamespace(device={"uuid": uuid} if uuid else None),
     )
-    case = SimpleNamespace(session=SimpleNamespace(device=device))
+    case = SimpleNamespace(session=SimpleNamespace(device=device, session_id="s"))
     return SimpleNamespace(case=case, last=last, all=[last], failure=failure, gpu=None)
 
 
@@ -133,18 +133,25 @@ def test_energy_is_taken_from_a_stretch_between_two_dear_boundaries(monkeypatch:
         phases.append((phase, list(samplers.asked)))
         return SimpleNamespace(rewarm=5, n=8)
 
-    def case(device: str) -> Any:
+    def case(device: str, *, has_throughput: bool = True) -> Any:
         session = SimpleNamespace(device=device)
         work = lambda block: block.n - block.rewarm  # noqa: E731
-        return SimpleNamespace(case=SimpleNamespace(session=session), measure=measure, work=work, stretch=None)
+        return SimpleNamespace(
+            case=SimpleNamespace(session=session),
+            measure=measure,
+            work=work,
+            stretch=None,
+            has_throughput=has_throughput,
+        )
 
-    on_gpu, on_cpu = case("cuda:0"), case("cpu")
+    on_gpu, on_cpu, flushed = case("cuda:0"), case("cpu"), case("cuda:0", has_throughput=False)
     looks = watch(samplers)
     looks.stretch(on_gpu)
     looks.stretch(on_cpu)
+    looks.stretch(flushed)
     assert samplers.asked == [True, True]
     assert {phase for phase, _ in phases} == {"energy"}
     span, samples = on_gpu.stretch
     assert span[0, 1] - span[0, 0] >= 20 * MS
     assert samples == 8 * sum(asked == [True] for _, asked in phases), "all inferences of the stretch, re-warm included"
-    assert on_cpu.stretch is None
+    assert on_cpu.stretch is flushed.stretch is None

@@ -190,6 +190,15 @@ def test_the_targets_of_a_case() -> None:
     of_chunks, throughput = targets(with_tail, mixture=True)
     assert (of_chunks.q, of_chunks.throughput, of_chunks.width) == (None, False, 0.03)
     assert throughput.throughput
+    for mixture in (False, True):
+        without = targets(with_tail, mixture=mixture, throughput=False)
+        assert without == targets(with_tail, mixture=mixture)[:-1]
+
+
+def test_a_case_that_has_no_throughput_needs_no_windows() -> None:
+    stopping = Stopping(RULE, targets(RULE, mixture=False, throughput=False))
+    stopping.look(1000, 20, 2.0, lambda: _evidence(_samples(1000), np.empty(0)))
+    assert stopping.converged
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,8 @@ def test_engines_are_found_again_for_the_same_model_and_options_alone(lab: Lab) 
     paths = [asked_of_tensorrt(lab, **each)["trt_engine_cache_path"] for each in given]
     assert len(set(paths)) == len(given)
     assert asked_of_tensorrt(lab, source=source)["trt_engine_cache_path"] == paths[0]
+    lab.cuda.device.name = b"NVIDIA L4\0"
+    assert asked_of_tensorrt(lab, source=source)["trt_engine_cache_path"] not in paths
 
 
 # --- slots ----------------------------------------------------------------------------------------------------------

@@ -86,6 +86,15 @@ def test_a_good_scenario() -> None:
     assert loaded.document == tomllib.loads(GOOD)
 
 
+@pytest.mark.parametrize("key", ["io_scope", "graph", "sync", "cache"])
+def test_labels_of_a_device_are_refused_on_the_cpu(key: str) -> None:
+    values = {"io_scope": '["pinned"]', "graph": '["on"]', "sync": '"blocking"', "cache": '["flush"]'}
+    text = GOOD.replace('use = "fake"', f'use = "fake"\n{key} = {values[key]}', 1)
+    fault = _fault(text)
+    assert fault.path == ("backend", 0, key)
+    assert "'fake' runs on the CPU" in fault.reason
+
+
 def test_all_kinds_of_faults_at_once_with_their_lines(tmp_path: Path) -> None:
     text = """\
 name = "test"

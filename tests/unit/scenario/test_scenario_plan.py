@@ -159,6 +159,31 @@ def test_precisions_are_sessions_of_their_own_and_unsupported_ones_say_so() -> N
     assert plan.cohorts[0].runnable == plan.cases[:2]
 
 
+@pytest.mark.parametrize(
+    ("policies", "default", "found"),
+    [
+        (None, "rotate", ["rotate"]),
+        (None, "flush", ["flush"]),
+        (["flush", "rotate", "flush"], "warm", ["flush", "rotate"]),
+        (["warm"], "flush", ["warm"]),
+    ],
+)
+def test_each_state_of_the_cache_is_a_case_on_a_device(policies: Any, default: str, found: list[str]) -> None:
+    backends = [{"use": "gpu", "graph": ["on", "off"], **({"cache": policies} if policies else {})}]
+    plan = _plan(_fixed(batch=[1]), backends=backends, measure={"cache": default})
+    assert [case.mode.cache for case in plan.cases] == found * 2
+    labels = {case.mode.cache: case.device_label for case in plan.cases if case.mode.graph == "off"}
+    assert labels == {each: "cuda-device" + ("" if each == "rotate" else f"-{each}") for each in found}
+
+
+def test_the_caches_of_a_cpu_are_not_flushed() -> None:
+    plan = _plan(_fixed(batch=[1]), backends=[{"use": "special"}, {"use": "gpu"}], measure={"cache": "flush"})
+    on_cpu, on_device = plan.cases
+    assert (on_cpu.status, on_cpu.remedy) == ("UNSUPPORTED", 'cache = "rotate" exceeds them')
+    assert "flushed" in on_cpu.reason
+    assert on_device.mode.cache == "flush" and on_device.status != "UNSUPPORTED"
+
+
 def test_what_cannot_be_measured_is_a_case_with_a_status() -> None:
     backends = [{"use": name, "optional": True} for name in ("absent", "gpu", "rigid")]
     plan = make_plan(_scenario(_fixed(batch=[1]), RANDOM, backends=backends), backends=BACKENDS, has_gpu=False)

@@ -59,6 +59,7 @@ class Bench:
         inputs: tuple[TensorSpec, ...] = (X,),
         precision: str = "fp32",
         weak: bool = False,
+        device: str = "cpu",
         **options: Any,
     ) -> Artifact:
         """Return an engine, for batches from 1 to 8 unless `axes` says otherwise."""
@@ -68,6 +69,7 @@ class Bench:
         destination.parent.mkdir()
         source = Artifact(format="onnx", path=str(model or self.model()), sha256="0" * 64)
         step = self.step(weak=weak, **options)
+        step.device = device
         meta = step.run(source, inputs=inputs, profile=profile, precision=precision, destination=destination)
         meta = json.loads(json.dumps(meta))
         return Artifact(format="trt-engine", path=str(destination), sha256="1" * 64, precision=precision, meta=meta)

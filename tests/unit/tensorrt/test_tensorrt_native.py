@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,30 @@ def test_the_cache_is_asked_for_an_engine_of_this_machine(bench: Bench) -> None:
     assert step.reads([X], Profile({})) == {**here, "compute_capability": "8.0"}
     bench.cuda.device = None
     with pytest.raises(MissingDependency):
+        step.reads([X], Profile({}))
+
+
+@pytest.mark.parametrize("weak", [False, True])
+def test_an_engine_is_built_on_the_device_that_runs_it(bench_of: Callable[[str], Bench], weak: bool) -> None:
+    bench = bench_of("10.16.1")
+    bench.cuda.others = [SimpleNamespace(name=b"NVIDIA L4\0", major=8, minor=9)]
+    made = {name: bench.build(weak=weak, device=name) for name in ("cuda:1", "cuda:0")}
+    assert {name: engine.meta["gpu"] for name, engine in made.items()} == {
+        "cuda:0": "NVIDIA H100 80GB HBM3",
+        "cuda:1": "NVIDIA L4",
+    }
+    step = bench.step(weak=weak)
+    step.device = "cuda:1"
+    assert step.reads([X], Profile({}))["gpu"] == "NVIDIA L4"
+    assert bench.cuda.current == 1
+    files = sorted(path.name for path in (bench.folder / "frameworks" / "tensorrt").glob("*.timing"))
+    assert ["H100" in name for name in files] == [True, False], "what was timed on one does not serve the other"
+
+
+def test_an_engine_for_a_device_that_is_not_there(bench: Bench) -> None:
+    step = bench.step()
+    step.device = "cuda:1"
+    with pytest.raises(MissingDependency, match="there is no device cuda:1: CUDA sees 1"):
         step.reads([X], Profile({}))
 
 

@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 
-from benchfw.errors import BackendError, Invalid, MissingDependency, OutOfMemory, Unsupported
+from benchfw.errors import BackendError, DeviceLost, Invalid, MissingDependency, OutOfMemory, Unsupported
 from benchfw.worker import cuda
 from benchfw.worker.cuda import CudaClock, CudaDevice, ask
 from benchfw.worker.devices import DeviceMemory, open_device
 
-OK, OUT_OF_MEMORY, NO_DEVICE, INVALIDATED = 0, 2, 100, 901
-NAMES = {OUT_OF_MEMORY: b"CUDA_ERROR_OUT_OF_MEMORY", NO_DEVICE: b"CUDA_ERROR_NO_DEVICE", INVALIDATED: b"CUDA_ERROR_X"}
+OK, OUT_OF_MEMORY, NO_DEVICE, ILLEGAL_ADDRESS, INVALIDATED = 0, 2, 100, 700, 901
+NAMES = {
+    OUT_OF_MEMORY: b"CUDA_ERROR_OUT_OF_MEMORY",
+    NO_DEVICE: b"CUDA_ERROR_NO_DEVICE",
+    ILLEGAL_ADDRESS: b"CUDA_ERROR_ILLEGAL_ADDRESS",
+    INVALIDATED: b"CUDA_ERROR_X",
+}
 
 
 class Driver:
@@ -32,7 +37,6 @@ class Driver:
         }
         self.calls: list[str] = []
         self.freed: list[Any] = []
-        self.CUresult = SimpleNamespace(CUDA_ERROR_OUT_OF_MEMORY=OUT_OF_MEMORY)
         self.CUevent_flags = SimpleNamespace(CU_EVENT_DEFAULT=0, CU_EVENT_BLOCKING_SYNC=1, CU_EVENT_DISABLE_TIMING=2)
         self.CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL=1)
 
@@ -63,6 +67,20 @@ def test_answers_are_unpacked_and_errors_raised() -> None:
         ask(driver, (OUT_OF_MEMORY,))
     with pytest.raises(BackendError, match="CUDA_ERROR_X"):
         ask(driver, (INVALIDATED, None))
+    with pytest.raises(DeviceLost, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+        ask(driver, (ILLEGAL_ADDRESS,))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(OUT_OF_MEMORY, OutOfMemory), (ILLEGAL_ADDRESS, DeviceLost), (INVALIDATED, DeviceLost)]
+)
+def test_what_a_device_fails_at_is_final_but_for_memory(
+    monkeypatch: pytest.MonkeyPatch, error: int, kind: type[BackendError]
+) -> None:
+    device, _ = opened(monkeypatch, cache_bytes=50, cuCtxSynchronize=(error,))
+    with pytest.raises(kind) as raised:
+        device.synchronize()
+    assert raised.value.message == f"the CUDA device failed: {NAMES[error].decode()} (words)"
 
 
 def test_the_default_stream_is_refused() -> None:
@@ -159,9 +177,80 @@ def test_no_driver_no_device_and_no_such_device(monkeypatch: pytest.MonkeyPatch)
         open_device("abacus:1")
 
 
+def opened(monkeypatch: pytest.MonkeyPatch, *, cache_bytes: int, **answers: Any) -> tuple[CudaDevice, Driver]:
+    """Return a device of 1000 bytes, of which each allocation takes 300."""
+    driver: Any = Driver(
+        cuDeviceGetCount=(OK, 1),
+        cuDeviceGetName=(OK, b"H100\0"),
+        cuDeviceGetUuid=(OK, SimpleNamespace(bytes=bytes(16))),
+        cuDeviceGetAttribute=(OK, cache_bytes),
+        cuMemGetInfo=lambda: (OK, 900 - 300 * driver.calls.count("cuMemAlloc"), 1000),
+        **answers,
+    )
+    driver.CUctx_flags = SimpleNamespace(CU_CTX_SCHED_SPIN=1)
+    driver.CUdevice_attribute = SimpleNamespace(
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=75,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=76,
+        CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE=38,
+    )
+    monkeypatch.setattr(cuda, "_load_driver", lambda: driver)
+    return CudaDevice(0), driver
+
+
+def test_a_flush_writes_twice_the_cache_on_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Any] = []
+
+    def fill(*what: Any) -> tuple[int]:
+        written.append(what)
+        return (OK,)
+
+    device, driver = opened(monkeypatch, cache_bytes=50, cuMemsetD8Async=fill, cuMemAlloc=lambda size: (OK, size))
+    flush = device.flusher(device.clock(7, blocking=False))
+    device.flusher(device.clock(8, blocking=False))
+    flush()
+    assert written == [(100, 0, 100, 7), (100, 0, 100, 8), (100, 0, 100, 7)], "each was tried when it was made"
+    assert driver.calls.count("cuMemAlloc") == 1, "for all streams"
+    assert device.own_bytes == 300, "what the allocation took, which is more than was asked for"
+
+
+def test_what_cannot_be_flushed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, _ = opened(monkeypatch, cache_bytes=0)
+    with pytest.raises(Unsupported, match="H100 does not tell the size of its cache"):
+        device.flusher(device.clock(7, blocking=False))
+    device, _ = opened(monkeypatch, cache_bytes=50, cuMemAlloc=(OUT_OF_MEMORY, None))
+    with pytest.raises(OutOfMemory):
+        device.flusher(device.clock(7, blocking=False))
+    device, _ = opened(monkeypatch, cache_bytes=50, cuMemsetD8Async=(INVALIDATED,))
+    with pytest.raises(BackendError, match="CUDA_ERROR_X"):
+        device.flusher(device.clock(7, blocking=False))
+
+
+def test_memory_is_that_of_the_instance_that_a_message_names() -> None:
+    free = [100, 70, 70, 60, 60, 65, 90, 90, 80]
+    device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: free.pop(0), own_bytes=0)
+    memory = DeviceMemory()
+    for name in ("a", "b"):
+        with memory.watched(device, name):
+            pass
+    with memory.watched(device, "a"):
+        assert memory.look(device, "a") == 25
+    with memory.watched(device, "c"):
+        pass
+    assert memory.look(None, "a") is None
+    assert memory._of == {"a": 0, "b": 10, "c": 10}
+
+
+def test_memory_of_benchfw_itself_is_no_case_s() -> None:
+    device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: 150 - device.own_bytes, own_bytes=0)
+    memory = DeviceMemory()
+    with memory.watched(device):
+        device.own_bytes = 40
+    assert memory.told() == {"free_bytes": 150, "peak_bytes": 0, "device_peak_bytes": 50}
+
+
 def test_memory_is_what_messages_take() -> None:
     free = [100, 70, 70, 60, 60, 90]
-    device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: free.pop(0))
+    device: Any = SimpleNamespace(facts={"memory_bytes": 200}, free_bytes=lambda: free.pop(0), own_bytes=0)
     memory = DeviceMemory()
     assert memory.told() is None
     for _ in range(3):

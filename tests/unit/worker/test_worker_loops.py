@@ -141,6 +141,33 @@ def test_events_lie_around_copies_and_launch() -> None:
     assert tape.calls == ["e0 on s", "in", "e1 on s", "run", "e2 on s", "out", "e3 on s", "fence"]
 
 
+def test_a_cache_is_flushed_outside_of_the_stamps() -> None:
+    """Each loop has its first stamp after the flush is done: what it calls in between takes 10 ms."""
+    tape = Tape()
+
+    def flush() -> None:
+        tape.calls.append("flush")
+        time.sleep(0.01)
+
+    fence, rest = tape.note("fence"), ([0, 0], [0, 0], [0, 0])
+    loops.stream_latency(loops.flushed([tape.note("a"), tape.note("b")], flush, fence), fence, *rest)
+    assert tape.calls == ["flush", "fence", "a", "fence", "flush", "fence", "b", "fence"]
+    _assert_shorter(rest, 10_000_000)
+    tape.calls.clear()
+    events, rest = [("e0", "e1"), ("e2", "e3")], ([0, 0], [0, 0], [0, 0])
+    loops.stream_events(loops.flushed([tape.note("a")] * 2, flush, fence), events, tape.record, "s", fence, *rest)
+    assert tape.calls == [
+        *("flush", "fence", "e0 on s", "a", "e1 on s", "fence"),
+        *("flush", "fence", "e2 on s", "a", "e3 on s", "fence"),
+    ]
+    _assert_shorter(rest, 10_000_000)
+
+
+def _assert_shorter(stamps: tuple[list[int], list[int], list[int]], ns: int) -> None:
+    starts, _, ends = stamps
+    assert starts[1] - starts[0] >= ns > max(end - start for start, end in zip(starts, ends))
+
+
 def test_a_window_waits_for_the_slot_before_it_is_launched_again() -> None:
     tape, span = Tape(), [0, 0]
     launches = [tape.note(name) for name in "abc"]
