@@ -85,7 +85,7 @@ force = click.option(
     is_flag=True,
     help="Compare in spite of unlike labels, machines and disturbed measurements; the table says so.",
 )
-no_wait = click.option("--no-wait", is_flag=True, help="Fail if another run measures on the same CPUs.")
+no_wait = click.option("--no-wait", is_flag=True, help="Fail if another run measures on the same CPUs or GPU.")
 allow_shared = click.option(
     "--allow-shared", is_flag=True, help="Measure beside another run; the rows of both say CONTENDED."
 )

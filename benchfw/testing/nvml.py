@@ -320,3 +320,14 @@ def absent() -> FakeNvml:
 def hanging() -> FakeNvml:
     """Return a machine whose driver does not answer any more once the GPU has been opened, likewise."""
     return FakeNvml([FakeGpu()], hangs=["nvmlDeviceGetFieldValues"])
+
+
+def two() -> FakeNvml:
+    """Return a machine with two GPUs, likewise: the UUIDs are those of the fake devices 0 and 1."""
+    uuid = "GPU-00000000-0000-0000-0000-00000000000"
+    return FakeNvml([FakeGpu(uuid=f"{uuid}{number}", bus=f"00000000:0{number}:00.0") for number in range(2)])
+
+
+def silent() -> FakeNvml:
+    """Return a machine whose driver never answers, likewise."""
+    return FakeNvml(hangs=["nvmlInit"])
