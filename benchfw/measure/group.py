@@ -10,7 +10,7 @@ import numpy as np
 
 from benchfw.measure import judge, warmup
 from benchfw.measure.budget import Budget
-from benchfw.measure.gates import device, latency, memory, outputs
+from benchfw.measure.gates import device, latency, memory, outputs, providers
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.lanes import Lanes, Load, ProcessLanes, StreamLanes, ThreadLanes, choose_depth
 from benchfw.measure.member import Member
@@ -242,6 +242,7 @@ class Group:
         if member.number == 0:
             self._observer.gpus.stretch(member)
         member.read_facts()
+        providers.tell_departures(member)
         if member.is_asynchronous:
             device.check_stream([block for block in member.blocks if block.phase == "events"])
         judge.add_warnings(member)

@@ -108,6 +108,12 @@ class Member:
         return self.failure is None
 
     @property
+    def keeps_precision(self) -> bool:
+        """It computes in the precision that was asked for, as far as its backend tells."""
+        facts = self.instance.facts if self.instance else {}
+        return facts.get("precision_effective") in (None, self.case.session.precision)
+
+    @property
     def lost(self) -> bool:
         """The worker that held it is gone."""
         return not self.session.is_open or self.session.invocation != self.host.invocation

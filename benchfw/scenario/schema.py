@@ -262,6 +262,11 @@ class BackendEntry(Strict):
         "later. Default: `spin`.",
     )
     optional: bool = Field(False, description="Skip it, with a row that says so, if no plugin provides it.")
+    allow_fallback: bool = Field(
+        False,
+        description="Measure it also where another provider or precision is in effect than the one asked for: the row "
+        "says which by `provider_effective` and `precision_effective`, with the warning V05. Else it is a `FALLBACK`.",
+    )
     options: dict[str, Any] = Field({}, description="Options of the backend, see docs/reference/backends.md.")
 
     @property

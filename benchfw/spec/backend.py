@@ -113,6 +113,8 @@ class Context:
         cache_dir: Folder for what the framework wants to keep between processes.
         root: Folder that the model's modules are found from (the scenario's).
         inputs: The model's inputs, with axis names where the profile gives a range.
+        allow_fallback: Another provider will do where the one that is asked for is not to be had: `load` then goes on
+            with it, and `facts` tells. Else it raises `FellBack`.
     """
 
     device: str
@@ -121,6 +123,7 @@ class Context:
     cache_dir: Path
     root: Path
     inputs: tuple[TensorSpec, ...]
+    allow_fallback: bool = False
 
 
 class Bound(ABC):

@@ -20,7 +20,7 @@ BY_BUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 @pytest.fixture(autouse=True)
 def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cuda", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "cuda", None)
 
 
 def test_the_environment_says_which_gpu_is_meant() -> None:

@@ -11,7 +11,7 @@ from benchfw.errors import FellBack
 from benchfw.measure.gates import GateFailed
 from benchfw.measure.gates.memory import check_changes, check_growth
 from benchfw.measure.gates.outputs import check_alive, check_fence, check_following, check_unchanged
-from benchfw.measure.gates.providers import check_nodes
+from benchfw.measure.gates.providers import check_nodes, effective_provider
 from benchfw.worker.protocol import Message
 
 A, B = np.array([1.0, 2.0]), np.array([3.0, 2.0])
@@ -184,3 +184,19 @@ def test_no_node_at_all_is_a_fallback(members: Any) -> None:
     with pytest.raises(FellBack, match="V05: no node runs on p, but 4 on q"):
         check_nodes(member, "p")
     assert [row["code"] for row in member.warnings] == ["V05"]
+
+
+def test_no_node_at_all_is_a_warning_where_that_is_allowed(members: Any) -> None:
+    member = members.member()
+    member.case.session.entry.__dict__["allow_fallback"] = True
+    member.instance.facts = {"nodes": {"q": 4, "p": 0}, "provider_effective": "p"}
+    check_nodes(member, "p")
+    assert [row["message"] for row in member.warnings] == ["V05: no node runs on p, but 4 on q"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "provider"), [({}, "p"), ({"p": 1, "q": 4}, "p"), ({"q": 4, "r": 5}, "r"), ({"q": 0}, "p"), ("many", "p")]
+)
+def test_the_provider_in_effect_is_where_nodes_run(nodes: Any, provider: str) -> None:
+    assert effective_provider({"provider_effective": "p", "nodes": nodes}) == provider
+    assert effective_provider({"nodes": nodes}) is None
