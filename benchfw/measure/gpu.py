@@ -6,7 +6,9 @@ and after each block, outside of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ HELD_S = 1.3
 """Utilisation is that of the last second at most: so long must all workers be held for it to tell of others."""
 _BITS = {"power_cap": 0x4, "sync_boost": 0x10, "sw_thermal": 0x20, "hw_thermal": 0x48, "power_brake": 0x80}
 """Of `nvmlClocksEventReason…`, for GPUs without counters."""
+HELD_BITS = functools.reduce(operator.or_, _BITS.values())
+"""Any of them: something holds the clock down."""
 _HELD_TAIL_NS = 250_000_000
 _POWER_LAG_NS = 1_000_000_000
 """Power readings are means of the last second from Ampere on."""
@@ -69,6 +73,25 @@ class Series:
             return None
         growth = np.maximum(values[after] - values[before], 0.0)
         return float(growth.sum()), float((times[after] - times[before]).sum()) / 1e9
+
+
+def latest(rows: Sequence[Mapping[str, Any]], device: str, fields: Collection[str], since_ns: int) -> dict[str, float]:
+    """Return the last values of fields of a GPU that were read since then; what was not, or is null, is left out.
+
+    Args:
+        rows: Rows of `telemetry`, in time order; only those since then are looked at.
+        device: The GPU, as CUDA counts.
+        fields: Their names.
+        since_ns: The time.
+    """
+    found: dict[str, float] = {}
+    for row in reversed(rows):
+        if row["time_ns"] < since_ns or len(found) == len(fields):
+            break
+        name, _, of = row["field"].partition(":")
+        if row["sampler"] == SAMPLER and of == device and name in fields and row["value"] == row["value"]:
+            found.setdefault(name, float(row["value"]))
+    return found
 
 
 def evidence(
