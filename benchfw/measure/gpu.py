@@ -7,6 +7,7 @@ and after each block, outside of it.
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchfw.measure.gates.gpu import CAUSES, GpuEvidence
+from benchfw.measure.gates.gpu import CAUSES, THERMAL, GpuEvidence
 
 SAMPLER = "nvml"
 ENERGY_STEP_S = 0.1
@@ -92,6 +93,26 @@ def latest(rows: Sequence[Mapping[str, Any]], device: str, fields: Collection[st
         if row["sampler"] == SAMPLER and of == device and name in fields and row["value"] == row["value"]:
             found.setdefault(name, float(row["value"]))
     return found
+
+
+def heat(rows: Sequence[Mapping[str, Any]], devices: Collection[str], since_ns: int) -> str | None:
+    """Return what of `THERMAL` held the clock of one of these GPUs since then; None if nothing did.
+
+    Args:
+        rows: Rows of `telemetry`, in time order; only those since then are looked at.
+        devices: As CUDA counts.
+        since_ns: The time.
+    """
+    recent = list(itertools.takewhile(lambda row: row["time_ns"] >= since_ns, reversed(rows)))[::-1]
+    for device in devices:
+        series, span = Series(recent, device), np.array([[since_ns, np.iinfo(np.int64).max]])
+        bits = series.within("reasons", span).astype(np.int64)
+        for name in THERMAL:
+            values = series.within(name, span)
+            counted = len(values) > 1  # else the bits of the readings say so
+            if values[-1] > values[0] if counted else (bits & _BITS[name]).any():
+                return name
+    return None
 
 
 def evidence(

@@ -71,6 +71,11 @@ class GpuWatch:
             time.sleep(HELD_S)
             self._held.append((begin, now()))
 
+    def reads(self, member: Member) -> bool:
+        """Say whether the GPU of a case is read, as far as is known by now."""
+        device, gpus = member.case.session.device, self._gpus
+        return self.active and device in gpus and _are_the_same(member.session.device, gpus[device])
+
     def clock(self, member: Member, rows: Sequence[Mapping[str, Any]], since_ns: int) -> Clock | None:
         """Return the last reading of the SM clock of a case's GPU.
 
@@ -80,7 +85,7 @@ class GpuWatch:
             since_ns: Older readings do not count.
         """
         device, gpus = member.case.session.device, self._gpus
-        if device not in gpus or not _are_the_same(member.session.device, gpus[device]):
+        if not self.reads(member):
             return None
         read = latest(rows, device, ("sm_clock", "reasons"), since_ns)
         if "sm_clock" not in read:

@@ -331,3 +331,21 @@ def two() -> FakeNvml:
 def silent() -> FakeNvml:
     """Return a machine whose driver never answers, likewise."""
     return FakeNvml(hangs=["nvmlInit"])
+
+
+class _Heating(FakeNvml):
+    """Its GPU is too hot while the counters of throttling are read for the first few times."""
+
+    def __init__(self, hot_reads: int) -> None:
+        super().__init__([FakeGpu(clocks={0: (1980, 1980), 1: (1980, 1980), 2: (2619, 2619)})])
+        self._hot_reads = hot_reads
+
+    def nvmlDeviceGetFieldValues(self, handle: FakeGpu, fieldIds: Sequence[int]) -> list[Any]:
+        self._hot_reads -= 1
+        self.gpus[0].reasons = pynvml.nvmlClocksEventReasonSwThermalSlowdown if self._hot_reads > 0 else 0
+        return super().nvmlDeviceGetFieldValues(handle, fieldIds)
+
+
+def hot_at_first() -> FakeNvml:
+    """Return a machine whose GPU is too hot in the first rounds, likewise."""
+    return _Heating(4)
