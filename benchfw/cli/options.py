@@ -32,7 +32,7 @@ overrides = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a value of the scenario, as in --set measure.budget=30s or --set backend.ort-cpu.options.threads=1.",
+    help="Change a value of the scenario, as in --set measure.budget=30s or --set backend.NAME.options.threads=1.",
 )
 batch = click.option("--batch", type=click.IntRange(min=1), default=None, help="Size of the batch axis.  [default: 1]")
 precision = click.option("--precision", default="fp32", show_default=True, help="Precision to compute in.")

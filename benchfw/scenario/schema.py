@@ -84,7 +84,9 @@ class Model(Strict):
     )
     name: Name | None = Field(None, description="Name in the results; default: from `ref`.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of random weights and of random inputs.")
-    weights: str | None = Field(None, description="State dict (`torch.save`) or safetensors file to load.")
+    weights: str | None = Field(
+        None, description="File of weights to load: safetensors, or a state dict as its framework saves it."
+    )
     data: str | None = Field(None, description="Folder of `.npy` or `.npz` samples to use instead of random inputs.")
     inputs: dict[str, Input] = Field({}, description="Inputs by name; default: what the model itself says.")
 
@@ -284,7 +286,7 @@ class EnvironmentEntry(Strict):
         "of any version.",
     )
     packages: list[str] = Field(
-        [], description='Requirements that it must satisfy, as `["onnxruntime==1.20.1"]`; else its cases are skipped.'
+        [], description='Requirements that it must satisfy, as `["numpy==2.1.0"]`; else its cases are skipped.'
     )
     env: dict[str, str] = Field({}, description="Environment variables of its workers.")
 
