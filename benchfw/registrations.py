@@ -8,11 +8,13 @@ from dataclasses import fields
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from benchfw.errors import PluginError
 from benchfw.spec.artifact import PROFILES
 from benchfw.spec.backend import PRECISIONS, Capabilities
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN, SPEC_VERSION, Info
+from benchfw.spec.packages import BuiltFor
 
 Test = Callable[[Any], bool]
 
@@ -85,6 +87,23 @@ def _is_table_of_texts(value: Any) -> bool:
     return isinstance(value, Mapping) and all(key in PRECISIONS and _is_word(text) for key, text in value.items())
 
 
+def _is_statement(value: Any) -> bool:
+    """Say whether what a package was built for can be held against versions, and told."""
+    if not isinstance(value, BuiltFor):
+        return False
+    names = {"version": "1", "found": "1"}
+    try:
+        hash(value)
+        SpecifierSet(value.versions)
+        value.cuda_remedy.format_map(names)
+        for other in value.wants:
+            SpecifierSet(other.versions)
+            other.text.format_map(names), other.remedy.format_map(names)
+    except (AttributeError, InvalidSpecifier, KeyError, IndexError, TypeError, ValueError):
+        return False
+    return all(map(_is_word, (value.distribution, *(name for other in value.wants for name in other.distributions))))
+
+
 def _each(test: Test, *, least: int = 1) -> Test:
     return lambda value: isinstance(value, tuple) and len(value) >= least and all(map(test, value))
 
@@ -119,6 +138,7 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "begins": (_each(lambda value: isinstance(value, bytes) and bool(value), least=0), "a tuple of bytes"),
     "reads": (_each(_is_word, least=0), "a tuple of names of options"),
     "step_options": (_is_table_of_tables, "a mapping from names of steps to mappings of options"),
+    "built_for": (_each(_is_statement, least=0), "a tuple of BuiltFor, whose versions are as '>=1.31,<1.32' is"),
     "exact_options": (lambda value: isinstance(value, Mapping), "a mapping from options to values"),
     "profiles": (_each(_one_of(PROFILES)), f"a tuple of one or more of {', '.join(PROFILES)}"),
 }

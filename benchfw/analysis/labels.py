@@ -44,6 +44,8 @@ BY: dict[str, frozenset[str]] = {
 }
 """What cases of one run can be compared by, and the labels that may differ then."""
 
+_FOLLOWS = ("provider_effective", "precision_effective")
+"""Labels that say the same as those without the ending, but after a fallback."""
 _LONGEST = 60
 
 
@@ -74,7 +76,12 @@ def label_differences(baseline: Row, current: Row, may_differ: frozenset[str] = 
         *_differing([label for label in MUST_AGREE if label in may_differ], baseline, current, refused=False),
     ]
     labels = {item.label for item in found}
-    return [item for item in found if not _any_profile(item) and not _said_already(item.label, labels)]
+    fallen = {label for label in _FOLLOWS if any(_fell_back(row, label) for row in (baseline, current))}
+    return [
+        item
+        for item in found
+        if not _any_profile(item) and (item.label in fallen or not _said_already(item.label, labels))
+    ]
 
 
 def run_differences(baseline: Run, current: Run) -> list[Difference]:
@@ -109,6 +116,12 @@ def _value(row: Row, label: str) -> Any:
     if value is None and label == "precision_effective":  # a backend that says nothing else does what was asked for
         return row.get("precision")
     return value
+
+
+def _fell_back(row: Row, label: str) -> bool:
+    """Say whether what is in effect is not what was asked for, which `allow_fallback` lets count."""
+    asked, effective = row.get(label.removesuffix("_effective")), row.get(label)
+    return None not in (asked, effective) and asked != effective
 
 
 def _any_profile(difference: Difference) -> bool:

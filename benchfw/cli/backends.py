@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from benchfw.spec.info import Info
 
 
+_ELSEWHERE = ("requires", "install", "scheme", "built_for")
+"""Fields of a registration that are told otherwise, or by `benchfw doctor`."""
+
+
 @click.command()
 @click.argument("name", required=False, shell_complete=completers.installed_backends)
 @options.json_output
@@ -54,7 +58,7 @@ def _listing(registry: Registry) -> dict[str, Any]:
 def _entry(registry: Registry, kind: str, info: Info) -> dict[str, Any]:
     from dataclasses import asdict
 
-    facts = {key: value for key, value in asdict(info).items() if key not in ("requires", "install", "scheme")}
+    facts = {key: value for key, value in asdict(info).items() if key not in _ELSEWHERE}
     name = f"{info.key}:" if kind == "model source" else info.key
     return {
         **facts,

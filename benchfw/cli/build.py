@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     required=True,
     metavar="RUNTIME",
     shell_complete=completers.runtimes,
-    help="Runtime that the engine is for, as tensorrt-rtx.",
+    help="Runtime that the engine is for, of those that installed plugins build for.",
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Build for this batch alone.  [default: 1]")
 @click.option("--min", "low", type=click.IntRange(min=1), help="Smallest batch of an engine for several.")

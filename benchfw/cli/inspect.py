@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from benchfw.plugins import Registry
 
 _SAFETENSORS = ".safetensors"
-_ENGINES = (b"vtrt", b"ftrt", b"ptrt")
-"""How plans of TensorRT and TensorRT-RTX begin, also where no plugin knows them."""
+_MAGIC = re.compile(rb"([a-zA-Z]{4})[^\0]{0,8}\0")
+"""Four letters and then no text: so engines begin, also those that no plugin knows."""
 _HEAD_BYTES = 64
 _SHOWN = frozenset(
     (
@@ -143,14 +144,15 @@ def _format(registry: Registry, path: Path) -> str:
     for info in registry.formats.values():
         if head.startswith(info.begins):
             return info.name
-    if head.startswith(_ENGINES):
+    if magic := _MAGIC.match(head):
         raise BuildFailed(
-            f"{path} is an engine without its side-car, and no installed plugin tells of such files",
-            hint="pip install benchfw-tensorrt; `benchfw build -o FILE` writes FILE.json beside the engine",
+            f"{path} begins with {magic[1].decode()!r}: it may be an engine without its side-car, and no installed "
+            "plugin tells of such files",
+            hint="install the plugin of its runtime; `benchfw build -o FILE` writes FILE.json beside the engine",
         )
     if head.startswith((b"PK\x03\x04", b"\x80")):
         raise BuildFailed(
-            f"{path} is a zip or pickle, as torch.save writes it, which can hold code and is not opened",
+            f"{path} is a zip or pickle, as frameworks save them, which can hold code and is not opened",
             hint="save its weights as safetensors, or the model by benchfw export python:MODULE:CALLABLE -o x.onnx",
         )
     return "onnx"

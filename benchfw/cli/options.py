@@ -32,7 +32,7 @@ overrides = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a value of the scenario, as in --set measure.budget=30s or --set backend.ort-cpu.options.threads=1.",
+    help="Change a value of the scenario, as in --set measure.budget=30s or --set backend.NAME.options.threads=1.",
 )
 batch = click.option("--batch", type=click.IntRange(min=1), default=None, help="Size of the batch axis.  [default: 1]")
 precision = click.option("--precision", default="fp32", show_default=True, help="Precision to compute in.")
@@ -85,7 +85,7 @@ force = click.option(
     is_flag=True,
     help="Compare in spite of unlike labels, machines and disturbed measurements; the table says so.",
 )
-no_wait = click.option("--no-wait", is_flag=True, help="Fail if another run measures on the same CPUs.")
+no_wait = click.option("--no-wait", is_flag=True, help="Fail if another run measures on the same CPUs or GPU.")
 allow_shared = click.option(
     "--allow-shared", is_flag=True, help="Measure beside another run; the rows of both say CONTENDED."
 )

@@ -15,7 +15,9 @@ _STEP = "Int8Onnx"
 
 @click.command()
 @click.argument("model", metavar="IN.onnx", shell_complete=completers.models)
-@click.option("--recipe", metavar="NAME", help="For whom: cpu or tensorrt.  [default: cpu]")
+@click.option(
+    "--recipe", metavar="NAME", help="For whom, as the step that quantises calls them: cpu, ….  [default: cpu]"
+)
 @click.option(
     "--calibration",
     metavar="FOLDER",

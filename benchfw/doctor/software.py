@@ -85,7 +85,8 @@ def environment_checks(
     def overwritten(name: str) -> Iterator[Finding]:
         if name in found and found[name].works:
             yield from packages.findings(name, installed(found[name].python))
-            yield from cuda.findings(name, versions(found[name].python), (driver or {}).get("cuda"))
+            built_for = [each for info in registry.backends.values() for each in info.built_for]
+            yield from cuda.findings(name, versions(found[name].python), built_for, (driver or {}).get("cuda"))
 
     def backends() -> Iterator[Finding]:
         yield from _backends(registry, list(found.values()), complete=len(found) == len(looks))

@@ -108,7 +108,7 @@ def _with_numpy(requirements: Sequence[str]) -> list[str]:
             names.add(canonicalize_name(Requirement(text).name))
         except InvalidRequirement as error:
             reason = str(error).splitlines()[0]
-            raise UsageError(f"--with {text}: {reason}", hint="as in --with onnxruntime==1.20.1") from None
+            raise UsageError(f"--with {text}: {reason}", hint="as in --with numpy==2.1.0") from None
     return [*requirements, *(["numpy"] if "numpy" not in names else [])]
 
 

@@ -18,6 +18,8 @@ from benchfw.measure.settings import Settings
 from benchfw.measure.subject import Subject
 from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, Plan, Scenario, make_plan
+from benchfw.scenario.modes import CUDA, kind_of_device
+from benchfw.scenario.plan import places
 from benchfw.scenario.resolved import model_inputs
 from benchfw.spec.artifact import ModelSourceInfo
 from benchfw.spec.tensors import TensorSpec
@@ -49,6 +51,14 @@ class Arm:
     @property
     def threads(self) -> int:
         return self.scenario.threads or usable_cpus()
+
+    def places(self, registry: Registry, only_backends: frozenset[str]) -> list[tuple[str, Environment]]:
+        """Return the devices that its backends measure on, as far as they are here, and in which environments."""
+        return [
+            (device, self.environments[environment])
+            for device, environment in places(self.scenario, registry.backends, only_backends)
+            if kind_of_device(device) != CUDA or has_gpu()
+        ]
 
 
 def make_arm(name: str, loaded: Loaded, registry: Registry) -> Arm:

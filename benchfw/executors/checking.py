@@ -100,6 +100,7 @@ class Live:
         instance = self.session.instance(self.case, lambda: self.subject.make(self.case))
         checked.steps, checked.notes = instance.made.steps, instance.made.warnings
         checked.facts = instance.facts
+        checked.notes = (*checked.notes, *self.session.departures(instance.facts))
 
 
 class Checker:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchfw import plugins
-from benchfw.executors.arm import ONLY, make_arm
-from benchfw.executors.devices import Devices, cpus
+from benchfw.executors.arm import ONLY, Arm, make_arm
+from benchfw.executors.devices import ANY_GPU, Devices, cpus
 from benchfw.executors.log import EventLog, run_log
 from benchfw.executors.options import backend_options, step_options
 from benchfw.executors.resume import Resume
 from benchfw.executors.run import Run
+from benchfw.executors.workers import BUS_ORDER
+from benchfw.gpu.identify import uuids
 from benchfw.measure import Event
 from benchfw.measure.comparisons import Criteria
 from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, from_document
 from benchfw.scenario.arms import BASELINE, CANDIDATE, only
+from benchfw.scenario.modes import CPU, CUDA, kind_of_device
 from benchfw.spec.events import Notice
 from benchfw.spec.executor import Executor, Job, Outcome
 from benchfw.spec.stop import Stop
@@ -106,8 +110,8 @@ def run_scenario(
         only_backends, only_sweeps: What to keep of the plan; empty for all.
         request: Goes into the manifest: what the caller needs to ask for the same again.
         resume: Go on with a run instead of making a new one.
-        wait: Wait for another run on the same CPUs; else fail.
-        shared: Measure beside other runs on the same CPUs; the rows of both are CONTENDED.
+        wait: Wait for another run on the same CPUs, or the same GPU; else fail.
+        shared: Measure beside other runs there; the rows of both are CONTENDED.
         rebuild: Make every artifact anew, though the cache has it.
         lock_clocks: MHz to hold the clocks of the GPUs at while it measures; None to leave them alone.
         stop: Ends the run after the current block, with rows for everything.
@@ -123,7 +127,6 @@ def run_scenario(
         Interrupted: The run was stopped before it had a plan.
     """
     stop = stop or Stop()
-    devices = Devices(cpus())
     log = EventLog()
 
     def log_and_notify(event: Event) -> None:
@@ -135,17 +138,46 @@ def run_scenario(
     def warn(text: str) -> None:
         tell(Notice(text))
 
+    if against is None:
+        arms = [make_arm(ONLY, loaded, registry)]
+    else:
+        arms = [
+            make_arm(BASELINE, only(loaded, only_backends), registry),
+            make_arm(CANDIDATE, against, registry),
+        ]
+        only_backends = frozenset()
+    devices = _devices(arms, registry, only_backends, warn)
     with devices.taken(wait=wait, shared=shared, notify=warn, stop=stop):
-        if against is None:
-            arms = [make_arm(ONLY, loaded, registry)]
-        else:
-            arms = [
-                make_arm(BASELINE, only(loaded, only_backends), registry),
-                make_arm(CANDIDATE, against, registry),
-            ]
-            only_backends = frozenset()
         run = Run(
             arms, registry, out, effort, resume, devices, stop, tell, criteria, rebuild=rebuild, lock_clocks=lock_clocks
         )
+        devices.name(run.writer.run_id)
         with run.writer, run_log(run.writer.folder, warn):
             return run.run(only_backends, only_sweeps, request or {})
+
+
+def _devices(
+    arms: Sequence[Arm], registry: Registry, only_backends: frozenset[str], warn: Callable[[str], None]
+) -> Devices:
+    """Return what a run takes: the devices that it measures on, and the CPUs beside them.
+
+    A run that measures on GPUs alone lets others of its kind use the CPUs meanwhile: each launches on another GPU.
+    """
+    places = [place for arm in arms for place in arm.places(registry, only_backends)]
+    beside = dict.fromkeys(cpus())
+    names = dict(beside) if not places or any(device == CPU for device, _ in places) else {}
+    gpus: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for device, environment in places:
+        if kind_of_device(device) == CUDA:
+            gpus.setdefault(tuple(sorted(environment.env.items())), []).append(device)
+        elif device != CPU:
+            names[device.replace(":", "-")] = None
+    for variables, devices in gpus.items():
+        found = uuids(devices, {**os.environ, **BUS_ORDER, **dict(variables)})
+        for device in dict.fromkeys(devices):
+            if device not in found:
+                warn(f"which GPU {device} is cannot be told: no other run may measure on any GPU meanwhile")
+            names[found.get(device, ANY_GPU)] = None
+    if gpus:
+        beside[ANY_GPU] = None
+    return Devices(list(names), list(beside))

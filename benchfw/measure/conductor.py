@@ -338,8 +338,7 @@ class Conductor:
             member.bind(instance, subject.inputs, subject.model.io.inputs if subject.model.io else ())
             warmup.first_calls(member)
             member.read_facts()
-            info = case.session.info
-            providers.check_nodes(member, info.provider if info else "")
+            providers.check(member)
 
     def _load(self, member: Member) -> Load:
         return lambda session: session.instance(member.case, lambda: self._subject(member.case).make(member.case))

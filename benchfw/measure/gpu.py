@@ -6,13 +6,16 @@ and after each block, outside of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+import itertools
+import operator
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchfw.measure.gates.gpu import CAUSES, GpuEvidence
+from benchfw.measure.gates.gpu import CAUSES, THERMAL, GpuEvidence
 
 SAMPLER = "nvml"
 ENERGY_STEP_S = 0.1
@@ -21,6 +24,8 @@ HELD_S = 1.3
 """Utilisation is that of the last second at most: so long must all workers be held for it to tell of others."""
 _BITS = {"power_cap": 0x4, "sync_boost": 0x10, "sw_thermal": 0x20, "hw_thermal": 0x48, "power_brake": 0x80}
 """Of `nvmlClocksEventReason…`, for GPUs without counters."""
+HELD_BITS = functools.reduce(operator.or_, _BITS.values())
+"""Any of them: something holds the clock down."""
 _HELD_TAIL_NS = 250_000_000
 _POWER_LAG_NS = 1_000_000_000
 """Power readings are means of the last second from Ampere on."""
@@ -69,6 +74,45 @@ class Series:
             return None
         growth = np.maximum(values[after] - values[before], 0.0)
         return float(growth.sum()), float((times[after] - times[before]).sum()) / 1e9
+
+
+def latest(rows: Sequence[Mapping[str, Any]], device: str, fields: Collection[str], since_ns: int) -> dict[str, float]:
+    """Return the last values of fields of a GPU that were read since then; what was not, or is null, is left out.
+
+    Args:
+        rows: Rows of `telemetry`, in time order; only those since then are looked at.
+        device: The GPU, as CUDA counts.
+        fields: Their names.
+        since_ns: The time.
+    """
+    found: dict[str, float] = {}
+    for row in reversed(rows):
+        if row["time_ns"] < since_ns or len(found) == len(fields):
+            break
+        name, _, of = row["field"].partition(":")
+        if row["sampler"] == SAMPLER and of == device and name in fields and row["value"] == row["value"]:
+            found.setdefault(name, float(row["value"]))
+    return found
+
+
+def heat(rows: Sequence[Mapping[str, Any]], devices: Collection[str], since_ns: int) -> str | None:
+    """Return what of `THERMAL` held the clock of one of these GPUs since then; None if nothing did.
+
+    Args:
+        rows: Rows of `telemetry`, in time order; only those since then are looked at.
+        devices: As CUDA counts.
+        since_ns: The time.
+    """
+    recent = list(itertools.takewhile(lambda row: row["time_ns"] >= since_ns, reversed(rows)))[::-1]
+    for device in devices:
+        series, span = Series(recent, device), np.array([[since_ns, np.iinfo(np.int64).max]])
+        bits = series.within("reasons", span).astype(np.int64)
+        for name in THERMAL:
+            values = series.within(name, span)
+            counted = len(values) > 1  # else the bits of the readings say so
+            if values[-1] > values[0] if counted else (bits & _BITS[name]).any():
+                return name
+    return None
 
 
 def evidence(

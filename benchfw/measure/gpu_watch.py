@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchfw.measure.gates.gpu import GpuEvidence, clock_mismatch, gpu_findings
-from benchfw.measure.gpu import HELD_S, SAMPLER, Spans, evidence
+from benchfw.measure.gpu import HELD_BITS, HELD_S, SAMPLER, Spans, evidence, latest
+from benchfw.measure.settling import Clock
 from benchfw.measure.telemetry import Telemetry
 from benchfw.spec.device import CPU
 from benchfw.worker.clocks import now
@@ -70,10 +71,38 @@ class GpuWatch:
             time.sleep(HELD_S)
             self._held.append((begin, now()))
 
+    def reads(self, member: Member) -> bool:
+        """Say whether the GPU of a case is read, as far as is known by now."""
+        device, gpus = member.case.session.device, self._gpus
+        return self.active and device in gpus and _are_the_same(member.session.device, gpus[device])
+
+    def clock(self, member: Member, rows: Sequence[Mapping[str, Any]], since_ns: int) -> Clock | None:
+        """Return the last reading of the SM clock of a case's GPU.
+
+        Args:
+            member: The case.
+            rows: Of `telemetry`, in time order.
+            since_ns: Older readings do not count.
+        """
+        device, gpus = member.case.session.device, self._gpus
+        if not self.reads(member):
+            return None
+        read = latest(rows, device, ("sm_clock", "reasons"), since_ns)
+        if "sm_clock" not in read:
+            return None
+        asked = self._locked_mhz or gpus[device].get("sm_max_mhz")
+        return Clock(read["sm_clock"], asked, bool(int(read.get("reasons", 0)) & HELD_BITS))
+
+    @property
+    def _gpus(self) -> Mapping[str, Mapping[str, Any]]:
+        """Facts of the GPUs, by the names of their devices."""
+        facts = self._telemetry.facts[SAMPLER]["facts"] if self._telemetry else {}
+        return dict(facts.get("gpus", {}))
+
     def judge(self, records: Iterable[Record], rows: Sequence[Mapping[str, Any]]) -> None:
         """Say of each case what NVML has seen of its GPU; `rows` are those of `telemetry` of the cohort."""
         held, self._held = np.array(self._held, np.int64).reshape(-1, 2), []
-        gpus = (self._telemetry.facts[SAMPLER]["facts"] if self._telemetry else {}).get("gpus", {})
+        gpus = self._gpus
         found: dict[str, list[tuple[Record, GpuEvidence]]] = {}
         for record in records:
             device = record.case.session.device
@@ -125,10 +154,16 @@ def _warn(pairs: list[tuple[Record, GpuEvidence]]) -> None:
 
 def _is_the_same(record: Record, device: str, facts: Mapping[str, Any]) -> bool:
     """Say whether NVML reads the GPU that the worker uses, by their UUIDs; a warning if not."""
-    used = (getattr(record.last.session, "device", None) or {}).get("uuid")
-    read = facts.get("uuid")
-    if used is None or read is None or used == read or facts["scope"] != "gpu":  # CUDA may name a slice by its GPU
+    used = getattr(record.last.session, "device", None)
+    if _are_the_same(used, facts):
         return True
-    text = f"{device} is {used} for CUDA, and NVML read {read}: no figures; name the UUID in CUDA_VISIBLE_DEVICES"
+    ids = f"{(used or {})['uuid']} for CUDA, and NVML read {facts['uuid']}"
+    text = f"{device} is {ids}: no figures; name the UUID in CUDA_VISIBLE_DEVICES"
     record.last.warn("W12", None, None, text)
     return False
+
+
+def _are_the_same(used: Mapping[str, Any] | None, facts: Mapping[str, Any]) -> bool:
+    """Say whether a device of CUDA's is the one that NVML reads, as far as both tell."""
+    ids = {(used or {}).get("uuid"), facts.get("uuid")}
+    return None in ids or len(ids) == 1 or facts.get("scope") != "gpu"  # CUDA may name a slice by its GPU

@@ -10,7 +10,8 @@ import numpy as np
 
 from benchfw.measure import judge, warmup
 from benchfw.measure.budget import Budget
-from benchfw.measure.gates import device, latency, memory, outputs
+from benchfw.measure.cooling import Cooling
+from benchfw.measure.gates import device, latency, memory, outputs, providers
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.lanes import Lanes, Load, ProcessLanes, StreamLanes, ThreadLanes, choose_depth
 from benchfw.measure.member import Member
@@ -187,13 +188,11 @@ class Group:
         start = time.monotonic()
         self._note_others(members)
         order = orders(len(members), self._settings.seed + seed) if members else iter(())
+        cooling = Cooling(members, self._observer, self._stop, self._notify)
         number = 0
-        begun = self.next_round
         while self._goes_on(members, number):
-            out_of_time = left is not None and time.monotonic() - start >= left
-            if out_of_time and number >= MIN_ROUNDS:
-                return
-            self.next_round = begun + number
+            if self._is_over(start, left) and number >= MIN_ROUNDS:
+                break
             self._observer.begin_round(self.next_round)
             for position, place in enumerate(next(order)):
                 member = members[place]
@@ -204,8 +203,15 @@ class Group:
                 self._stop.check()
             self._note_others(members)
             number += 1
-            self.next_round = begun + number
+            if not self._is_over(start, left):
+                number -= cooling.after(self.next_round, last=not self._goes_on(members, number))
+            self.next_round += 1
             self._notify(_round_event(number, members, None if left is None else left - (time.monotonic() - start)))
+        cooling.finish()
+
+    @staticmethod
+    def _is_over(start: float, left: float | None) -> bool:
+        return left is not None and time.monotonic() - start >= left
 
     def _goes_on(self, members: Sequence[Member], number: int) -> bool:
         open_ = [member for member in members if member.ready]
@@ -242,6 +248,7 @@ class Group:
         if member.number == 0:
             self._observer.gpus.stretch(member)
         member.read_facts()
+        providers.tell_departures(member)
         if member.is_asynchronous:
             device.check_stream([block for block in member.blocks if block.phase == "events"])
         judge.add_warnings(member)

@@ -51,6 +51,7 @@ class Member:
         number: Invocation, from 0.
         depth: Outstanding inferences of its windows; 1 if its blocks are its windows.
         observer: Watches the machine.
+        unstable: Why its numbers change with the heat of its GPU, if they do.
         is_asynchronous: Its launches return before they are complete, so that the device's times are known too.
         has_lanes: Slots for several inferences at once have been bound.
         layers: Rows of the table `layers`, if it was profiled.
@@ -75,6 +76,7 @@ class Member:
     stopping: Stopping = field(init=False)
     failure: Failure | None = None
     contended: str | None = None
+    unstable: str | None = None
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[dict[str, Any]] = field(default_factory=list)
     layers: list[dict[str, Any]] = field(default_factory=list)
@@ -115,6 +117,12 @@ class Member:
     def alive(self) -> bool:
         """Nothing went wrong with this case itself."""
         return self.failure is None
+
+    @property
+    def keeps_precision(self) -> bool:
+        """It computes in the precision that was asked for, as far as its backend tells."""
+        facts = self.instance.facts if self.instance else {}
+        return facts.get("precision_effective") in (None, self.case.session.precision)
 
     @property
     def lost(self) -> bool:
@@ -237,6 +245,12 @@ class Member:
         self.session.peak_rss_bytes = max(self.session.peak_rss_bytes, self.peak_rss_bytes or 0)
 
     # --- blocks -------------------------------------------------------------------------------------------------
+
+    def recount(self) -> None:
+        """Forget what was found of the blocks so far: some of them do not count any more, or count again."""
+        self._steady, self._summary = (0, None), (0, None)
+        self.stopping = Stopping(self.rule, self.stopping.targets)
+        self.stopping.look(self.count, len(self.measured), self.measured_s, self.evidence)
 
     def call(self, phase: str, slot: int, n: int, *, timeout: float | None = None) -> Block:
         """Run `n` iterations of one slot outside of the rounds."""

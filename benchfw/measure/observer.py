@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchfw.environments import usable_cpus
 from benchfw.measure.blocks import BLOCK_NS, Block
@@ -12,7 +12,11 @@ from benchfw.measure.gates.host import HostEvidence, host_findings
 from benchfw.measure.gpu_watch import GpuWatch
 from benchfw.measure.host import HostClock, HostTimes, governors, summed
 from benchfw.measure.pauses import Pauses
+from benchfw.measure.settling import Clock
 from benchfw.measure.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from benchfw.measure.member import Member
 
 T = TypeVar("T")
 
@@ -60,6 +64,10 @@ class Observer:
         """Take what was read so far over, and return it since `take` was last called, as rows of `telemetry`."""
         self._rows += self._telemetry.take("") if self._telemetry else []
         return self._rows
+
+    def clock(self, member: Member, since_ns: int) -> Clock | None:
+        """Return the SM clock of a case's GPU as it was last read; None if it was not since then."""
+        return self.gpus.clock(member, self.collect(), since_ns) if self.gpus.active else None
 
     def take(self, cohort: str) -> list[dict[str, Any]]:
         """Return what was read since this was last called as rows of `telemetry`, in time order."""

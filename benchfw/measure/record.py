@@ -90,6 +90,11 @@ class Record:
         return max(known, key=_WORST.index) if known and len(known) == len(kinds) else None
 
     @property
+    def unstable(self) -> str | None:
+        """Why numbers change with the heat of the GPU, if they do."""
+        return next((member.unstable for member in self.all if member.unstable), None)
+
+    @property
     def contended(self) -> str | None:
         return next((member.contended for member in self.all if member.contended), None)
 

@@ -78,7 +78,7 @@ class References:
     ) -> None:
         if key not in self.outputs:
             check_alive(outputs, may_repeat=member.settings.may_repeat)
-            if member.case.session.precision != "fp32":
+            if member.case.session.precision != "fp32" or not member.keeps_precision:
                 if moment == "before":
                     member.warn("R02", None, None, "outputs were not checked: no fp32 case came before it")
                 before = self.own.setdefault((member.case.case_id, key), outputs)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchfw.measure.member import Member
+from benchfw.measure.gates.providers import effective_provider
 from benchfw.measure.record import Record
 from benchfw.measure.statistics import statistics
 from benchfw.scenario import Case
@@ -63,6 +63,7 @@ def case_hash(case: Case, context: Mapping[str, Any]) -> str:
         "sizes": dict(case.sizes),
         "sequence": case.sequence.sha256 if case.sequence else None,
         **({} if session.device == CPU else {"device": session.device}),
+        **({"allow_fallback": True} if session.entry.allow_fallback else {}),
         **context,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
@@ -114,7 +115,7 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
     if instance is not None:
         row |= {
             "threads": instance.facts.get("threads_effective") or common["threads"],
-            "provider_effective": instance.facts.get("provider_effective"),
+            "provider_effective": effective_provider(instance.facts),
             "precision_effective": instance.facts.get("precision_effective"),
             "backend_version": instance.facts.get("backend_version") or last.host.backend_version,
             "facts": json.dumps(dict(instance.facts), sort_keys=True),

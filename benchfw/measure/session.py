@@ -287,6 +287,7 @@ class LiveSession:
                 "cache_dir": str(self.frameworks),
                 "root": str(self.root),
                 "inputs": [asdict(spec) for spec in self.inputs],
+                "allow_fallback": self.session.entry.allow_fallback,
             },
             mode=asdict(case.mode),
         )
@@ -319,16 +320,25 @@ class LiveSession:
 
         Raises:
             Invalid: The results could not hold it.
-            FellBack: Another provider or precision is in effect, which would be timed under the wrong name.
+            FellBack: Another provider or precision is in effect, which would be timed under the wrong name, and the
+                scenario does not allow that.
         """
         _check_types(facts)
+        departures = self.departures(facts)
+        if departures and not self.session.entry.allow_fallback:
+            raise FellBack(departures[0])
+
+    def departures(self, facts: Mapping[str, Any]) -> list[str]:
+        """Say what is in effect instead of what was asked for; nothing if that is the same."""
         info = self.session.info
         assert info is not None
         wanted = {"provider": info.provider, "precision": self.session.precision}
-        for what, asked in wanted.items():
-            effective = facts.get(f"{what}_effective")
-            if asked and effective and effective != asked:
-                raise FellBack(f"asked for the {what} {asked}, {effective} is in effect")
+        effective = {what: facts.get(f"{what}_effective") for what in wanted}
+        return [
+            f"asked for the {what} {asked}, {effective[what]} is in effect"
+            for what, asked in wanted.items()
+            if asked and effective[what] and effective[what] != asked
+        ]
 
     def drop(self, case: Case) -> None:
         """Close the instance that serves a case, so that a later one loads it anew.

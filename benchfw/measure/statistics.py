@@ -58,6 +58,8 @@ def _verdict(record: Record) -> tuple[str, str | None]:
     held = throttled(record.gpu) if record.gpu else None
     if held is not None:
         return "THROTTLED", held
+    if record.unstable is not None:
+        return "UNSTABLE", record.unstable
     if record.converged or record.case.session.arm is not None:  # of an arm it is the comparison that must be precise
         return "VALID", None
     reasons = [member.stopping.why_not() for member in record.all if not member.stopping.converged]

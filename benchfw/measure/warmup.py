@@ -2,7 +2,8 @@
 
 G1, structure: per slot, until five calls in a row have not compiled, captured or rebuilt anything.
 G2, machine: blocks of the case and a look at the canary, until five looks agree within 2 %. On a device the look is at
-the median latency of these blocks: its clocks are not those of the CPU, and it is they that rise and fall.
+the median latency of these blocks: its clocks are not those of the CPU, and it is they that rise and fall. Where NVML
+tells the SM clock, that has to be steady too.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import numpy as np
 from benchfw.errors import Invalid
 from benchfw.measure.blocks import Block
 from benchfw.measure.member import Member
+from benchfw.measure.settling import LOOKS as LOOKS
+from benchfw.measure.settling import SPREAD as SPREAD
+from benchfw.measure.settling import Settling
+from benchfw.worker.clocks import now
 
 QUIET_CALLS = 5
 MAX_G1_BLOCKS = 20
-LOOKS = 5
-SPREAD = 0.02
 _LOOK_NS = 100_000_000
 
 
@@ -89,19 +92,17 @@ def _structural(member: Member, place: int) -> None:
 
 def _settle(member: Member, limit_s: float) -> None:
     deadline = time.monotonic() + limit_s
-    looks: list[int] = []
+    settling = Settling("its latency" if member.is_asynchronous else "the canary", SPREAD)
     while True:
-        spent = 0
+        begin, spent = now(), 0
         while spent < _LOOK_NS:
             block = member.measure(-1, -1, "warmup")
             spent += int(block.ends[-1] - block.starts[0])
-        looks.append(_look(member, block))
-        last = looks[-LOOKS:]
-        spread = max(last) / min(last) - 1
-        if len(looks) >= LOOKS and spread <= SPREAD:
+        settling.note(_look(member, block), member.observer.clock(member, begin))
+        if settling.settled:
             break
         if time.monotonic() >= deadline:
-            _warn_unsettled(member, looks, spread, limit_s)
+            _warn_unsettled(member, settling, limit_s)
             break
     member.order.rewind()
     if member.case.sequence is None:
@@ -122,12 +123,14 @@ def _look(member: Member, block: Block) -> int:
     return block.canary_ns
 
 
-def _warn_unsettled(member: Member, looks: list[int], spread: float, limit_s: float) -> None:
-    """Say why the machine was not seen to settle: it varied, or there was no time for enough looks."""
-    if spread > SPREAD:
-        who = "its latency" if member.is_asynchronous else "the canary"
-        what = f"the machine did not settle within {limit_s:.1f} s: {who} still varied by {spread:.1%}"
-        member.warn("G2", spread, SPREAD, f"{what}; close what else runs on it")
-    else:
-        what = f"{len(looks)} of {LOOKS} looks within {limit_s:.1f} s do not show whether the machine has settled"
-        member.warn("G2", len(looks), LOOKS, f"{what}; allow more time")
+def _warn_unsettled(member: Member, settling: Settling, limit_s: float) -> None:
+    """Say why the machine was not seen to settle: something varied, or there was no time for enough looks."""
+    found = list(settling.unsettled())
+    looks = len(settling.looks)
+    if found:
+        what = "; ".join(item.what for item in found)
+        text = f"the machine did not settle within {limit_s:.1f} s: {what}; close what else runs on it"
+        member.warn("G2", found[0].value, found[0].threshold, text)
+    elif looks < LOOKS:
+        what = f"{looks} of {LOOKS} looks within {limit_s:.1f} s do not show whether the machine has settled"
+        member.warn("G2", looks, LOOKS, f"{what}; allow more time")

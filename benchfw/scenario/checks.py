@@ -214,7 +214,7 @@ def _unusable(text: str) -> str | None:
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        return f"{shown(text)} is no requirement, as 'onnxruntime==1.20.1' is"
+        return f"{shown(text)} is no requirement, as 'numpy==2.1.0' is"
     if requirement.marker or requirement.url:
         return f"{shown(text)} has a marker or an address; only versions can be compared with what is installed"
     return None

@@ -193,6 +193,17 @@ def make_plan(
     )
 
 
+def places(
+    scenario: Scenario, backends: Mapping[str, BackendInfo], only_backends: frozenset[str] = frozenset()
+) -> dict[tuple[str, str], None]:
+    """Return on which devices a scenario measures, in which environments: `("cuda:0", "default")`, as keys."""
+    return {
+        (session.device, session.environment): None
+        for session in _sessions(scenario, backends, {}, only_backends)
+        if session.info is not None and session.device_kind in session.info.capabilities.devices
+    }
+
+
 def _sessions(
     scenario: Scenario, backends: Mapping[str, BackendInfo], options: Mapping[str, Any], only: frozenset[str]
 ) -> Iterator[Session]:

@@ -86,7 +86,9 @@ class Model(Strict):
     )
     name: Name | None = Field(None, description="Name in the results; default: from `ref`.")
     seed: int = Field(0, ge=0, lt=1 << 63, description="Seed of random weights and of random inputs.")
-    weights: str | None = Field(None, description="State dict (`torch.save`) or safetensors file to load.")
+    weights: str | None = Field(
+        None, description="File of weights to load: safetensors, or a state dict as its framework saves it."
+    )
     data: str | None = Field(None, description="Folder of `.npy` or `.npz` samples to use instead of random inputs.")
     inputs: dict[str, Input] = Field({}, description="Inputs by name; default: what the model itself says.")
 
@@ -272,6 +274,11 @@ class BackendEntry(Strict):
         "`[measure]`, which is the default.",
     )
     optional: bool = Field(False, description="Skip it, with a row that says so, if no plugin provides it.")
+    allow_fallback: bool = Field(
+        False,
+        description="Measure it also where another provider or precision is in effect than the one asked for: the row "
+        "says which by `provider_effective` and `precision_effective`, with the warning V05. Else it is a `FALLBACK`.",
+    )
     options: dict[str, Any] = Field({}, description="Options of the backend, see docs/reference/backends.md.")
 
     @property
@@ -289,7 +296,7 @@ class EnvironmentEntry(Strict):
         "of any version.",
     )
     packages: list[str] = Field(
-        [], description='Requirements that it must satisfy, as `["onnxruntime==1.20.1"]`; else its cases are skipped.'
+        [], description='Requirements that it must satisfy, as `["numpy==2.1.0"]`; else its cases are skipped.'
     )
     env: dict[str, str] = Field({}, description="Environment variables of its workers.")
 

@@ -36,6 +36,7 @@ from benchfw.errors import BackendError, Invalid, Unsupported
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.info import NamedInfo
 from benchfw.spec.layers import LayerProfile
+from benchfw.spec.packages import BuiltFor
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
 if TYPE_CHECKING:  # the parent reads registrations, which must not cost it the import of numpy
@@ -89,6 +90,7 @@ class BackendInfo(NamedInfo):
             steps' own defaults; a scenario's come before them.
         exact_options: Options with which it runs each node of an ONNX graph as it stands, none fused or left out: what
             `benchfw check --bisect` compares others with. Empty if it cannot.
+        built_for: What packages that it uses were built for; `benchfw doctor` names those that do not fit each other.
         capabilities: See `Capabilities`.
     """
 
@@ -99,6 +101,7 @@ class BackendInfo(NamedInfo):
     turns: tuple[str, ...] = ()
     step_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     exact_options: Mapping[str, Any] = field(default_factory=dict)
+    built_for: tuple[BuiltFor, ...] = ()
     capabilities: Capabilities = field(default_factory=Capabilities)
 
 
@@ -113,6 +116,8 @@ class Context:
         cache_dir: Folder for what the framework wants to keep between processes.
         root: Folder that the model's modules are found from (the scenario's).
         inputs: The model's inputs, with axis names where the profile gives a range.
+        allow_fallback: Another provider will do where the one that is asked for is not to be had: `load` then goes on
+            with it, and `facts` tells. Else it raises `FellBack`.
     """
 
     device: str
@@ -121,6 +126,7 @@ class Context:
     cache_dir: Path
     root: Path
     inputs: tuple[TensorSpec, ...]
+    allow_fallback: bool = False
 
 
 class Bound(ABC):

@@ -322,7 +322,8 @@ BLOCKS = _schema(
             _WORD,
             "`first`, `warmup`, `pilot` (to choose a depth, or to see what stamps cost), `measure`, `events` (with "
             "events of the device), `window` (throughput at a depth), `steady` (constant size, beside a random "
-            "sequence) or `energy` (the case alone, for power and energy of its GPU).",
+            "sequence), `energy` (the case alone, for power and energy of its GPU) or `hot` (one of the rounds that "
+            "were measured again, since heat held the clock of the GPU).",
         ),
         ("steady", _SMALL, "1 if it belongs to the steady part, which alone is in the statistics, else 0."),
         ("depth", _SMALL, "Outstanding inferences."),
@@ -362,8 +363,8 @@ ITERATIONS = _schema(
         (
             "phase",
             _WORD,
-            "`first`, `warmup`, `pilot`, `rewarm`, `measure`, `events`, `steady` or `energy`; only `measure` is in the "
-            "statistics of latencies, only `events` in those of the device's times.",
+            "`first`, `warmup`, `pilot`, `rewarm`, `measure`, `events`, `steady`, `energy` or `hot`; only `measure` is "
+            "in the statistics of latencies, only `events` in those of the device's times.",
         ),
         ("batch", _SMALL, "Size of the varying or batch axis."),
         ("start_ns", _INT, "Stamp before the first API call."),

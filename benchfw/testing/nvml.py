@@ -320,3 +320,32 @@ def absent() -> FakeNvml:
 def hanging() -> FakeNvml:
     """Return a machine whose driver does not answer any more once the GPU has been opened, likewise."""
     return FakeNvml([FakeGpu()], hangs=["nvmlDeviceGetFieldValues"])
+
+
+def two() -> FakeNvml:
+    """Return a machine with two GPUs, likewise: the UUIDs are those of the fake devices 0 and 1."""
+    uuid = "GPU-00000000-0000-0000-0000-00000000000"
+    return FakeNvml([FakeGpu(uuid=f"{uuid}{number}", bus=f"00000000:0{number}:00.0") for number in range(2)])
+
+
+def silent() -> FakeNvml:
+    """Return a machine whose driver never answers, likewise."""
+    return FakeNvml(hangs=["nvmlInit"])
+
+
+class _Heating(FakeNvml):
+    """Its GPU is too hot while the counters of throttling are read for the first few times."""
+
+    def __init__(self, hot_reads: int) -> None:
+        super().__init__([FakeGpu(clocks={0: (1980, 1980), 1: (1980, 1980), 2: (2619, 2619)})])
+        self._hot_reads = hot_reads
+
+    def nvmlDeviceGetFieldValues(self, handle: FakeGpu, fieldIds: Sequence[int]) -> list[Any]:
+        self._hot_reads -= 1
+        self.gpus[0].reasons = pynvml.nvmlClocksEventReasonSwThermalSlowdown if self._hot_reads > 0 else 0
+        return super().nvmlDeviceGetFieldValues(handle, fieldIds)
+
+
+def hot_at_first() -> FakeNvml:
+    """Return a machine whose GPU is too hot in the first rounds, likewise."""
+    return _Heating(4)

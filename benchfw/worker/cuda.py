@@ -41,6 +41,29 @@ def _load_driver() -> Any:
     return driver
 
 
+def uuid_of(number: int) -> str:
+    """Return the UUID of a device as NVML writes it, without making a context on it.
+
+    Raises:
+        MissingDependency: There is no such device, or no way to ask for it.
+        BackendError: The driver does not tell.
+    """
+    driver = _load_driver()
+    return _uuid(ask(driver, driver.cuDeviceGetUuid(_device(driver, number))).bytes)
+
+
+def _device(driver: Any, number: int) -> Any:
+    """Return the handle of a device.
+
+    Raises:
+        MissingDependency: There is no such device.
+    """
+    count = ask(driver, driver.cuDeviceGetCount())
+    if number >= count:
+        raise MissingDependency(f"there is no device cuda:{number}: CUDA sees {count}")
+    return ask(driver, driver.cuDeviceGet(number))
+
+
 class CudaDevice(Device):
     """A CUDA device by its number; its primary context, which frameworks share, is made the current one.
 
@@ -52,11 +75,7 @@ class CudaDevice(Device):
 
     def __init__(self, number: int) -> None:
         self._driver = driver = _load_driver()
-        self._flushed: tuple[Any, int] | None = None
-        count = self._ask(driver.cuDeviceGetCount())
-        if number >= count:
-            raise MissingDependency(f"there is no device cuda:{number}: CUDA sees {count}")
-        device = self._ask(driver.cuDeviceGet(number))
+        device = _device(driver, number)
         self._ask(driver.cuDevicePrimaryCtxSetFlags(device, int(driver.CUctx_flags.CU_CTX_SCHED_SPIN)))
         self._ask(driver.cuCtxSetCurrent(self._ask(driver.cuDevicePrimaryCtxRetain(device))))
         kinds = driver.CUdevice_attribute

@@ -233,6 +233,7 @@ class Server:
                 cache_dir=Path(context["cache_dir"]),
                 root=Path(context["root"]),
                 inputs=tuple(TensorSpec.from_json(item) for item in context["inputs"]),
+                allow_fallback=context.get("allow_fallback", False),
             ),
         )
         self._instances[values["instance"]] = Instance(backend, Mode(**values.get("mode", {})))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -94,3 +95,18 @@ def test_a_driver_that_hangs_does_not_hold_up_the_run(project: Any, monkeypatch:
     assert (row["status"], row["verdict"] in ("VALID", "NOT_CONVERGED")) == ("OK", True)
     (warning,) = results.warnings.query("code == 'W12'")["message"]
     assert "has not returned for" in warning
+
+
+def test_rounds_on_a_gpu_that_is_too_hot_are_measured_again(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:hot_at_first")
+    outcome, results = project.run(
+        SCENARIO, "measure.budget=30s", "measure.max_time=1500ms", "measure.settle_time=50ms"
+    )
+    (row,) = outcome.rows
+    assert (row["status"], row["verdict"] in ("VALID", "NOT_CONVERGED")) == ("OK", True), row["verdict_reason"]
+    blocks = results.blocks
+    left_out, counted = (blocks[blocks["phase"] == phase] for phase in ("hot", "measure"))
+    assert len(left_out)
+    assert left_out["round"].max() < counted["round"].min()
+    (message,) = results.warnings.query("code == 'W07'")["message"]
+    assert re.match(r"heat held the clock in [12] of \d+ segments of its rounds: .*again after cooling$", message)

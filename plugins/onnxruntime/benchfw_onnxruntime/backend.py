@@ -84,9 +84,15 @@ class OrtBound(Bound):
 
 
 class OrtBackend(Backend):
-    """What the backends of ONNX Runtime have in common: a session that asks for one provider, and gets it."""
+    """What the backends of ONNX Runtime have in common: a session that asks for one provider, and gets it.
+
+    Attributes:
+        provider: What is asked for.
+        stand_ins: What will do instead, where another provider may be in effect: it takes the same bindings.
+    """
 
     provider: str
+    stand_ins: tuple[str, ...] = ()
     _session: ort.InferenceSession | None = None
     _loaded: Artifact | None = None
     _io: IoSpec | None = None
@@ -103,7 +109,7 @@ class OrtBackend(Backend):
             raise BuildFailed(f"onnxruntime: {type(error).__name__}: {str(error).strip()}", hint=hint) from error
         self._loaded = artifact
         providers = self._session.get_providers()
-        if providers[0] != self.provider:
+        if providers[0] != self.provider and not (self.context.allow_fallback and providers[0] in self.stand_ins):
             raise FellBack(f"asked for {self.provider}, got {providers}")
         self._io = IoSpec(
             inputs=tuple(map(_spec, self._session.get_inputs())), outputs=tuple(map(_spec, self._session.get_outputs()))

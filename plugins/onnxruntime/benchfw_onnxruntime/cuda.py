@@ -147,16 +147,35 @@ class OrtCuda(OrtBackend):
         return self.context.precision
 
     def _make_session(self, artifact: Artifact) -> ort.InferenceSession:
-        options = self._session_options()
-        try:  # without the retry, in which ONNX Runtime would go on without the provider
+        """Load an artifact; without the provider on the next one, if there is one on the GPU and that is allowed.
+
+        There is nothing behind the CUDA provider: without it inputs and outputs cannot lie on the device.
+        """
+        providers = self._providers(artifact)
+        try:
+            return self._session_on(providers, artifact)
+        except FellBack:
+            if not (self.context.allow_fallback and self.stand_ins):
+                raise
+            return self._session_on(providers[1:], artifact)
+
+    def _session_on(self, providers: list[tuple[str, dict[str, str]]], artifact: Artifact) -> ort.InferenceSession:
+        """Load an artifact without the retry, in which ONNX Runtime would go on without the first provider.
+
+        Raises:
+            FellBack: The first provider cannot be loaded.
+            OutOfMemory: Its device is full.
+        """
+        first = providers[0][0]
+        try:
             return ort.InferenceSession(
-                artifact.path, sess_options=options, providers=self._providers(artifact), enable_fallback=0
+                artifact.path, sess_options=self._session_options(), providers=providers, enable_fallback=0
             )
         except (RuntimeError, ValueError) as error:
             if meaning := self.explain(error):  # the provider is there, and its device is full
                 raise meaning from error
-            if self.provider.removesuffix("ExecutionProvider").lower() in str(error).lower():
-                raise FellBack(f"onnxruntime cannot load {self.provider}: {error}", hint=_HINT) from error
+            if first.removesuffix("ExecutionProvider").lower() in str(error).lower():
+                raise FellBack(f"onnxruntime cannot load {first}: {error}", hint=_HINT) from error
             raise
 
     def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:
@@ -184,6 +203,14 @@ class OrtTensorrt(OrtCuda):
     """`ort-tensorrt`. Options: `benchfw_onnxruntime.cuda_options.TensorrtOptions`."""
 
     provider = "TensorrtExecutionProvider"
+    stand_ins = (OrtCuda.provider,)
+
+    @property
+    def _precision(self) -> str:
+        """As for `ort-cuda` where that is what runs: it turns no graph to fp16 and computes QDQ in floating point."""
+        if self._loaded is None or self._session is None or self._session.get_providers()[0] == self.provider:
+            return super()._precision
+        return self._loaded.precision if self._loaded.precision in ("fp16", "bf16") else "fp32"
 
     def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:
         return [(self.provider, self._tensorrt(artifact)), *super()._providers(artifact)]

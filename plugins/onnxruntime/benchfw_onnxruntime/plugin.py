@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, Capabilities, StepInfo
+from benchfw.spec import BackendInfo, BuiltFor, Capabilities, StepInfo, Wants
 from benchfw.spec.hooks import hookimpl
 
 _STEP = ("onnx>=1.19", "onnxruntime>=1.20")
 _CUDA = ("onnxruntime-gpu>=1.17", "cuda-bindings>=12")
 _INSTALL = "pip install 'benchfw-onnxruntime[cpu]'"
 _INSTALL_CUDA = "pip install 'benchfw-onnxruntime[cuda]'"
+_TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings")
+
+
+def _built_for(versions: str, cuda: int, cudnn: int, tensorrt: int) -> BuiltFor:
+    """Return what wheels of onnxruntime-gpu name as what they need: major versions, of TensorRT that of its library."""
+    return BuiltFor(
+        distribution="onnxruntime-gpu",
+        versions=versions,
+        cuda=cuda,
+        cuda_remedy='pip install "onnxruntime-gpu[cuda,cudnn]=={version}", in an environment without the others',
+        wants=(
+            Wants(
+                distributions=(f"nvidia-cudnn-cu{cuda}",),
+                versions=f"=={cudnn}.*",
+                text=f"onnxruntime-gpu {{version}} wants cuDNN {cudnn}, and {{found}} is installed",
+                remedy=f'pip install "nvidia-cudnn-cu{cuda}=={cudnn}.*"',
+            ),
+            Wants(
+                distributions=_TENSORRT,
+                versions=f"=={tensorrt}.*",
+                text=f"the TensorRT provider of onnxruntime-gpu {{version}} wants libnvinfer.so.{tensorrt}, and "
+                "TensorRT {found} is installed: it would run on CUDA instead, which benchfw calls FALLBACK",
+                remedy="an environment of its own: "
+                f'benchfw env create ort-trt --with "tensorrt-cu{cuda}<{tensorrt + 1}" …',
+            ),
+        ),
+    )
+
+
+_BUILT_FOR = (_built_for(">=1.31,<1.32", 13, 9, 10), _built_for(">=1.17,<1.18", 11, 8, 8))
 
 
 @hookimpl
@@ -55,6 +85,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
                 },
             ),
             requires=_CUDA,
+            built_for=_BUILT_FOR,
             install=_INSTALL_CUDA,
         ),
         BackendInfo(
@@ -71,6 +102,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
                 precisions=("fp32", "fp16", "bf16", "int8"), devices=("cuda",), asynchronous=True, cuda_graph=True
             ),
             requires=_CUDA,
+            built_for=_BUILT_FOR,
             install=_INSTALL_CUDA,
         ),
     ]

@@ -10,7 +10,7 @@ import pytest
 
 import benchfw
 from benchfw.analysis.compare import COLUMNS, geometric_means
-from benchfw.analysis.labels import BY
+from benchfw.analysis.labels import BY, label_differences
 from benchfw.errors import UsageError
 from tests.unit.analysis.synthetic import MACHINE, Synthetic
 
@@ -219,3 +219,17 @@ def test_frames_of_strangers_raise_nothing() -> None:
     assert frame["reason"].notna().all()
     gated = benchfw.gate({"cases": odd.assign(run_id="b")}, {"cases": odd}, fail_on={"p50": 0.1})
     assert set(gated["verdict"]) == {"NOT_COMPARABLE", "INCONCLUSIVE"}
+
+
+@pytest.mark.parametrize(
+    ("effective", "told"),
+    [
+        ("TensorRT", ["provider TensorRT → CUDA"]),
+        ("CPU", ["provider TensorRT → CUDA", "provider_effective CPU → CUDA"]),
+    ],
+)
+def test_what_was_in_effect_is_told_where_it_was_not_what_was_asked_for(effective: str, told: list[str]) -> None:
+    fell_back = {"provider": "TensorRT", "provider_effective": effective}
+    found = label_differences(fell_back, {"provider": "CUDA", "provider_effective": "CUDA"}, BY["provider"])
+    assert [str(item) for item in found] == told
+    assert not any(item.refused for item in found)

@@ -14,6 +14,7 @@ from rich.console import Console
 from benchfw.cli.doctor import show
 from benchfw.doctor import cuda, gpu
 from benchfw.doctor.findings import Finding, examine
+from benchfw.plugins import Registry
 from benchfw.testing.nvml import FakeGpu, FakeNvml
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -40,7 +41,9 @@ def test_golden(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert capsys.readouterr().out == (GOLDEN / f"doctor-{width}.txt").read_text(encoding="utf-8")
 
 
-def test_golden_of_gpus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_golden_of_gpus(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], registry: Registry
+) -> None:
     """One GPU that is well, one with all that can be wrong. What calls cost is left out."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     ill = FakeGpu(
@@ -53,9 +56,9 @@ def test_golden_of_gpus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         processes=[(41, 3 << 30)],
         errors={"nvmlDeviceGetTotalEnergyConsumption": pynvml.NVML_ERROR_NOT_SUPPORTED},
     )
-    libraries = cuda.findings(
-        "default", {"torch": "2.11.0+cu130", "onnxruntime-gpu": "1.31.1", "tensorrt": "11.4"}, "12.8"
-    )
+    packages = {"torch": "2.11.0+cu130", "onnxruntime-gpu": "1.31.1", "tensorrt": "11.4"}
+    built_for = [each for info in registry.backends.values() for each in info.built_for]
+    libraries = cuda.findings("default", packages, built_for, "12.8")
     findings = [*examine(gpu.checks(FakeNvml([FakeGpu(), ill], cuda=12080))), *libraries]
     findings = [replace(finding, text=re.sub(r"\d+ µs", "N µs", finding.text)) for finding in findings]
     show(findings, Console(width=120, highlight=False, markup=False, emoji=False))

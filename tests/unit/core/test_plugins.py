@@ -21,6 +21,7 @@ from benchfw.spec.backend import PRECISIONS, BackendInfo, Capabilities
 from benchfw.spec.events import Event, Notice, Stage
 from benchfw.spec.hooks import hookimpl
 from benchfw.spec.info import SPEC_VERSION
+from benchfw.spec.packages import BuiltFor, Wants
 from benchfw.spec.plan import PlanEdit
 from benchfw.testing.options import FakeOptions
 from benchfw.worker import imports
@@ -171,6 +172,10 @@ def test_an_entry_point_that_is_no_module_is_listed(monkeypatch: pytest.MonkeyPa
     assert "not a module" in _reason(discover(extra=[]), "odd")
 
 
+def _wants(**fields: Any) -> Wants:
+    return Wants(**{"distributions": ("b",), "versions": "", "text": "t", "remedy": "r", **fields})
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -200,6 +205,13 @@ def test_an_entry_point_that_is_no_module_is_listed(monkeypatch: pytest.MonkeyPa
         ("spec", "1"),
         ("capabilities", {"precisions": ("fp32",)}),
         ("exact_options", ("optimization",)),
+        ("built_for", BuiltFor(distribution="a", versions="==1.*")),
+        ("built_for", (BuiltFor(distribution="a", versions="1.*"),)),
+        ("built_for", (BuiltFor(distribution="a", versions="", cuda_remedy="{nobody}"),)),
+        ("built_for", (BuiltFor(distribution="a", versions="", wants=(_wants(text="{0}"),)),)),
+        ("built_for", (BuiltFor(distribution="a", versions="", wants=(_wants(versions=">"),)),)),
+        ("built_for", (BuiltFor(distribution="a", versions="", wants=(_wants(distributions=("",)),)),)),
+        ("built_for", (BuiltFor(distribution="a", versions="", wants=[_wants()]),)),  # type: ignore[arg-type]
     ],
 )
 def test_a_field_that_is_not_what_the_contract_says_is_listed(make: Make, field: str, value: object) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchfw.doctor import cuda, packages
+from benchfw.plugins import Registry
+from benchfw.spec import BuiltFor
 
 FITS = [
     {
@@ -24,9 +26,15 @@ FITS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def built_for(registry: Registry) -> list[BuiltFor]:
+    """What the plugins of this repository tell; two backends of one of them tell the same."""
+    return [each for info in registry.backends.values() for each in info.built_for]
+
+
 @pytest.mark.parametrize("versions", FITS)
-def test_sets_that_fit_or_are_not_known(versions: dict[str, str]) -> None:
-    assert list(cuda.findings("default", versions, "13.0")) == []
+def test_sets_that_fit_or_are_not_known(versions: dict[str, str], built_for: list[BuiltFor]) -> None:
+    assert list(cuda.findings("default", versions, built_for, "13.0")) == []
 
 
 @pytest.mark.parametrize(
@@ -60,15 +68,15 @@ def test_sets_that_fit_or_are_not_known(versions: dict[str, str]) -> None:
         ),
     ],
 )
-def test_sets_that_do_not_fit(versions: dict[str, str], texts: list[str]) -> None:
-    found = list(cuda.findings("trt", versions, "12.8"))
+def test_sets_that_do_not_fit(versions: dict[str, str], texts: list[str], built_for: list[BuiltFor]) -> None:
+    found = list(cuda.findings("trt", versions, built_for, "12.8"))
     assert [finding.text for finding in found] == texts
     assert all((finding.area, finding.what, finding.level) == ("packages", "trt", "WARN") for finding in found)
     assert all(finding.remedy for finding in found)
 
 
 def test_without_a_driver_nothing_is_said_of_it() -> None:
-    assert list(cuda.findings("default", {"torch": "2.11.0+cu130"}, None)) == []
+    assert list(cuda.findings("default", {"torch": "2.11.0+cu130"}, [], None)) == []
 
 
 def test_the_versions_of_this_interpreter() -> None:

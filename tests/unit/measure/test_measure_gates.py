@@ -11,7 +11,7 @@ from benchfw.errors import FellBack
 from benchfw.measure.gates import GateFailed
 from benchfw.measure.gates.memory import LEFT_BYTES, check_changes, check_growth, left
 from benchfw.measure.gates.outputs import check_alive, check_fence, check_following, check_unchanged
-from benchfw.measure.gates.providers import check_nodes
+from benchfw.measure.gates.providers import check_nodes, effective_provider
 from benchfw.worker.protocol import Message
 
 A, B = np.array([1.0, 2.0]), np.array([3.0, 2.0])
@@ -186,17 +186,17 @@ def test_no_node_at_all_is_a_fallback(members: Any) -> None:
     assert [row["code"] for row in member.warnings] == ["V05"]
 
 
+def test_no_node_at_all_is_a_warning_where_that_is_allowed(members: Any) -> None:
+    member = members.member()
+    member.case.session.entry.__dict__["allow_fallback"] = True
+    member.instance.facts = {"nodes": {"q": 4, "p": 0}, "provider_effective": "p"}
+    check_nodes(member, "p")
+    assert [row["message"] for row in member.warnings] == ["V05: no node runs on p, but 4 on q"]
+
+
 @pytest.mark.parametrize(
-    ("mine", "of_all", "told"),
-    [
-        (LEFT_BYTES, LEFT_BYTES, False),
-        (LEFT_BYTES + 1, LEFT_BYTES + 1, True),
-        (LEFT_BYTES + 1, LEFT_BYTES, False),  # another case gave it back
-        (-LEFT_BYTES, 2 * LEFT_BYTES, False),
-    ],
+    ("nodes", "provider"), [({}, "p"), ({"p": 1, "q": 4}, "p"), ({"q": 4, "r": 5}, "r"), ({"q": 0}, "p"), ("many", "p")]
 )
-def test_memory_that_does_not_come_back(mine: int, of_all: int, told: bool) -> None:
-    finding = left(mine, of_all)
-    assert (finding is not None) == told
-    if finding is not None:
-        assert (finding.code, finding.value, finding.threshold) == ("W23", mine, LEFT_BYTES)
+def test_the_provider_in_effect_is_where_nodes_run(nodes: Any, provider: str) -> None:
+    assert effective_provider({"provider_effective": "p", "nodes": nodes}) == provider
+    assert effective_provider({"nodes": nodes}) is None

@@ -154,4 +154,23 @@ def test_energy_is_taken_from_a_stretch_between_two_dear_boundaries(monkeypatch:
     span, samples = on_gpu.stretch
     assert span[0, 1] - span[0, 0] >= 20 * MS
     assert samples == 8 * sum(asked == [True] for _, asked in phases), "all inferences of the stretch, re-warm included"
-    assert on_cpu.stretch is flushed.stretch is None
+    assert on_cpu.stretch is None
+
+
+def on(device: str, uuid: str | None = None) -> Any:
+    """Return a case that warms up."""
+    case = SimpleNamespace(session=SimpleNamespace(device=device))
+    return SimpleNamespace(case=case, session=SimpleNamespace(device={"uuid": uuid} if uuid else None))
+
+
+def test_the_clock_is_the_last_that_was_read_since_a_look_began() -> None:
+    reasons = {"sampler": "nvml", "field": "reasons:cuda:0", "time_ns": 70 * MS, "value": 0x4}
+    rows = [clock(345, 10), clock(1500, 60), clock(1470, 70), reasons, clock(7, 70, "cuda:1"), clock(float("nan"), 80)]
+    looks = watch(Samplers({"cuda:0": FACTS}))
+    assert looks.clock(on("cuda:0", "GPU-1"), rows, 50 * MS) == (1470, 1980, True)
+    assert looks.clock(on("cuda:0"), rows[:2], 0) == (1500, 1980, False)
+    assert looks.clock(on("cuda:0"), rows[:2], 61 * MS) is None, "it was read before"
+    assert looks.clock(on("cuda:0", "GPU-2"), rows, 0) is None, "NVML reads another GPU"
+    assert looks.clock(on("cuda:1"), rows, 0) is None, "and nothing of this one"
+    assert looks.clock(on("cpu"), rows, 0) is None
+    assert watch(Samplers({"cuda:0": FACTS}), locked_mhz=1500).clock(on("cuda:0"), rows, 0) == (1470, 1500, True)

@@ -7,7 +7,7 @@ host's. Without that name it is ONNX Runtime itself that has no such provider.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +56,19 @@ class Session(ort.InferenceSession):  # type: ignore[misc]  # it has no types
         binding: Made last.
         entries: Of the run's options, in each launch.
         refusal: Raised in place of making one.
+        refused: Providers with which it is; empty for all.
     """
 
     asked: Mapping[str, Mapping[str, str]] = {}
     binding: Binding | None = None
     entries: list[str] = []  # noqa: RUF012  (each test has a class of its own)
     refusal: Exception | None = None
+    refused: Sequence[str] = ()
 
     def __init__(self, path: str, **given: Any) -> None:
         assert given.pop("enable_fallback") == 0
         type(self).asked = dict(given.pop("providers"))
-        if self.refusal is not None:
+        if self.refusal is not None and not {*self.asked}.isdisjoint(self.refused or self.asked):
             raise self.refusal
         super().__init__(path, providers=[CPU], **given)
 
@@ -105,6 +107,7 @@ class Lab:
         profile: Profile = BATCH,
         real: bool = False,
         source: Artifact | None = None,
+        allow_fallback: bool = False,
         **options: Any,
     ) -> Any:
         """Return a backend that has loaded a model; with `real`, through ONNX Runtime as it is."""
@@ -114,7 +117,13 @@ class Lab:
             self._monkeypatch.setattr(ort, "InferenceSession", self.session)
         model = CudaOptions if name == "OrtCuda" else TensorrtOptions
         context = Context(
-            device=device, threads=1, precision=precision, cache_dir=self.folder, root=self.folder, inputs=IMAGE
+            device=device,
+            threads=1,
+            precision=precision,
+            cache_dir=self.folder,
+            root=self.folder,
+            inputs=IMAGE,
+            allow_fallback=allow_fallback,
         )
         self.made = getattr(cuda, name)(model(**options).model_dump(mode="json"), context)
         self.made.load(self.made.prepare(source or artifact(convolutions(), self.folder), profile))
@@ -160,6 +169,38 @@ def test_a_provider_that_cannot_be_loaded_is_a_fallback(lab: Lab, name: str, wor
     with pytest.raises(FellBack, match=words) as raised:
         lab.backend(name)
     assert "doctor" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_artifact", "effective"),
+    [("fp32", "fp32", "fp32"), ("fp16", "fp32", "fp32"), ("fp16", "fp16", "fp16"), ("int8", "int8", "fp32")],
+)
+def test_cuda_takes_the_place_of_tensorrt_where_that_is_allowed(
+    lab: Lab, asked: str, of_artifact: str, effective: str
+) -> None:
+    lab.session.refusal, lab.session.refused = RuntimeError("Please install TensorRT"), [TENSORRT]
+    source = artifact(convolutions(), lab.folder)
+    source = Artifact(format="onnx", path=source.path, sha256=source.sha256, precision=of_artifact)
+    backend = lab.backend("OrtTensorrt", precision=asked, source=source, allow_fallback=True)
+    assert list(lab.session.asked) == [CUDA]
+    facts = backend.facts()
+    assert (facts["provider_effective"], facts["precision_effective"]) == (CUDA, effective)
+    bound = backend.bind(0, images(2))
+    bound.launch()
+    np.testing.assert_allclose(only(bound.outputs()), expected(lab.folder, images(2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["OrtCuda", "OrtTensorrt"])
+def test_nothing_takes_the_place_of_cuda(lab: Lab, name: str) -> None:
+    """Inputs and outputs lie on the device, which no other provider could read."""
+    lab.session.refusal = RuntimeError("neither TensorRT nor CUDA can be loaded")
+    with pytest.raises(FellBack, match=f"cannot load {CUDA}"):
+        lab.backend(name, allow_fallback=True)
+
+
+def test_the_cpu_does_not_take_it_either(lab: Lab) -> None:
+    with pytest.warns(UserWarning, match="not in available"), pytest.raises(FellBack, match=f"asked for {CUDA}, got"):
+        lab.backend(real=True, allow_fallback=True)
 
 
 def test_a_device_without_memory_is_no_fallback(lab: Lab) -> None:
