@@ -194,6 +194,7 @@ def test_an_entry_point_that_is_no_module_is_listed(monkeypatch: pytest.MonkeyPa
         ("requires", ["onnx"]),
         ("requires", ("onnx >> 1",)),
         ("requires", (5,)),
+        ("requires", ("onnx>=1.19 |",)),
         ("accepts", "onnx"),
         ("accepts", ()),
         ("accepts", ("",)),
