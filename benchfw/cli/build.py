@@ -90,7 +90,7 @@ def command(
     from benchfw.cli.environments import given_environment
     from benchfw.cli.inputs import input_specs, split_model
     from benchfw.cli.shapes import batch_range, make_profile, parse_sizes
-    from benchfw.cli.steps import given_options
+    from benchfw.cli.steps import check_given, given_options
     from benchfw.cli.text import say
     from benchfw.environments import Environment
     from benchfw.executors.making import making
@@ -121,6 +121,7 @@ def command(
             options=_presets(registry, step),
             environment=where.name,
         )
+        check_given(registry, resolved.artifact, wanted, given)
         made = builder.make(resolved.artifact, wanted, inputs=specs, profile=profile)
     path = _copied(Path(made.artifact.path), output)
     _show(made, profile, path, runtime, as_json)
