@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -111,11 +113,15 @@ class OrtCuda(OrtBackend):
         return artifact
 
     def load(self, artifact: Artifact) -> IoSpec:
-        if hasattr(ort, "preload_dlls"):  # since 1.21: what pip installs beside it is not where the loader looks
-            ort.preload_dlls()
+        self._load_libraries()
         if not self._own_stream:
             self._own_stream = make_stream()
         return super().load(artifact)
+
+    def _load_libraries(self) -> None:
+        """Load what pip has installed beside ONNX Runtime, which is not where the loader looks."""
+        if hasattr(ort, "preload_dlls"):  # since 1.21
+            ort.preload_dlls()
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         if self._session is None or self._io is None:
@@ -184,6 +190,11 @@ class OrtTensorrt(OrtCuda):
     """`ort-tensorrt`. Options: `benchfw_onnxruntime.options.TensorrtOptions`."""
 
     provider = "TensorrtExecutionProvider"
+
+    def _load_libraries(self) -> None:
+        super()._load_libraries()
+        with contextlib.suppress(ImportError, OSError):  # it is the system that has them, or none has
+            importlib.import_module("tensorrt_libs")  # which loads them all when it is imported
 
     def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:
         return [(self.provider, self._tensorrt(artifact)), *super()._providers(artifact)]

@@ -7,6 +7,7 @@ host's. Without that name it is ONNX Runtime itself that has no such provider.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,22 @@ def test_tensorrt_is_told_of_options_profile_and_caches(lab: Lab) -> None:
     assert shapes == ["x:1x3x8x8", "x:2x3x8x8", "x:3x3x8x8"]
     assert (asked["trt_engine_cache_enable"], asked["trt_timing_cache_enable"]) == ("1", "1")
     assert Path(asked["trt_engine_cache_path"]).is_dir()
+
+
+@pytest.mark.parametrize("ends", ["", "raise OSError('libcudart.so.13: cannot open shared object file')"])
+def test_the_libraries_of_tensorrt_that_pip_installed_are_loaded(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "tensorrt_libs.py").write_text(f"open({str(tmp_path / 'loaded')!r}, 'a').close()\n{ends}\n")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "tensorrt_libs", raising=False)
+    lab.backend("OrtCuda").close()
+    assert not (tmp_path / "loaded").exists()
+    lab.backend("OrtTensorrt").close()
+    assert (tmp_path / "loaded").exists()
+    sys.modules.pop("tensorrt_libs", None)
 
 
 def test_one_shape_needs_no_profile(lab: Lab) -> None:
