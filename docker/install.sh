@@ -14,8 +14,13 @@ esac
 python3 -m venv --system-site-packages "$venv"
 python3 docker/constraints.py "$pins" >"$venv/constraints.txt"
 export PIP_CONSTRAINT=$venv/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-"$venv/bin/pip" install --quiet . "./plugins/torch[$device,models]" "./plugins/onnxruntime[$device,optimize,images]" \
-    './plugins/openvino[cpu]' ./plugins/tensorrt
+declare -A extras=([torch]="$device,models" [onnxruntime]="$device,optimize,images" [openvino]=cpu) # others bring TensorRT
+plugins=()
+for file in plugins/*/pyproject.toml; do
+    name=$(basename "$(dirname "$file")")
+    plugins+=("./plugins/$name${extras[$name]:+[${extras[$name]}]}")
+done
+"$venv/bin/pip" install --quiet . "${plugins[@]}"
 
 # Its own requirements name TensorRT's distributions, under names that the image may not have.
 if grep -q '^torch-tensorrt==' "$venv/constraints.txt"; then
