@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.requirements import InvalidRequirement
 
 from benchfw.errors import PluginError
+from benchfw.requirements import distributions
 from benchfw.spec.artifact import PROFILES
 from benchfw.spec.backend import PRECISIONS, Capabilities
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN, SPEC_VERSION, Info
@@ -69,7 +69,7 @@ def _is_requirement(value: Any) -> bool:
     if not isinstance(value, str):
         return False
     try:
-        Requirement(value)
+        distributions([value])
     except InvalidRequirement:
         return False
     return True

@@ -20,7 +20,7 @@ from benchfw.artifacts.holds import Uses
 from benchfw.artifacts.made import Made, ResolvedModel
 from benchfw.artifacts.routes import HERE, Wanted, find_route, precisions_along
 from benchfw.errors import BackendError, BenchfwError, BuildFailed, CaseError
-from benchfw.requirements import check_requirements, distributions
+from benchfw.requirements import check_requirements, versions
 from benchfw.spec.artifact import ALWAYS, Artifact, FormatInfo, ModelSourceInfo, StepInfo
 from benchfw.spec.device import CPU
 from benchfw.spec.info import Info
@@ -216,7 +216,7 @@ class Builder:
             "precision": precision,
             "profile": {name: [axis.min, axis.opt, axis.max] for name, axis in profile.axes.items()},
             "inputs": [[spec.name, spec.dtype, list(spec.shape), spec.low, spec.high] for spec in inputs],
-            "versions": {name: packages.get(name) for name in (*distributions(step.requires), *step.uses)},
+            "versions": versions(step.requires, packages) | {name: packages.get(name) for name in step.uses},
         }
         if any(name == ALWAYS or options.get(name) for name in step.reads):
             recipe["reads"] = self._ask(worker, "step_reads", step, recipe, inputs, profile, place)["reads"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchfw.artifacts.entries import Entry
 from benchfw.errors import BenchfwError
-from benchfw.requirements import distributions
+from benchfw.requirements import versions
 from benchfw.spec.artifact import StepInfo
 
 Options = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
@@ -56,7 +56,7 @@ def differences(
 
 
 def _versions(then: Any, step: StepInfo, packages: Mapping[str, str | None]) -> Iterator[str]:
-    now = {name: packages.get(name) for name in (*distributions(step.requires), *step.uses)}
+    now = versions(step.requires, packages) | {name: packages.get(name) for name in step.uses}
     yield from _changed("versions", then if isinstance(then, Mapping) else {}, now)
 
 

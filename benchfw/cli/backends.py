@@ -74,7 +74,7 @@ def state_here(requires: tuple[str, ...], install: str) -> dict[str, Any]:
     from importlib import metadata
 
     from benchfw.errors import MissingDependency
-    from benchfw.requirements import check_requirements, distributions
+    from benchfw.requirements import check_requirements, distributions, versions
 
     packages: dict[str, str | None] = {}
     for name in distributions(requires):
@@ -85,8 +85,13 @@ def state_here(requires: tuple[str, ...], install: str) -> dict[str, Any]:
     try:
         check_requirements("it", requires, packages, install)
     except MissingDependency as error:
-        return {"ready": False, "versions": packages, "reason": error.message, "install": install}
-    return {"ready": True, "versions": packages, "reason": "", "install": ""}
+        return {
+            "ready": False,
+            "versions": versions(requires, packages),
+            "reason": error.message,
+            "install": install,
+        }
+    return {"ready": True, "versions": versions(requires, packages), "reason": "", "install": ""}
 
 
 def _backend(registry: Registry, name: str) -> dict[str, Any]:

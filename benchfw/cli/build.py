@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 )
 @click.option("--precision", metavar="NAME", help="Precision of the engine, as fp16.  [default: that of the model]")
 @options.inputs
+@options.environment
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write a copy here, and its side-car to FILE.json; the engine stays in the cache.",
+    help="Write a copy here, its side-car to FILE.json, its layers to FILE.layers.json; the engine stays in the cache.",
 )
 @click.option(
     "--set",
@@ -70,6 +71,8 @@ def command(
     sizes: tuple[str, ...],
     precision: str | None,
     inputs: tuple[str, ...],
+    environment: str | None,
+    scenario: Path | None,
     output: Path | None,
     overrides: tuple[str, ...],
     rebuild: bool,
@@ -79,15 +82,17 @@ def command(
     """Build an engine of MODEL (an ONNX file, builtin:NAME, python:MODULE:CALLABLE) for a runtime, ahead of a run.
 
     The engine goes into the cache, where a run with the same options finds it. Give --batch, or --min, --opt and --max
-    for an engine that takes several.
+    for an engine that takes several. An engine for another version of a runtime is built in an environment that has it.
     """
     from benchfw import plugins
     from benchfw.artifacts import Wanted
     from benchfw.cli.conversion import FORMAT
+    from benchfw.cli.environments import given_environment
     from benchfw.cli.inputs import input_specs, split_model
     from benchfw.cli.shapes import batch_range, make_profile, parse_sizes
-    from benchfw.cli.steps import given_options
+    from benchfw.cli.steps import check_given, given_options
     from benchfw.cli.text import say
+    from benchfw.environments import Environment
     from benchfw.executors.making import making
 
     registry = plugins.registry()
@@ -95,8 +100,16 @@ def command(
     given = given_options(registry, step.name, overrides)
     wanted_batch, wanted_sizes = batch_range(batch, low, best, high), parse_sizes(sizes)
     scheme, target = split_model(registry, model)
+    where = given_environment(environment, scenario) or Environment()
     _check_files(output, log, Path(target) if scheme == FORMAT else None)
-    with making(registry, options=given, rebuild=rebuild, log=log, notify=lambda text: say(f"  {text}")) as builder:
+    with making(
+        registry,
+        options=given,
+        environments={where.name: where},
+        rebuild=rebuild,
+        log=log,
+        notify=lambda text: say(f"  {text}"),
+    ) as builder:
         resolved = builder.resolve(registry.model_source(scheme), target, root=Path.cwd(), seed=0, weights=None)
         specs = input_specs(model, resolved.io, inputs)
         profile = make_profile(specs, wanted_batch, wanted_sizes)
@@ -106,7 +119,9 @@ def command(
             specialize=profile.static and bool(profile.axes),
             asked={step.name, *given},
             options=_presets(registry, step),
+            environment=where.name,
         )
+        check_given(registry, resolved.artifact, wanted, given)
         made = builder.make(resolved.artifact, wanted, inputs=specs, profile=profile)
     path = _copied(Path(made.artifact.path), output)
     _show(made, profile, path, runtime, as_json)
@@ -161,7 +176,7 @@ def _beside(output: Path) -> Path:
 
 
 def _copied(engine: Path, output: Path | None) -> Path:
-    """Copy an engine and its side-car, each in one step, and return where the engine now is.
+    """Copy an engine, what lies beside it and its side-car, each in one step, and return where the engine now is.
 
     Raises:
         ResultError: They cannot be written.
@@ -171,7 +186,9 @@ def _copied(engine: Path, output: Path | None) -> Path:
 
     if output is None:
         return engine
-    for source, target in ((engine, output), (engine.with_name(SIDECAR), _beside(output))):
+    others = sorted(file for file in engine.parent.iterdir() if file.name not in (engine.name, SIDECAR))
+    copies = [(file, output.with_name(f"{output.name}.{file.name}")) for file in others]
+    for source, target in ((engine, output), *copies, (engine.with_name(SIDECAR), _beside(output))):
         draft = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             shutil.copyfile(source, draft)

@@ -10,6 +10,7 @@ import click
 from benchfw.cli import completers, options
 
 if TYPE_CHECKING:
+    from benchfw.environments import Environment
     from benchfw.executors.checking import Checked
     from benchfw.plugins import Registry
     from benchfw.scenario import Loaded
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option("--steps", metavar="NAME,…", default="", help="Artifact steps to ask for, but for the reference.")
 @options.inputs
+@options.environment
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of weights and inputs.")
 @options.threads
 @click.option("--bisect", is_flag=True, help="Find the first tensor that departs, where an output has failed.")
@@ -68,6 +70,8 @@ def command(
     sizes: tuple[str, ...],
     steps: str,
     inputs: tuple[str, ...],
+    environment: str | None,
+    scenario: Path | None,
     seed: int,
     threads: int | None,
     bisect: bool,
@@ -83,6 +87,7 @@ def command(
     from benchfw import plugins
     from benchfw.cli import session
     from benchfw.cli.accuracy import show
+    from benchfw.cli.environments import environment_tables, given_environment
     from benchfw.cli.inputs import split_model
     from benchfw.cli.progress import progress
     from benchfw.executors.bisecting import bisect as bisect_case
@@ -92,11 +97,13 @@ def command(
     for name in (*backends, *([against] if against else [])):
         registry.backend(name)
     model = ":".join(split_model(registry, model))
+    where = given_environment(environment, scenario)
     table: dict[str, Any] = {"ref": model, "seed": seed, **({"data": folder} if folder else {})}
     document: dict[str, Any] = {
         "name": "check",
         "model": table,
-        "backend": _backends(registry, model, backends, against, precisions or ("fp32",)),
+        "backend": _backends(registry, model, backends, against, precisions or ("fp32",), where),
+        **environment_tables(where),
         "steps": {name: {} for name in filter(None, map(str.strip, steps.split(",")))},
         **({"threads": threads} if threads else {}),
     }
@@ -139,14 +146,20 @@ def _load(registry: Registry, document: dict[str, Any], overrides: tuple[str, ..
 
 
 def _backends(
-    registry: Registry, model: str, names: tuple[str, ...], against: str | None, precisions: tuple[str, ...]
+    registry: Registry,
+    model: str,
+    names: tuple[str, ...],
+    against: str | None,
+    precisions: tuple[str, ...],
+    where: Environment | None,
 ) -> list[dict[str, Any]]:
-    """Return the backends' tables, that of the reference first."""
+    """Return the backends' tables, that of the reference first, which runs on this interpreter."""
     from benchfw.executors.checking import REFERENCE
 
     reference = against or _default_reference(registry, model)
     tables: list[dict[str, Any]] = [{"use": reference, "name": REFERENCE}]
-    return tables + [{"use": name, "precision": list(precisions)} for name in dict.fromkeys(names)]
+    more = {"precision": list(precisions), **({"environment": where.name} if where else {})}
+    return tables + [{"use": name, **more} for name in dict.fromkeys(names)]
 
 
 def _default_reference(registry: Registry, model: str) -> str:

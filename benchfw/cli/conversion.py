@@ -99,6 +99,7 @@ def convert(registry: Registry, request: Request, *, as_json: bool) -> int:
     from benchfw.artifacts import Wanted
     from benchfw.cli.inputs import input_specs, split_model
     from benchfw.cli.signals import interruptible
+    from benchfw.cli.steps import check_given
     from benchfw.cli.text import say
     from benchfw.executors.making import making
 
@@ -121,6 +122,7 @@ def convert(registry: Registry, request: Request, *, as_json: bool) -> int:
             specialize=profile.static and bool(profile.axes),
             asked={*request.asked, *request.given},
         )
+        check_given(registry, model.artifact, wanted, request.given)
         made = builder.make(model.artifact, wanted, inputs=inputs, profile=profile)
         facts = _copy_out(builder, registry, Path(made.artifact.path), request.output)
     _show(_described(request.output, made, profile, facts), as_json=as_json)

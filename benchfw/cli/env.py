@@ -10,9 +10,7 @@ import click
 from benchfw.cli import completers, options
 
 if TYPE_CHECKING:
-    from benchfw.environments import Environment
     from benchfw.environments.check import CheckedEnvironment
-    from benchfw.plugins import Registry
 
 
 @click.group()
@@ -82,12 +80,13 @@ def check(name: str, scenario: Path | None, as_json: bool) -> int:
     `default` is benchfw's own interpreter. Exits with 3 if no worker starts, or if it lacks `packages` of its table.
     """
     from benchfw.cli.console import print_json
+    from benchfw.cli.environments import find_environment
     from benchfw.cli.text import say
     from benchfw.environments.check import check as look
     from benchfw.executors.devices import Devices, cpus
     from benchfw.executors.scratch import scratch
 
-    registry, environment = _chosen(name, scenario)
+    registry, environment = find_environment(name, scenario)
     if measuring := Devices(cpus()).others():
         say(f"warning: {measuring} is measuring on these CPUs, and this disturbs it")
     with scratch(Path.cwd()) as folder:
@@ -124,35 +123,6 @@ def _described(name: str) -> dict[str, Any]:
         "tool": made and made.tool,
         "created": made and made.created,
     }
-
-
-def _chosen(name: str, scenario: Path | None) -> tuple[Registry, Environment]:
-    """Return an environment: one of a scenario, benchfw's own, or one that was made.
-
-    Raises:
-        UnknownName: There is none of this name.
-        ScenarioError: The scenario has faults, whatever is looked for in it.
-    """
-    from benchfw import plugins
-    from benchfw.cli.session import load_scenario
-    from benchfw.environments import DEFAULT, Environment, from_scenario, managed
-    from benchfw.errors import UnknownName
-
-    if scenario is not None:
-        registry, loaded = load_scenario(scenario, (), ())
-        entries = loaded.scenario.environments
-        if name == DEFAULT:
-            return registry, Environment()
-        if name in entries:
-            return registry, from_scenario(name, entries[name], loaded.root)
-        place, known = str(scenario), [DEFAULT, *entries]
-    else:
-        if name == DEFAULT:
-            return plugins.registry(), Environment()
-        if managed.is_name(name) and managed.is_ours(name):
-            return plugins.registry(), Environment(name=name, python=str(managed.python_of(name)))
-        place, known = str(managed.root()), [DEFAULT, *managed.names()]
-    raise UnknownName(f"there is no environment {name!r} in {place}", hint=f"there are: {', '.join(known)}")
 
 
 def _show_listing(listing: dict[str, Any]) -> None:

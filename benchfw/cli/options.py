@@ -92,6 +92,23 @@ allow_shared = click.option(
 rebuild = click.option("--rebuild", is_flag=True, help="Make every artifact anew, though the cache has it.")
 
 
+def environment(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--environment` and `--scenario`, which name where a backend runs, or where its engine is built."""
+    name = click.option(
+        "--environment",
+        metavar="NAME",
+        shell_complete=completers.environments_or_default,
+        help="Environment to do it in, as in `benchfw env ls`.  [default: benchfw's own interpreter]",
+    )
+    scenario = click.option(
+        "--scenario",
+        type=click.Path(path_type=Path),
+        shell_complete=completers.scenarios,
+        help="Look for the environment among those of this scenario file.",
+    )
+    return name(scenario(command))
+
+
 def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--quiet` and `--verbose`, of which the last one counts: `verbosity` is `quiet`, `verbose` or None."""
     quiet = click.option(

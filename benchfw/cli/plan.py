@@ -35,7 +35,9 @@ def command(
     """Show the cases, cohorts, artifact routes, skips and the time of SCENARIO, without running anything."""
     from benchfw.cli import session
     from benchfw.cli.console import print_json
+    from benchfw.cli.text import say
     from benchfw.executors.options import backend_options
+    from benchfw.executors.unused import unused_tables
     from benchfw.gpu.presence import has_gpu
     from benchfw.scenario import make_plan
     from benchfw.scenario.edits import edited, planned_cases
@@ -52,11 +54,14 @@ def command(
     plan = edited(plan, registry.plan_edits(loaded.document, planned_cases(plan)))
     chosen = effort or loaded.scenario.measure.effort
     rows = [_row(case, registry, loaded) for case in plan.cases]
+    warnings = unused_tables(loaded.scenario, registry)
     if as_json:
         told = {"scenario": loaded.scenario.name, "model": loaded.scenario.model.ref, "runs_code": _runs_code(loaded)}
-        print_json({**told, "cases": rows, "seconds": _estimate(plan, loaded, chosen)})
+        print_json({**told, "cases": rows, "seconds": _estimate(plan, loaded, chosen), "warnings": warnings})
     else:
         _show(plan, rows, loaded, chosen)
+        for text in warnings:
+            say(text)
     return 0
 
 

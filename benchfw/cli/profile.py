@@ -25,6 +25,7 @@ _BUDGET_S = 10.0
 @options.precision
 @options.sizes
 @options.inputs
+@options.environment
 @options.threads
 @click.option(
     "--iterations", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Inferences to profile."
@@ -43,6 +44,8 @@ def command(
     precision: str,
     sizes: tuple[str, ...],
     inputs: tuple[str, ...],
+    environment: str | None,
+    scenario: Path | None,
     threads: int | None,
     iterations: int,
     top: int,
@@ -59,6 +62,7 @@ def command(
     """
     from benchfw import plugins
     from benchfw.cli import session
+    from benchfw.cli.environments import given_environment
     from benchfw.cli.layers import print_profile_report
     from benchfw.cli.single import load_single
     from benchfw.errors import UsageError
@@ -81,6 +85,7 @@ def command(
         threads=threads,
         measure={"effort": "quick", "budget": _BUDGET_S, "profile": iterations},
         overrides=overrides,
+        environment=given_environment(environment, scenario),
     )
     job = Job(
         document=loaded.document,

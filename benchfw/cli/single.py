@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchfw import plugins
+from benchfw.cli.environments import environment_tables
 from benchfw.cli.inputs import find_inputs, named_axes, split_model
+from benchfw.environments import Environment
 from benchfw.errors import UsageError
 from benchfw.executors.options import backend_options, step_options
 from benchfw.plugins import Registry
@@ -26,6 +28,7 @@ def load_single(
     threads: int | None,
     measure: Mapping[str, Any],
     overrides: Sequence[str],
+    environment: Environment | None = None,
 ) -> Loaded:
     """Return the scenario of one case.
 
@@ -40,6 +43,7 @@ def load_single(
         threads: None for what affinity and quota allow.
         measure: The table `[measure]`.
         overrides: `KEY=VALUE`, as of `--set`.
+        environment: Where the backend runs; None for this interpreter.
 
     Raises:
         UnknownName: No plugin provides the backend or the model's scheme.
@@ -53,7 +57,10 @@ def load_single(
     document: dict[str, Any] = {
         "name": name,
         "model": {"ref": model},
-        "backend": [{"use": backend, "precision": [precision]}],
+        "backend": [
+            {"use": backend, "precision": [precision]} | ({"environment": environment.name} if environment else {})
+        ],
+        **environment_tables(environment),
         "measure": dict(measure),
         **({"threads": threads} if threads else {}),
     }

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchfw.artifacts import Wanted
     from benchfw.plugins import Registry
+    from benchfw.spec.artifact import Artifact
 
 
 def given_options(registry: Registry, step: str, overrides: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -34,3 +36,27 @@ def given_options(registry: Registry, step: str, overrides: Iterable[str]) -> di
         if faults:
             raise ScenarioError("--set", faults)
     return dict(document["steps"])
+
+
+def check_given(registry: Registry, model: Artifact, wanted: Wanted, given: Iterable[str]) -> None:
+    """Refuse options of steps that do not run on the way from a model to what is wanted.
+
+    Args:
+        registry: What plugins provide.
+        model: The model, whose precision may spare a step.
+        wanted: What is made of it.
+        given: Names of the steps that somebody has given options.
+
+    Raises:
+        UsageError: One of them does not run.
+        Unsupported: There is no way.
+    """
+    from benchfw.artifacts import find_route
+    from benchfw.errors import UsageError
+    from benchfw.executors.unused import unused
+
+    route = find_route(model.format, wanted, registry.steps.values(), precision=model.precision)
+    for name, why in unused(given, registry.steps, [route]):
+        makes = registry.steps[name].makes
+        hint = f"--precision {makes[0]} asks for it, or leave the option out" if makes else "leave the option out"
+        raise UsageError(f"--set {name}.…: {why}", hint=hint)

@@ -22,6 +22,7 @@ from benchfw.cli import completers, options
 @options.precision
 @options.sizes
 @options.inputs
+@options.environment
 @options.threads
 @options.effort
 @options.overrides
@@ -38,6 +39,8 @@ def command(
     precision: str,
     sizes: tuple[str, ...],
     inputs: tuple[str, ...],
+    environment: str | None,
+    scenario: Path | None,
     threads: int | None,
     effort: str | None,
     overrides: tuple[str, ...],
@@ -53,6 +56,7 @@ def command(
     Inputs are read from the model where it says what they are; the leading named axis of the first one is the batch.
     """
     from benchfw.cli import session
+    from benchfw.cli.environments import given_environment
     from benchfw.cli.single import load_single
     from benchfw.spec.executor import Job
 
@@ -67,6 +71,7 @@ def command(
         threads=threads,
         measure={"effort": effort or "quick"},
         overrides=overrides,
+        environment=given_environment(environment, scenario),
     )
     job = Job(
         document=loaded.document,

@@ -18,7 +18,7 @@ from benchfw.environments.environment import Environment, check_made, check_pack
 from benchfw.environments.managed import create_command
 from benchfw.errors import BenchfwError, MissingDependency
 from benchfw.handover import hand_over
-from benchfw.requirements import check_requirements, distributions
+from benchfw.requirements import alternatives, check_requirements, distributions, versions
 from benchfw.spec.backend import BackendInfo
 from benchfw.supervisor import Worker
 
@@ -151,7 +151,7 @@ def _held_against(environment: Environment, info: BackendInfo, hello: Mapping[st
         name=info.name,
         loads=False,
         install=_install(environment, info, hello),
-        packages={name: hello["packages"].get(name) for name in _needs(info)},
+        packages=versions(info.requires, hello["packages"]) if _needs(info) else {},
     )
     try:
         check_requirements("it", info.requires, hello["packages"], checked.install)
@@ -195,15 +195,16 @@ def _install(environment: Environment, info: BackendInfo, hello: Mapping[str, An
         # Under another name: what is there may be pinned for good reason, serve other scenarios, and could not be had
         # back if the new one cannot be installed. The user removes it when nobody needs it any more.
         return create_command(managed.free_name(environment.name), _minor(hello["python"]), packages)
-    return shlex.join([environment.python, "-m", "pip", "install", *info.requires])
+    return shlex.join([environment.python, "-m", "pip", "install", *(alternatives(text)[0] for text in info.requires)])
 
 
 def _merged(asked: Sequence[str], info: BackendInfo, packages: Mapping[str, str | None]) -> list[str]:
     """Return what an environment was asked for, with what a backend requires in place of the pins that it refuses."""
-    needed = {canonicalize_name(name): text for name, text in zip(_needs(info), info.requires, strict=True)}
-    met = {name for name, text in needed.items() if _is_met(text, packages)}
-    kept = [text for text in asked if _name(text) in met or _name(text) not in needed]
-    return [*kept, *(text for name, text in needed.items() if name not in map(_name, kept))]
+    unmet = {name for text in info.requires if not _is_met(text, packages) for name in map(_name, alternatives(text))}
+    kept = [text for text in asked if _name(text) not in unmet]
+    names = set(map(_name, kept))
+    wanted = map(alternatives, info.requires)
+    return [*kept, *(choices[0] for choices in wanted if names.isdisjoint(map(_name, choices)))]
 
 
 def _is_met(requirement: str, packages: Mapping[str, str | None]) -> bool:

@@ -17,6 +17,7 @@ from benchfw.executors.arm import ONLY, Arm, Resolved, make_arm, resolve
 from benchfw.executors.making import make_builder
 from benchfw.executors.run import settings_of
 from benchfw.executors.scratch import scratch
+from benchfw.executors.unused import unused_tables
 from benchfw.handover import hand_over
 from benchfw.measure import Settings
 from benchfw.measure.gates.outputs import check_alive
@@ -27,7 +28,7 @@ from benchfw.requirements import distributions
 from benchfw.scenario import Case, Loaded, Plan, Session
 from benchfw.spec import accuracy
 from benchfw.spec.artifact import StepInfo
-from benchfw.spec.events import Event, Stage
+from benchfw.spec.events import Event, Notice, Stage
 from benchfw.spec.stop import Stop
 from benchfw.supervisor import HELLO_TIMEOUT_S, Worker
 
@@ -296,6 +297,8 @@ def checking(
                 mark=folder.name,
             )
 
+        for text in unused_tables(loaded.scenario, registry):
+            notify(Notice(text))
         notify(Stage(f"resolving {loaded.scenario.model.ref}"))
         yield Checker(
             registry=registry,

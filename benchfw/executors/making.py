@@ -29,19 +29,21 @@ def making(
     registry: Registry,
     *,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    environments: Mapping[str, Environment] | None = None,
     rebuild: bool = False,
     timeout: float = TIMEOUT_S,
     log: Path | None = None,
     notify: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Builder]:
-    """Hold a builder for the length of a `with` block; its worker runs on this interpreter.
+    """Hold a builder for the length of a `with` block.
 
     Args:
         registry: What plugins provide.
         options: Options of steps that somebody gave, by the steps' names.
+        environments: By their names, for engines of other interpreters; default: this one alone.
         rebuild: Make every artifact anew.
         timeout: Deadline of a resolution or step, in seconds.
-        log: File that keeps what the worker prints.
+        log: File that keeps what the worker prints that builds: that of an environment, if there is one.
         notify: Told when a step begins, and every few seconds that it still runs.
     """
     infos = (*registry.steps.values(), *registry.model_sources.values(), *registry.formats.values())
@@ -52,6 +54,7 @@ def making(
             code,
             folder,
             options=options,
+            environments=environments,
             rebuild=rebuild,
             timeout=timeout,
             log=log,
@@ -88,7 +91,7 @@ def make_builder(
         extra: Steps beside those of plugins.
         environments: By their names, for engines of backends that run elsewhere; default: this interpreter alone.
         cache: Default: the user's.
-        log: File that keeps what the worker prints.
+        log: As for `making`; by default logs lie in `folder`.
         rebuild, timeout, stop, notify: As for `Builder`.
     """
     steps = {**registry.steps, **{step.name: step for step in extra}}
@@ -97,13 +100,14 @@ def make_builder(
     names |= {name for info in steps.values() for name in info.uses}
     models = ChainMap({step.name: options_model(step) for step in extra}, step_options(registry))  # type: ignore[arg-type]
     known = {DEFAULT: Environment(), **(environments or {})}
+    building = next((name for name in known if name != DEFAULT), DEFAULT)
 
     def start(environment: str) -> Worker:
-        kept = log or folder / "log"
+        own = folder / ("log" if environment == DEFAULT else f"log-{environment}")
         return start_worker(
             known[environment],
             code=code,
-            log=kept if environment == DEFAULT else kept.with_name(f"{kept.name}-{environment}"),
+            log=log if log is not None and environment == building else own,
             env=thread_variables(usable_cpus()),
             distributions=names,
             stop=stop,

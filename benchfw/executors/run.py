@@ -19,6 +19,7 @@ from benchfw.executors.log import LOGGER, log_start, log_warnings
 from benchfw.executors.manifest import Manifest
 from benchfw.executors.resume import Resume, earlier_statuses, refuse
 from benchfw.executors.scratch import scratch
+from benchfw.executors.unused import unused_tables
 from benchfw.executors.workers import Workers, arm_name
 from benchfw.measure import Conductor, Event, Settings
 from benchfw.measure.comparisons import Criteria, Question
@@ -95,8 +96,9 @@ class Run:
                 self.manifest.state(facts)
                 name = self.loaded.scenario.name
                 self.notify(RunStarted(self.writer.run_id, str(self.writer.folder), name))
-                if self.cache.notice:
-                    self.notify(Notice(self.cache.notice))
+                for notice in dict.fromkeys((self.cache.notice, *self._unused())):
+                    if notice:
+                        self.notify(Notice(notice))
                 workers.hand_over()
                 outcome = self._conduct(workers, builders, folder, only_backends, only_sweeps)
                 self._tell_end("interrupted" if outcome.interrupted else "finished", outcome.rows)
@@ -125,6 +127,9 @@ class Run:
     def _tell_end(self, state: str, rows: list[dict[str, Any]]) -> None:
         statuses = Counter(str(row["status"]) for row in rows)
         self.notify(RunFinished(self.writer.run_id, str(self.writer.folder), state, dict(statuses)))
+
+    def _unused(self) -> list[str]:
+        return [text for arm in self.arms for text in unused_tables(arm.scenario, self.registry)]
 
     def _stage(self, text: str) -> None:
         self.notify(Stage(text))

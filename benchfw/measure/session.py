@@ -15,7 +15,7 @@ from benchfw.artifacts import Made
 from benchfw.errors import CaseError, FellBack, Invalid, MissingDependency, WorkerCrashed
 from benchfw.measure.canary import Canaries
 from benchfw.measure.settings import Settings
-from benchfw.requirements import check_requirements, distributions
+from benchfw.requirements import check_requirements, versions
 from benchfw.scenario import Case, Session
 from benchfw.spec.device import CPU
 from benchfw.spec.tensors import IoSpec, TensorSpec
@@ -215,7 +215,7 @@ class LiveSession:
             return Host(invocation=self.invocation)
         hello = self._worker.hello
         requires = self.session.info.requires if self.session.info else ()
-        version = hello["packages"].get(distributions(requires)[0]) if requires else None
+        version = next(iter(versions(requires, hello["packages"]).values()), None)
         return Host(
             invocation=self.invocation,
             log=self._worker.log,

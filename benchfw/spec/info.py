@@ -20,7 +20,8 @@ class Info:
         factory: `package.module:Name` of what does the work, imported where it is needed and not before.
         summary: One line for people.
         requires: Requirements (PEP 508) of the interpreter that imports `factory`; of a backend the first one is the
-            framework whose version the results record.
+            framework whose version the results record. Distributions of which one is enough stand in one text, as
+            `onnxruntime>=1.20 | onnxruntime-gpu>=1.20`.
         install: The command that satisfies them.
         spec: Version of the contract that it was written for.
     """

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from benchfw.handover import package_of
+from benchfw.requirements import alternatives
 
 _CORE = ("benchfw.errors", "benchfw.spec")
 _PARENT_ONLY = "benchfw.spec.hooks"
@@ -28,7 +29,7 @@ def import_names(requires: Iterable[str], *, dependencies: bool = False) -> set[
         dependencies: Those of the packages that they depend on too.
     """
     found: set[str] = set()
-    todo = [(Requirement(text), "") for text in requires]
+    todo = [(Requirement(choice), "") for text in requires for choice in alternatives(text)]
     while todo:
         requirement, extra = todo.pop()
         if requirement.marker and not requirement.marker.evaluate({"extra": extra}):

@@ -60,5 +60,5 @@ CODES = (
 COMPILED = ("docs/reference/hooks.md",)
 """Pages whose Python is signatures only: it is compiled and not run."""
 
-FOREIGN: set[str] = set()
+FOREIGN = {"--break-system-packages", "--build-arg", "--gpus", "--no-healthcheck", "--user"}
 """Options in text that are other programs'."""

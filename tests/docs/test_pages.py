@@ -262,7 +262,7 @@ def exists(command: str) -> bool:
     """Say whether a command, or an option alone, is one; what is neither is fine."""
     words = command.split()
     if words[0] == "make" and len(words) > 1:
-        return set(words[1:]) <= targets()
+        return {word for word in words[1:] if not word.startswith(("CUDA=", "PYTHON="))} <= targets()
     if re.match(r"--[a-z]", command):
         name = re.split(r"[ =]", command)[0]
         return name in FOREIGN or any(name in options for options in all_options().values())

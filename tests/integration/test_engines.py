@@ -282,7 +282,8 @@ def test_build_writes_a_copy_and_its_side_car(model: str, tmp_path: Path) -> Non
     assert f"engine   {target}" in told.stdout and "profile  batch 1:4:8" in told.stdout
     found = describe_engine(target)
     assert found["problem"] == "" and found["sidecar"]["recipe"]["options"]["workspace"] == "1GiB"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.rtx", "m.rtx.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.rtx", "m.rtx.json", "m.rtx.layers.json"]
+    assert {node for layer in found["layers"] for node in layer["nodes"]} == {"product", "rectifier"}
     text = CliRunner().invoke(cli, ["inspect", str(target)], standalone_mode=False).stdout
     for line in (
         f"version: {found['version']}",
@@ -344,6 +345,32 @@ def test_a_copy_that_cannot_be_written_is_an_error_with_its_place(model: str, tm
     assert "m.rtx.json cannot be written: Is a directory" in raised.value.message
     assert raised.value.hint is not None and "the engine is" in raised.value.hint
     assert not list(tmp_path.glob(".m.rtx*")), "no draft stays"
+
+
+def test_an_engine_is_built_in_the_environment_that_is_asked_for(model: str, tmp_path: Path, version: str) -> None:
+    """It is this interpreter under another name, which notes that it was started."""
+    twin, started = tmp_path / "python", tmp_path / "started"
+    twin.write_text(f'#!/bin/sh\necho >>"{started}"\nexec "{sys.executable}" "$@"\n')
+    twin.chmod(0o755)
+    environments = f'[environments.other]\npython = "{twin}"\npackages = ["tensorrt-rtx-cu13=={version}"]\n'
+    (tmp_path / "s.toml").write_text(SCENARIO + environments)
+    log = tmp_path / "log"
+    options = ("--batch", "3", "--set", "log=verbose", "--log", str(log), "--json")
+    arguments = (model, "--for", "tensorrt-rtx", *options, "--scenario", str(tmp_path / "s.toml"))
+    told = json.loads(command(*arguments, "--environment", "other").stdout)
+    assert told["steps"] == ["FixedBatchOnnx", STEP] and started.exists()
+    assert log.stat().st_size, "what the builder prints is asked for, not what is converted here before"
+    started.unlink()
+    assert json.loads(command(*arguments, "--environment", "default").stdout)["path"] == told["path"]
+    assert not started.exists()
+    with pytest.raises(BenchfwError, match="there is no environment 'none' in"):
+        command(*arguments, "--environment", "none")
+    with pytest.raises(BenchfwError, match="no environment of it is named"):
+        command(*arguments)
+    (tmp_path / "s.toml").write_text((SCENARIO + environments).replace(version, "0.1"))
+    with pytest.raises(BenchfwError) as raised:
+        command(*arguments, "--environment", "other", "--rebuild")
+    assert raised.value.message == f"the environment 'other' needs tensorrt-rtx-cu13==0.1, {version} is installed"
 
 
 # --- in a scenario --------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -114,11 +116,15 @@ class OrtCuda(OrtBackend):
         return artifact
 
     def load(self, artifact: Artifact) -> IoSpec:
-        if hasattr(ort, "preload_dlls"):  # since 1.21: what pip installs beside it is not where the loader looks
-            ort.preload_dlls()
+        self._load_libraries()
         if not self._own_stream:
             self._own_stream = make_stream()
         return super().load(artifact)
+
+    def _load_libraries(self) -> None:
+        """Load what pip has installed beside ONNX Runtime, which is not where the loader looks."""
+        if hasattr(ort, "preload_dlls"):  # since 1.21
+            ort.preload_dlls()
 
     def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
         if self._session is None or self._io is None:
@@ -211,6 +217,11 @@ class OrtTensorrt(OrtCuda):
         if self._loaded is None or self._session is None or self._session.get_providers()[0] == self.provider:
             return super()._precision
         return self._loaded.precision if self._loaded.precision in ("fp16", "bf16") else "fp32"
+
+    def _load_libraries(self) -> None:
+        super()._load_libraries()
+        with contextlib.suppress(ImportError, OSError):  # it is the system that has them, or none has
+            importlib.import_module("tensorrt_libs")  # which loads them all when it is imported
 
     def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:
         return [(self.provider, self._tensorrt(artifact)), *super()._providers(artifact)]

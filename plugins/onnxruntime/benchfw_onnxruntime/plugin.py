@@ -5,7 +5,8 @@ from __future__ import annotations
 from benchfw.spec import BackendInfo, BuiltFor, Capabilities, StepInfo, Wants
 from benchfw.spec.hooks import hookimpl
 
-_STEP = ("onnx>=1.19", "onnxruntime>=1.20")
+_ANY = "onnxruntime>=1.20 | onnxruntime-gpu>=1.20"  # the one for GPUs has the CPU execution provider too
+_STEP = ("onnx>=1.19", _ANY)
 _CUDA = ("onnxruntime-gpu>=1.17", "cuda-bindings>=12")
 _INSTALL = "pip install 'benchfw-onnxruntime[cpu]'"
 _INSTALL_CUDA = "pip install 'benchfw-onnxruntime[cuda]'"
@@ -62,7 +63,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
                     "bf16": "the CPU execution provider has no convolution in bf16",
                 },
             ),
-            requires=("onnxruntime>=1.20",),
+            requires=(_ANY,),
             install=_INSTALL,
         ),
         BackendInfo(

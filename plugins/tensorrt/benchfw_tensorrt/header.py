@@ -21,6 +21,7 @@ MAGIC = b"vtrt"
 HEADER_BYTES = 64
 DISTRIBUTION = "tensorrt-rtx-cu13"
 _SIZE_AT, _VERSION_AT = 16, 24
+_LAYERS = "layers.json"
 _SIDECAR = "`benchfw build -o FILE` writes FILE.json, which belongs to it; engines of the cache have theirs"
 _REBUILD = "build it again; the cache does so by itself"
 
@@ -69,11 +70,10 @@ def describe_engine(path: Path) -> dict[str, Any]:
         BuildFailed: It is no engine of TensorRT-RTX, or a part of one.
     """
     header = read_header(path)
-    sidecar = _sidecar(path)
+    sidecar, layers = _beside(path)
     found = {"runtime": "TensorRT-RTX", **header, "installed": _installed(), "sidecar": sidecar}
     found["problem"] = _other_version(path, header["version"], found["installed"]) or _other_content(path, sidecar)
-    layers = path.with_name("layers.json")
-    if sidecar is not None and layers.is_file():
+    if sidecar is not None and _LAYERS in sidecar["files"] and layers.is_file():
         found["layers"] = _json(layers)
     return found
 
@@ -109,13 +109,17 @@ def _installed() -> str | None:
         return None
 
 
-def _sidecar(path: Path) -> dict[str, Any] | None:
-    """Return the side-car in the folder of a cached engine, or beside a copy of it."""
-    for place in (path.with_name(path.name + ".json"), path.with_name("sidecar.json")):
+def _beside(path: Path) -> tuple[dict[str, Any] | None, Path]:
+    """Return the side-car beside a copy of an engine, or in the folder of a cached one, and where its layers are."""
+    layers = path.with_name(_LAYERS)
+    for place, its in (
+        (path.with_name(f"{path.name}.json"), path.with_name(f"{path.name}.{_LAYERS}")),
+        (path.with_name("sidecar.json"), layers),
+    ):
         data = _json(place) if place.is_file() else None
         if isinstance(data, dict) and isinstance(data.get("artifact"), dict) and isinstance(data.get("files"), dict):
-            return data
-    return None
+            return data, its
+    return None, layers
 
 
 def _json(path: Path) -> Any:

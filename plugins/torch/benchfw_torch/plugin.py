@@ -115,7 +115,7 @@ def benchfw_register_steps() -> list[StepInfo]:
             factory="benchfw_torch.export:OnnxFromTorch",
             options="benchfw_torch.options:ExportOptions",
             requires=(*_TORCH, "onnx>=1.19", "onnxscript>=0.7"),
-            uses=("onnxruntime",),
+            uses=("onnxruntime", "onnxruntime-gpu"),
             install=_INSTALL,
         ),
         StepInfo(

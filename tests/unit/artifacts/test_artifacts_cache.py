@@ -15,7 +15,7 @@ from benchfw.artifacts import Cache
 from benchfw.artifacts import cache as cache_module
 from benchfw.artifacts.cache import SIDECAR, sha256_of
 from benchfw.errors import BuildFailed, MissingDependency
-from benchfw.requirements import check_requirements, distributions
+from benchfw.requirements import check_requirements, distributions, versions
 from benchfw.spec.artifact import Artifact
 
 RECIPE: dict[str, Any] = {
@@ -278,6 +278,38 @@ def test_missing_and_old_packages_are_named_with_the_remedy(packages: dict[str, 
         check_requirements("it", ["onnx>=1.19"], packages, "pip install onnx")
     assert "it needs onnx>=1.19" in caught.value.message
     assert caught.value.hint == "pip install onnx"
+
+
+EITHER = "runtime>=1.20 | runtime-gpu>=1.17"
+
+
+@pytest.mark.parametrize(
+    ("packages", "told"),
+    [
+        ({"runtime": "1.31", "runtime-gpu": None}, {"runtime": "1.31"}),
+        ({"runtime": None, "runtime-gpu": "1.17.1"}, {"runtime-gpu": "1.17.1"}),
+        ({"runtime": "1.19", "runtime-gpu": "1.31"}, {"runtime": "1.19", "runtime-gpu": "1.31"}),
+    ],
+)
+def test_one_of_several_distributions_is_enough(packages: dict[str, str | None], told: dict[str, str]) -> None:
+    check_requirements("it", [EITHER, "numpy"], {**packages, "numpy": "2.0"}, "")
+    assert distributions([EITHER, "numpy"]) == ["runtime", "runtime-gpu", "numpy"]
+    assert versions([EITHER, "numpy"], {**packages, "numpy": "2.0"}) == {**told, "numpy": "2.0"}
+
+
+@pytest.mark.parametrize(
+    ("packages", "reason"),
+    [
+        ({}, "none of which is installed"),
+        ({"runtime": "1.19"}, "runtime 1.19 is installed"),
+        ({"runtime": "1.19", "runtime-gpu": "1.16"}, "runtime 1.19 and runtime-gpu 1.16 is installed"),
+    ],
+)
+def test_where_none_of_several_distributions_will_do_all_are_named(packages: dict[str, str], reason: str) -> None:
+    with pytest.raises(MissingDependency) as caught:
+        check_requirements("it", [EITHER], packages, "pip install runtime")
+    assert caught.value.message == f"it needs runtime>=1.20 or runtime-gpu>=1.17, {reason}"
+    assert versions([EITHER], {}) == {"runtime": None}
 
 
 # --- where there is no folder for it ----------------------------------------------------------------------------

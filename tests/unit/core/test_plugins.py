@@ -199,6 +199,7 @@ def _wants(**fields: Any) -> Wants:
         ("requires", ["onnx"]),
         ("requires", ("onnx >> 1",)),
         ("requires", (5,)),
+        ("requires", ("onnx>=1.19 |",)),
         ("accepts", "onnx"),
         ("accepts", ()),
         ("accepts", ("",)),

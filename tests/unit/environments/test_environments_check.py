@@ -111,6 +111,23 @@ def test_what_installs_a_backend_fits_the_environment(root: Path, tmp_path: Path
         assert fine.loads
 
 
+def test_of_alternatives_the_one_that_was_asked_for_stays_and_else_the_first_is_named(
+    root: Path, tmp_path: Path
+) -> None:
+    either = backend("either", "benchfw.testing.fakes:FakeBackend", "absent>=2 | numpy>=1", "other")
+    neither = backend("neither", "benchfw.testing.fakes:FakeBackend", "absent>=2 | some>=1")
+    ours = Environment(name="ours", python=interpreter(managed.python_of("ours")))
+    managed.Managed(name="ours", python="3.10.13", requirements=("numpy<3", "some==0"), tool="", created="").write()
+    first, second = check(ours, [either, neither], tmp_path / "work").backends
+    assert first.reason == "it needs other, which is not installed" and set(first.packages) == {"numpy", "other"}
+    assert first.install.endswith("--with 'numpy<3' --with some==0 --with other")
+    assert second.reason == "it needs absent>=2 or some>=1, none of which is installed"
+    assert second.install.endswith("--with 'numpy<3' --with 'absent>=2'")
+    theirs = Environment(name="theirs", python=interpreter(tmp_path / "python"))
+    (second,) = check(theirs, [neither], tmp_path / "more").backends
+    assert second.install.endswith("-m pip install 'absent>=2'")
+
+
 def test_a_pin_that_a_backend_refuses_gives_way(root: Path, tmp_path: Path) -> None:
     """What is there is not removed for it: it may serve others, and could not be had back."""
     ours = Environment(name="ours", python=interpreter(managed.python_of("ours")))
