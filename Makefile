@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/.installed
-PLUGINS = torch onnxruntime openvino tensorrt
+PLUGINS = torch onnxruntime openvino tensorrt torch_tensorrt
 EXTRAS_torch = cpu,models
 EXTRAS_onnxruntime = cpu,optimize,images
 EXTRAS_tensorrt = rtx

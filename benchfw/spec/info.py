@@ -22,6 +22,7 @@ class Info:
         requires: Requirements (PEP 508) of the interpreter that imports `factory`; of a backend the first one is the
             framework whose version the results record.
         install: The command that satisfies them.
+        imports: Packages of other plugins that the package of `factory` imports, so that workers get these too.
         spec: Version of the contract that it was written for.
     """
 
@@ -29,12 +30,18 @@ class Info:
     summary: str = ""
     requires: tuple[str, ...] = ()
     install: str = ""
+    imports: tuple[str, ...] = ()
     spec: int = SPEC_VERSION
 
     @property
     def key(self) -> str:
         """What users call it."""
         raise NotImplementedError
+
+    @property
+    def code(self) -> frozenset[str]:
+        """What workers are handed the packages of: `factory` and `imports`."""
+        return frozenset({self.factory, *self.imports})
 
 
 @dataclass(frozen=True, kw_only=True)
