@@ -51,6 +51,7 @@ CASES: dict[str, Callable[[str, Path], BackendCase]] = {
     "openvino": _onnx,
     "torch-eager": _torch,
     "torch-compile": _torch,
+    "torch-tensorrt": _torch,
 }
 
 
