@@ -55,7 +55,7 @@ def test_options_are_arguments_with_its_defaults_but_for_one(wheel: tuple[str, z
     usual = {
         argument.arg: ast.literal_eval(constants[ast.unparse(default).rpartition(".")[2]])
         for argument, default in zip(found.args.kwonlyargs, found.args.kw_defaults, strict=True)
-        if argument.arg in TorchTensorrtOptions.model_fields.keys() - set(OWN)
+        if default is not None and argument.arg in TorchTensorrtOptions.model_fields.keys() - set(OWN)
     }
     ours = TorchTensorrtOptions().model_dump()
     assert usual.pop("attn_bias_is_causal") is True and ours["attn_bias_is_causal"] is False
