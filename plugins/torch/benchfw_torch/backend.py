@@ -167,7 +167,7 @@ class TorchEager(Backend):
 
     def _build(self, artifact: Artifact) -> nn.Module:
         model = build(artifact)
-        if self.options["channels_last"]:
+        if self.options.get("channels_last"):
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if DTYPES[self.context.precision] is not torch.float32:
             model = Cast(model, DTYPES[self.context.precision])
@@ -183,7 +183,7 @@ class TorchEager(Backend):
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.array(array))
-        if self.options["channels_last"] and tensor.ndim == 4:
+        if self.options.get("channels_last") and tensor.ndim == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         return tensor
 

@@ -42,7 +42,7 @@ class TorchTensorrt(TorchEager):
     """
 
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
-        super().__init__({**options, "channels_last": False}, context)
+        super().__init__(options, context)
         self._compiled: Callable[..., Any] | None = None
         self._parts: Partitions | None = None
         self._outputs: tuple[str, ...] = ()

@@ -194,6 +194,8 @@ def test_an_entry_point_that_is_no_module_is_listed(monkeypatch: pytest.MonkeyPa
         ("requires", ["onnx"]),
         ("requires", ("onnx >> 1",)),
         ("requires", (5,)),
+        ("imports", "my_package"),
+        ("imports", ("my-distribution",)),
         ("accepts", "onnx"),
         ("accepts", ()),
         ("accepts", ("",)),

@@ -19,7 +19,9 @@ import torch
 from pydantic import ValidationError
 
 from benchfw.errors import BuildFailed, FellBack, Invalid, MissingDependency, OutOfMemory
+from benchfw.handover import hand_over
 from benchfw.measure.gates.providers import check_nodes
+from benchfw.plugins import Registry
 from benchfw.spec import Artifact, AxisRange, Context, Profile, TensorSpec
 from benchfw.spec.values import random_inputs
 from benchfw_torch.sources import PythonSource
@@ -179,7 +181,7 @@ def test_fp32_is_not_tf32(lab: Lab) -> None:
 
     lab.backend()
     assert lab.compiler.asked["disable_tf32"] is True
-    options = {**TorchTensorrtOptions().model_dump(), "channels_last": False}
+    options = TorchTensorrtOptions().model_dump()
     place: Any = {"device": torch.device("cuda"), "cache": lab.folder, "scratch": lab.folder}
     asked = settings(options, precision="tf32", compile=lab.compiler, **place)
     assert asked["disable_tf32"] is False
@@ -435,3 +437,8 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ModuleNotFoundError) as raised:
         importlib.import_module("benchfw_torch_tensorrt.backend")
     assert raised.value.name == "torch_tensorrt"
+
+
+def test_workers_get_the_plugin_that_it_builds_upon(tmp_path: Path, registry: Registry) -> None:
+    code = hand_over(tmp_path / "code", registry.backend("torch-tensorrt").code)
+    assert {path.name for path in code.glob("benchfw_*")} == {"benchfw_torch", "benchfw_torch_tensorrt"}
