@@ -2,9 +2,10 @@
 # needed before.
 PYTHON ?= python3
 BIN = .venv/bin
-PLUGINS = torch onnxruntime openvino tensorrt
-EXTRAS_torch = $(DEVICE),models
-EXTRAS_onnxruntime = $(DEVICE),optimize,images
+STAMP = .venv/.installed
+PLUGINS = torch onnxruntime openvino tensorrt torch_tensorrt
+EXTRAS_torch = cpu,models
+EXTRAS_onnxruntime = cpu,optimize,images
 EXTRAS_tensorrt = rtx
 
 # 1: with what runs on NVIDIA GPUs. Asked of the driver, unless somebody says it: make CUDA=0, make CUDA=1. What was

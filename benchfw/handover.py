@@ -38,7 +38,7 @@ def hand_over(folder: Path, factories: Iterable[str]) -> Path:
 
     Args:
         folder: An empty folder.
-        factories: `package.module:Class` of what the workers will import.
+        factories: `package.module:Class` of what the workers will import, or a `package`.
 
     Raises:
         PluginError: A plugin's package is not to be found.

@@ -65,6 +65,10 @@ def _is_path(value: Any) -> bool:
     return all(part.isidentifier() for part in [*module.split("."), name])
 
 
+def _is_package(value: Any) -> bool:
+    return isinstance(value, str) and value.isidentifier()
+
+
 def _is_requirement(value: Any) -> bool:
     if not isinstance(value, str):
         return False
@@ -122,6 +126,7 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "summary": _TEXT,
     "install": _TEXT,
     "provider": _TEXT,
+    "imports": (_each(_is_package, least=0), "a tuple of packages, as ('my_package',) is"),
     "requires": (_each(_is_requirement, least=0), "a tuple of requirements, as ('onnx>=1.19',) is"),
     "spec": (lambda value: type(value) is int, "an integer"),
     "accepts": (_each(_is_word), "a tuple of one or more formats, as ('onnx',) is"),

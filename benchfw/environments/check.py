@@ -171,7 +171,7 @@ def _import(
         for info in infos:
             try:
                 if worker is None or not worker.alive:
-                    worker = start(code=hand_over(place / "code", {info.factory}), log=place / "log")
+                    worker = start(code=hand_over(place / "code", info.code), log=place / "log")
                 before = time.monotonic()
                 worker.ask("import", IMPORT_TIMEOUT_S, factory=info.factory)
             except (BenchfwError, OSError) as error:

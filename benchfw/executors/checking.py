@@ -315,8 +315,8 @@ def checking(
 def _factories(arm: Arm, registry: Registry) -> set[str]:
     """Return what workers may import: all backends that could be of use, all steps, the model's source."""
     uses = {entry.use for entry in arm.scenario.backend}
-    backends = {info.factory for name, info in registry.backends.items() if name in uses or info.exact_options}
-    return backends | {step.factory for step in registry.steps.values()} | {arm.source.factory}
+    backends = [info for name, info in registry.backends.items() if name in uses or info.exact_options]
+    return {factory for info in (*backends, *registry.steps.values(), arm.source) for factory in info.code}
 
 
 def _prospect(case: Case) -> str:

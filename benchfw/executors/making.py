@@ -48,7 +48,7 @@ def making(
     """
     infos = (*registry.steps.values(), *registry.model_sources.values(), *registry.formats.values())
     with scratch(Path.cwd()) as folder:
-        code = hand_over(folder / "code", {info.factory for info in infos})
+        code = hand_over(folder / "code", {factory for info in infos for factory in info.code})
         builder = make_builder(
             registry,
             code,

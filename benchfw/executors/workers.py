@@ -65,11 +65,13 @@ class Workers:
     def hand_over(self) -> None:
         """Copy what workers may import: backends and samplers of the scenario, the model's source, all steps."""
         uses = {entry.use for arm in self.arms.values() for entry in arm.scenario.backend}
-        backends = {info.factory for name, info in self.registry.backends.items() if name in uses}
-        steps = {step.factory for step in self.registry.steps.values()}
-        sources = {arm.source.factory for arm in self.arms.values()}
-        samplers = {info.factory for info in self.samplers(set(DEFAULT_SAMPLERS.values())).values()}
-        hand_over(self.code, backends | steps | sources | samplers)
+        infos = [
+            *(info for name, info in self.registry.backends.items() if name in uses),
+            *self.registry.steps.values(),
+            *(arm.source for arm in self.arms.values()),
+            *self.samplers(set(DEFAULT_SAMPLERS.values())).values(),
+        ]
+        hand_over(self.code, {factory for info in infos for factory in info.code})
 
     def samplers(self, devices: Collection[str]) -> dict[str, SamplerInfo]:
         """Return the samplers of the run by their names: the first scenario's, or the default; none if they are off.

@@ -23,6 +23,7 @@ class Info:
             framework whose version the results record. Distributions of which one is enough stand in one text, as
             `onnxruntime>=1.20 | onnxruntime-gpu>=1.20`.
         install: The command that satisfies them.
+        imports: Packages of other plugins that the package of `factory` imports, so that workers get these too.
         spec: Version of the contract that it was written for.
     """
 
@@ -30,12 +31,18 @@ class Info:
     summary: str = ""
     requires: tuple[str, ...] = ()
     install: str = ""
+    imports: tuple[str, ...] = ()
     spec: int = SPEC_VERSION
 
     @property
     def key(self) -> str:
         """What users call it."""
         raise NotImplementedError
+
+    @property
+    def code(self) -> frozenset[str]:
+        """What workers are handed the packages of: `factory` and `imports`."""
+        return frozenset({self.factory, *self.imports})
 
 
 @dataclass(frozen=True, kw_only=True)

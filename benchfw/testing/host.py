@@ -60,8 +60,8 @@ class Host:
         self._device = device
         self._framework = import_names(self.info.requires)
         self._numbers = itertools.count()
-        factories = {info.factory for known in (registry.steps, registry.model_sources) for info in known.values()}
-        self.code = hand_over(folder / "code", factories | {self.info.factory, PROBE})
+        infos = (self.info, *registry.steps.values(), *registry.model_sources.values())
+        self.code = hand_over(folder / "code", {PROBE, *(factory for info in infos for factory in info.code)})
         self._workers: list[Worker] = []
         steps = registry.steps
         self._builder = Builder(

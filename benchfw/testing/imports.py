@@ -42,7 +42,7 @@ def import_names(requires: Iterable[str], *, dependencies: bool = False) -> set[
     return {module for module, owners in _owners().items() if found & {canonicalize_name(owner) for owner in owners}}
 
 
-def unknown_imports(code: Path, factory: str, requires: Iterable[str]) -> list[str]:
+def unknown_imports(code: Path, factory: str, requires: Iterable[str], imports: Iterable[str] = ()) -> list[str]:
     """Return the imports that a worker is not sure to have, as `FILE:LINE imports NAME`.
 
     Followed from the module of a backend through its own package. A worker has the standard library, numpy,
@@ -53,8 +53,9 @@ def unknown_imports(code: Path, factory: str, requires: Iterable[str]) -> list[s
         code: The folder of a worker's code.
         factory: `package.module:Class` of the backend.
         requires: Its requirements, which are installed.
+        imports: Packages of other plugins that are handed over with its own, and not followed: their own kit does that.
     """
-    known = {*sys.stdlib_module_names, "numpy", *import_names(requires, dependencies=True)}
+    known = {*sys.stdlib_module_names, "numpy", *imports, *import_names(requires, dependencies=True)}
     own, start = package_of(factory), factory.partition(":")[0]
     found, seen, todo = [], set(), [start]
     while todo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,16 @@ def _torch(backend: str, folder: Path) -> BackendCase:
     )
 
 
+def _torch_tensorrt(backend: str, folder: Path) -> BackendCase:
+    return replace(_torch(backend, folder), options={"min_block_size": 1})  # the model has four operators
+
+
 CASES: dict[str, Callable[[str, Path], BackendCase]] = {
     "ort-cpu": _onnx,
     "openvino": _onnx,
     "torch-eager": _torch,
     "torch-compile": _torch,
+    "torch-tensorrt": _torch_tensorrt,
 }
 
 

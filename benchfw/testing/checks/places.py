@@ -26,10 +26,11 @@ class PlaceChecks:
 
     def test_its_imports_are_what_workers_have(self, live: Bench) -> None:
         """This interpreter has the parent's packages too; that of another environment has not."""
-        unknown = unknown_imports(live.host.code, live.info.factory, live.info.requires)
+        info = live.info
+        unknown = unknown_imports(live.host.code, info.factory, info.requires, info.imports)
         assert not unknown, (
             f"{'; '.join(unknown)}: a worker has the standard library, numpy, benchfw.spec, benchfw.errors and what "
-            "BackendInfo.requires installs"
+            "BackendInfo.requires installs, and the packages of BackendInfo.imports"
         )
 
     def test_its_code_is_code_on_every_python_found(self, bench: Bench) -> None:

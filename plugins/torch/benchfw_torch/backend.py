@@ -6,7 +6,7 @@ import errno
 import gc
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,17 +29,20 @@ class TorchBound(Bound):
 
     Args:
         model: Called with `inputs` as its arguments.
-        inputs: As the model takes them.
+        inputs: As the model takes them: by name, or by place.
+        names: Of the outputs of a model that returns them by place.
     """
 
-    def __init__(self, model: Callable[..., Any], inputs: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: Callable[..., Any], inputs: Mapping[str, Any] | Sequence[Any], names: Sequence[str] | None = None
+    ) -> None:
         self._result: list[Any] = [None]
-        given, result = dict(inputs), self._result
-
-        def launch() -> None:  # does not know `self`: workers freeze what is alive, and a cycle would never be freed
-            result[0] = model(**given)
-
-        self.launch = launch
+        self._names = names
+        self.launch = (
+            _launch_by_name(model, dict(inputs), self._result)
+            if isinstance(inputs, Mapping)
+            else _launch_by_place(model, tuple(inputs), self._result)
+        )
 
     def copy_by(self, hosts: Mapping[str, Tensor], devices: Mapping[str, Tensor]) -> None:
         """Let inputs be copied from page-locked memory, and outputs to it."""
@@ -49,7 +52,24 @@ class TorchBound(Bound):
     def outputs(self) -> Mapping[str, NDArray[Any]]:
         if self._result[0] is None:
             raise Invalid("outputs before the first launch")
-        return {name: tensor.detach().cpu().numpy() for name, tensor in named_outputs(self._result[0]).items()}
+        named = named_outputs(self._result[0])
+        names = named if self._names is None else self._names
+        return {name: tensor.detach().cpu().numpy() for name, tensor in zip(names, named.values())}
+
+
+# Launches do not know their slot: workers freeze what is alive, and a cycle would never be freed.
+def _launch_by_name(model: Callable[..., Any], given: Mapping[str, Any], result: list[Any]) -> Callable[[], None]:
+    def launch() -> None:
+        result[0] = model(**given)
+
+    return launch
+
+
+def _launch_by_place(model: Callable[..., Any], given: tuple[Any, ...], result: list[Any]) -> Callable[[], None]:
+    def launch() -> None:
+        result[0] = model(*given)
+
+    return launch
 
 
 class TorchEager(Backend):
@@ -88,7 +108,7 @@ class TorchEager(Backend):
         function = self._function()
         hosts = {name: self._tensor(array) for name, array in inputs.items()}
         tensors = {name: self._placed(name, tensor) for name, tensor in hosts.items()}
-        self._last = TorchBound(function, self._call_with(tensors))
+        self._last = self._bound(function, tensors)
         if self._stream is not None:
             self._last.copy_by(hosts, tensors)
         return self._last
@@ -121,7 +141,7 @@ class TorchEager(Backend):
         return cuda.counters() if self._stream is not None else {}
 
     def _precision_effective(self) -> str:
-        parameters = _precision(self._model)
+        parameters = precision_of(self._model)
         return (
             "tf32"
             if parameters == "fp32" and self.context.precision == "tf32"
@@ -143,9 +163,13 @@ class TorchEager(Backend):
             raise Invalid("bind before load")
         return self._model
 
+    def _bound(self, function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> TorchBound:
+        """Return a slot of what `_function` returns, with these inputs."""
+        return TorchBound(function, self._call_with(tensors))
+
     def _build(self, artifact: Artifact) -> nn.Module:
         model = build(artifact)
-        if self.options["channels_last"]:
+        if self.options.get("channels_last"):
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if DTYPES[self.context.precision] is not torch.float32:
             model = Cast(model, DTYPES[self.context.precision])
@@ -161,7 +185,7 @@ class TorchEager(Backend):
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.array(array))
-        if self.options["channels_last"] and tensor.ndim == 4:
+        if self.options.get("channels_last") and tensor.ndim == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         return tensor
 
@@ -181,7 +205,7 @@ def _enter_inference_mode() -> None:
         _GUARDS.mode.__enter__()
 
 
-def _precision(model: nn.Module | None) -> str:
+def precision_of(model: nn.Module | None) -> str:
     """Return the precision of the model's parameters; several are joined, none are an empty text."""
     dtypes = {parameter.dtype for parameter in model.parameters()} if model is not None else set()
     return "+".join(sorted(_PRECISIONS.get(dtype, str(dtype)) for dtype in dtypes))

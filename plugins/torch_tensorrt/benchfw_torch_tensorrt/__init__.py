@@ -1,0 +1,1 @@
+"""benchfw plugin: torch-tensorrt, which compiles models of PyTorch with TensorRT."""
