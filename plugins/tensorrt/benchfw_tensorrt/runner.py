@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import tensorrt as trt
 from numpy.typing import NDArray
 
 from benchfw.errors import BackendError, Invalid, Unsupported
@@ -20,6 +19,7 @@ from benchfw.spec import Artifact, Backend, Bound, IoSpec, cuda
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.cuda import Scratch
 from benchfw.spec.layers import WARMUP, LayerProfile
+from benchfw_tensorrt.engine import import_tensorrt
 from benchfw_tensorrt.inspector import Layer, effective_precision, inspect
 from benchfw_tensorrt.log import BuildLog, heard, listen
 from benchfw_tensorrt.native import here, load_engine
@@ -28,6 +28,8 @@ from benchfw_tensorrt.settings import size_in_bytes
 from benchfw_tensorrt.slots import TrtBound, declared_as, fitting
 from benchfw_tensorrt.tensors import EngineTensor, choose_profile, engine_tensors
 from benchfw_tensorrt.timeline import Timeline, layer_times
+
+trt = import_tensorrt("tensorrt")
 
 
 class _Trt(Backend):
