@@ -29,6 +29,7 @@ from benchfw.executors import arm
 from benchfw_tensorrt.settings import _ATTRIBUTES, _BUILDER_FLAGS, _FLAGS
 from tests.contract.bindings import describe as describing
 from tests.contract.bindings.stubs import compiler, install, make_libraries, pins
+from tests.unit import fake_cuda_modules
 from tests.unit.fake_cudart import FakeCuda
 from tests.unit.tensorrt import fake_tensorrt as fake
 
@@ -299,17 +300,6 @@ def test_subclasses_in_python_work_on_the_real_bindings(real: Real) -> None:
 
 
 NULLPTR = "pybind11::init(): factory function returned nullptr"
-CUDA = f"""
-import sys
-
-import benchfw
-
-benchfw.__path__.append({str(REPOSITORY / "benchfw")!r})  # workers are not given the test kit
-import benchfw.testing.cuda
-from tests.unit.fake_cudart import FakeCuda
-
-sys.modules[__name__] = FakeCuda()
-"""
 SCENARIO = """
 name = "broken"
 [model]
@@ -338,12 +328,7 @@ env = {{ PYTHONPATH = {path}, LD_LIBRARY_PATH = "" }}
 @pytest.fixture
 def on_a_gpu(real: Real, tmp_path: Path) -> dict[str, str]:
     """Variables with which an interpreter finds the bindings, and cuda-bindings that are made up."""
-    (tmp_path / "cuda" / "bindings").mkdir(parents=True)
-    (tmp_path / "cuda" / "bindings" / "runtime.py").write_text(CUDA)
-    installed = tmp_path / "cuda_bindings-13.0.0.dist-info"
-    installed.mkdir()
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: cuda-bindings\nVersion: 13.0.0\n")
-    path = [str(tmp_path), str(REPOSITORY), real.environ["PYTHONPATH"]]
+    path = [fake_cuda_modules.write(tmp_path), real.environ["PYTHONPATH"]]
     return {"LD_LIBRARY_PATH": real.environ["LD_LIBRARY_PATH"], "PYTHONPATH": os.pathsep.join(path)}
 
 

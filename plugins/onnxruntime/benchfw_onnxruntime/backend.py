@@ -24,6 +24,7 @@ from benchfw.spec.layers import WARMUP, LayerProfile
 from benchfw.spec.remedies import onnx_remedy
 from benchfw_onnxruntime.trace import layers
 
+LIBRARIES = "`benchfw doctor` names the libraries that are missing or do not fit"
 _LEVELS = {
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -104,7 +105,7 @@ class OrtBackend(Backend):
         self._loaded = artifact
         providers = self._session.get_providers()
         if providers[0] != self.provider:
-            raise FellBack(f"asked for {self.provider}, got {providers}")
+            raise FellBack(f"asked for {self.provider}, got {providers}", hint=LIBRARIES)
         self._io = IoSpec(
             inputs=tuple(map(_spec, self._session.get_inputs())), outputs=tuple(map(_spec, self._session.get_outputs()))
         )
