@@ -1,4 +1,4 @@
-"""What the plugin uses of TensorRT, held against the real bindings of 10.16.1 and 11.4.0 on a CPU.
+"""What the plugin uses of TensorRT, held against the real bindings of 10.16.1 and 11.4.0, and against TensorRT-RTX.
 
 What the plugin does with a TensorRT is tested on one that is made up (tests/unit/tensorrt). Here that one is held
 against the real ones, and what needs no library runs on them.
@@ -49,6 +49,7 @@ CLASSES = {
     "OnnxParser": fake.Parser,
     "Runtime": fake.Runtime,
 }
+OF_RTX = {"IRuntimeCache": fake.RuntimeCacheObject, "IRuntimeConfig": fake.RuntimeConfig}
 OVERRIDDEN = {
     "ILogger": {"log": 2},
     "IProfiler": {"report_layer_time": 2},
@@ -74,7 +75,7 @@ OWN = {
 }
 """What made-up classes keep for themselves under a name that the plugin uses of something else."""
 
-NAMES = [*CLASSES, *OVERRIDDEN, *CALIBRATORS, "EngineInspector", "ParserError"]
+NAMES = [*CLASSES, *OF_RTX, *OVERRIDDEN, *CALIBRATORS, "EngineInspector", "ParserError"]
 
 
 class Real:
@@ -85,6 +86,11 @@ class Real:
         self.module = module
         told = json.loads(self.python(str(describing.__file__), module, *NAMES))
         self.version, self.enums, self.classes = told["version"], told["enums"], told["classes"]
+
+    @property
+    def features(self) -> str:
+        """Where `FEATURES` of the made-up ones has this version."""
+        return fake.RTX if self.module == "tensorrt_rtx" else str(self.version).rpartition(".")[0]
 
     @cached_property
     def probed(self) -> dict[str, Any]:
@@ -105,9 +111,12 @@ class Real:
         return run.stdout
 
 
-@pytest.fixture(scope="module", params=pins())
+@pytest.fixture(scope="module", params=[*pins(), fake.RTX])
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Real:
-    """TensorRT's real bindings, over stubs."""
+    """TensorRT's real bindings over stubs, or TensorRT-RTX as it is installed."""
+    if request.param == fake.RTX:
+        pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed: pip install 'benchfw-tensorrt[rtx]'")
+        return Real("tensorrt_rtx", {})
     compiler()
     folder = tmp_path_factory.mktemp("bindings")
     install(pins()[request.param], folder)
@@ -131,6 +140,7 @@ def attributes_of_the_plugin() -> set[str]:
 def made_up(version: str) -> dict[str, Any]:
     """Return an object of each made-up class, in what is made up of a version."""
     trt = fake.FakeTensorrt(version, FakeCuda())
+    rtx = version == fake.RTX
     logger = SimpleNamespace(log=print)
     engine = fake.Engine(trt, {"tensors": [], "profiles": []}, logger)
     return {
@@ -145,6 +155,7 @@ def made_up(version: str) -> dict[str, Any]:
         "ITimingCache": fake.TimingCacheObject(b""),
         "OnnxParser": fake.Parser(trt, fake.Network(0)),
         "Runtime": trt.Runtime(logger),
+        **({"IRuntimeCache": fake.RuntimeCacheObject(), "IRuntimeConfig": fake.RuntimeConfig(trt)} if rtx else {}),
     }
 
 
@@ -171,8 +182,8 @@ def arguments(docstring: str) -> list[tuple[int, int]]:
 
 
 def test_what_the_made_up_version_has_the_real_one_has(real: Real) -> None:
-    seen = list(used(real.version.rpartition(".")[0]))
-    assert {name for name, _, _ in seen} == set(CLASSES)
+    seen = list(used(real.features))
+    assert {name for name, _, _ in seen} == {*CLASSES, *(OF_RTX if real.features == fake.RTX else ())}
     missing = [f"{name}.{attribute}" for name, attribute, _ in seen if attribute not in real.classes[name]]
     missing += [f"{name}.{each}" for name, given in ALSO.items() for each in given if each not in real.classes[name]]
     assert missing == []
@@ -182,7 +193,7 @@ def test_what_the_made_up_version_has_the_real_one_has(real: Real) -> None:
 def test_methods_take_what_they_are_given(real: Real) -> None:
     """A made-up method has the parameters that the plugin gives; a real one must take as many."""
     looked_at = 0
-    for name, attribute, value in used(real.version.rpartition(".")[0]):
+    for name, attribute, value in used(real.features):
         if callable(value):
             given = len(inspect.signature(value).parameters)
             takes = arguments(real.classes[name][attribute])
@@ -199,7 +210,7 @@ def test_what_subclasses_override_is_there(real: Real) -> None:
 
 def test_feature_lists_of_the_made_up_version(real: Real) -> None:
     """What one version has and another lacks is asked for by name: lists must be right in both directions."""
-    features = fake.FEATURES[real.version.rpartition(".")[0]]
+    features = fake.FEATURES[real.features]
     looked_for = {
         "BuilderFlag": {*_BUILDER_FLAGS.values(), *_FLAGS.values()},
         "NetworkDefinitionCreationFlag": {"EXPLICIT_BATCH", "STRONGLY_TYPED"},
@@ -208,6 +219,11 @@ def test_feature_lists_of_the_made_up_version(real: Real) -> None:
         "PreviewFeature": {"PROFILE_SHARING_0806"},
         "ExecutionContextAllocationStrategy": {"USER_MANAGED"},
     }
+    if real.features == fake.RTX:
+        looked_for |= {
+            name: set(features[name])
+            for name in ("DynamicShapesKernelSpecializationStrategy", "CudaGraphStrategy", "EngineValidity")
+        }
     for enum, names in looked_for.items():
         assert names & set(real.enums[enum]) == names & set(features[enum]), enum
         assert set(features[enum]) <= set(real.enums[enum]), enum
@@ -274,6 +290,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.parametrize("real", pins(), indirect=True)
 def test_features_are_found_on_the_real_bindings(real: Real) -> None:
     found = real.probed
     weak = real.version.startswith("10.")
@@ -289,6 +306,7 @@ def test_features_are_found_on_the_real_bindings(real: Real) -> None:
     assert (found["formats"], found["tensor"]) == ("", ["HALF", True])
 
 
+@pytest.mark.parametrize("real", pins(), indirect=True)
 def test_subclasses_in_python_work_on_the_real_bindings(real: Real) -> None:
     found = real.probed
     assert found["log"] == ["f: one", ["two"]]
@@ -378,6 +396,7 @@ except BuildFailed as error:
 """
 
 
+@pytest.mark.parametrize("real", pins(), indirect=True)
 def test_an_engine_that_no_runtime_loads(on_a_gpu: dict[str, str], real: Real) -> None:
     assert real.python("-c", LOAD, env=on_a_gpu) == f"tensorrt makes no Runtime ({NULLPTR}): it gives no reason\n"
 
@@ -402,6 +421,7 @@ else:
 """
 
 
+@pytest.mark.parametrize("real", pins(), indirect=True)
 def test_the_calibrator_is_one_where_there_are_any(on_a_gpu: dict[str, str], real: Real) -> None:
     lines = real.python("-c", CALIBRATOR, env=on_a_gpu).splitlines()
     if real.version.startswith("10."):

@@ -127,9 +127,14 @@ class RtxEngineFromOnnx(EngineFromOnnx):
     module = "tensorrt_rtx"
     distribution = "tensorrt-rtx-cu13"
 
+    def configure(self, build: Build) -> Mapping[str, Any]:
+        streams, own = self.options["weight_streaming"], self.options["user_allocation"]
+        chosen = False if own is None and streams else own  # weights that stream are allocated as the engine runs
+        return configure(build.trt, build.config, {**self.options, "user_allocation": chosen})
+
     def finish(self, build: Build, path: Path) -> Mapping[str, Any]:
         check_engine(path, build.trt.__version__)
-        return {"layers": _layers_of_log(build.log.layers, path.with_name(LAYERS))}
+        return {"strongly_typed": True, "layers": _layers_of_log(build.log.layers, path.with_name(LAYERS))}
 
 
 def import_tensorrt(module: str) -> Any:
