@@ -23,6 +23,13 @@ REPOSITORY = Path(__file__).parents[1]
 OTHERS = ("BENCHFW_ENVIRONMENTS", "BENCHFW_LOCKS", "TMPDIR")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not os.environ.get("BENCHFW_SLOW"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: BENCHFW_SLOW=1 .venv/bin/pytest -m slow"))
+
+
 @pytest.fixture
 def no_entry_points(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No plugin is installed: what is found then is neither taken from another test nor left to one."""

@@ -66,9 +66,16 @@ class Run:
         return any(row.get("arm") == "a" for row in self.cases.values())
 
     def of_invocations(self, case_id: str, column: str) -> Floats:
-        """Return a statistic of each invocation of a case; of the case where its invocations are not known."""
-        known = [positive(row.get(column)) for row in self._invocations.get(case_id, ())]
-        values = [value for value in known if value is not None]
+        """Return a statistic of each invocation of a case; of the case where its invocations are not known.
+
+        Where several builds of an engine were measured, it is the mean over the invocations of each: those share it.
+        """
+        known = [(row.get("build"), positive(row.get(column))) for row in self._invocations.get(case_id, ())]
+        builds = {build for build, value in known if value is not None}
+        if len(builds) > 1:
+            of_builds = [[value for one, value in known if one == build and value is not None] for build in builds]
+            return np.array([np.exp(np.log(of_build).mean()) for of_build in of_builds])
+        values = [value for _, value in known if value is not None]
         if not values:
             single = positive(self.cases[case_id].get(column))
             values = [] if single is None else [single]

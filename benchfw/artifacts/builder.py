@@ -139,8 +139,23 @@ class Builder:
         facts: Mapping[str, Any] = answer.values["facts"]
         return facts
 
-    def make(self, artifact: Artifact, wanted: Wanted, *, inputs: Sequence[TensorSpec], profile: Profile) -> Made:
+    def make(
+        self,
+        artifact: Artifact,
+        wanted: Wanted,
+        *,
+        inputs: Sequence[TensorSpec],
+        profile: Profile,
+        build: int = 0,
+    ) -> Made:
         """Return the artifact that a case needs, from the cache or made now.
+
+        Args:
+            artifact: What to make it of.
+            wanted: What it is to be.
+            inputs, profile: For which shapes.
+            build: Which one of several artifacts that are built for a runtime by the same recipe. They share nothing
+                that frameworks keep, as what kernels took.
 
         Raises:
             CaseError: A step failed or there is no route.
@@ -150,7 +165,7 @@ class Builder:
         own = () if route else tuple(artifact.meta.get("warnings", ()))  # a step says itself what still holds
         made = Made(artifact=artifact, steps=(), seconds=0.0, warnings=own)
         for step, precision in zip(route, precisions_along(route, artifact.precision, goal), strict=True):
-            made = self._once(step, made, inputs, profile, precision, wanted)
+            made = self._once(step, made, inputs, profile, precision, wanted, build if step.runtime else None)
         left = denormals_left([artifact.meta, *made.metas])
         return replace(made, warnings=(*made.warnings, left)) if left else made
 
@@ -162,6 +177,7 @@ class Builder:
         profile: Profile,
         precision: str,
         wanted: Wanted,
+        build: int | None,
     ) -> Made:
         """Run a step unless it has run: every case that needs what failed fails alike."""
         options = self._options(step.name, wanted.options.get(step.name, {}))
@@ -174,11 +190,12 @@ class Builder:
             precision,
             json.dumps(options, sort_keys=True),
             tuple(inputs),
-            place,
+            environment,
+            build,
         )
         if key not in self._made:
             try:
-                self._made[key] = self._run(step, made, options, inputs, profile, precision, place)
+                self._made[key] = self._run(step, made, options, inputs, profile, precision, environment, build)
             except CaseError as error:
                 self._made[key] = error
         result = self._made[key]
@@ -204,12 +221,13 @@ class Builder:
         inputs: Sequence[TensorSpec],
         profile: Profile,
         precision: str,
-        place: _Place,
+        environment: str,
+        build: int | None,
     ) -> Made:
         self._check(f"the step {step.name}", step, place.environment)
         worker = self._worker_in(place.environment)
         packages = worker.hello["packages"]
-        recipe = {
+        recipe: dict[str, Any] = {
             "step": step.name,
             "source_sha256": made.artifact.sha256,
             "options": dict(options),
@@ -218,10 +236,13 @@ class Builder:
             "inputs": [[spec.name, spec.dtype, list(spec.shape), spec.low, spec.high] for spec in inputs],
             "versions": versions(step.requires, packages) | {name: packages.get(name) for name in step.uses},
         }
+        if build:  # the first one is what a run of one build makes and finds
+            recipe["build"] = build
         if any(name == ALWAYS or options.get(name) for name in step.reads):
             recipe["reads"] = self._ask(worker, "step_reads", step, recipe, inputs, profile, place)["reads"]
         folder = self._cache.folder_for(recipe, f"{step.name}-{profile.slug}")
         what = f"{step.name} for {profile.slug}" + (f" in {precision}" if precision != "fp32" else "")
+        what += f", build {build + 1}" if build else ""
         waiting = Heartbeat(f"{what}: another run makes it", self._notify, at_once=True)
         with self._writing(), self._cache.lock(folder, self._waiting(waiting)):
             found, why_not = (None, "") if self._rebuild else self._cache.find(folder, recipe)
@@ -244,6 +265,7 @@ class Builder:
             notes=(*made.notes, why_not) if why_not else made.notes,
             warnings=(*made.warnings, *(f"{step.name}: {text}" for text in found.meta.get("warnings", ()))),
             metas=(*made.metas, found.meta),
+            build=made.build if build is None else build,
         )
 
     def _own(self) -> set[str]:
@@ -273,9 +295,14 @@ class Builder:
             profile=asdict(profile),
             device=place.device,
             root=str(self._root),
-            cache_dir=str(self._cache.frameworks),
+            cache_dir=str(self._frameworks(recipe)),
             **more,
         ).values
+
+    def _frameworks(self, recipe: Mapping[str, Any]) -> Path:
+        """Return where frameworks keep what they like: each build has a place of its own, or it would be a copy."""
+        build = recipe.get("build")
+        return self._cache.frameworks / f"build-{build}" if build else self._cache.frameworks
 
     def _fill(
         self,

@@ -56,6 +56,7 @@ class Made:
         notes: Why cached artifacts could not be used.
         warnings: What the steps had to say of it.
         metas: What each step noted of its artifact, in order.
+        build: Number of the build, from 0, of what was built for a runtime; None of anything else.
     """
 
     artifact: Artifact
@@ -64,3 +65,4 @@ class Made:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     metas: tuple[Mapping[str, Any], ...] = ()
+    build: int | None = None

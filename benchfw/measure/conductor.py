@@ -174,7 +174,8 @@ class Conductor:
             if case.status is None:
                 with told_later():
                     self._sessions[case.session.session_id].open_device()
-                    self._subject(case).make(case)
+                    for build in range(self._settings.rule.builds):
+                        self._subject(case).make(case, build)
         for subject in self._subjects.values():
             subject.builder.end_worker()
 
@@ -330,7 +331,7 @@ class Conductor:
         with self._failures(member):
             self._exhausted.spare(case)
             self._notify(Stage(f"{member.name}: loading"))
-            instance = member.session.instance(case, lambda: subject.make(case))
+            instance = member.session.instance(case, lambda: subject.make(case, member.build))
             for note in instance.made.notes:
                 member.warn("A01", None, None, f"made again: {note}")
             for text in instance.made.warnings:
@@ -341,7 +342,9 @@ class Conductor:
             providers.check(member)
 
     def _load(self, member: Member) -> Load:
-        return lambda session: session.instance(member.case, lambda: self._subject(member.case).make(member.case))
+        return lambda session: session.instance(
+            member.case, lambda: self._subject(member.case).make(member.case, member.build)
+        )
 
     def _failures(self, member: Member) -> AbstractContextManager[None]:
         return failures(member, self._exhausted)

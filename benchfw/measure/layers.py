@@ -54,7 +54,7 @@ def _ask(member: Member, subject: Subject) -> Message:
         raise Unsupported("a mixture of sizes is not profiled", hint="profile a case of one shape")
     session = member.session.companion()
     try:
-        instance = session.instance(case, lambda: subject.make(case))
+        instance = session.instance(case, lambda: subject.make(case, member.build))
         files = subject.inputs.files(member.sizes_at(0))
         session.ask("bind", settings.load_s, instance=instance.key, slot=0, files=files)
         latency_s = member.order.expected_ns(0) / 1e9

@@ -109,9 +109,14 @@ class Member:
         return self.case.session.entry.label + (f" ({', '.join(labels)})" if labels else "")
 
     @property
-    def has_throughput(self) -> bool:
-        """Its inferences follow one another: between those of a flushed cache, the device does something else."""
-        return self.case.mode.cache != "flush"
+    def build(self) -> int:
+        """Number of the build that it measures, of a case with an engine."""
+        return self.number % self.settings.rule.builds
+
+    @property
+    def built(self) -> int | None:
+        """The same once its artifact is loaded; None where nothing was built."""
+        return self.instance.made.build if self.instance is not None else None
 
     @property
     def alive(self) -> bool:

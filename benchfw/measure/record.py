@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,8 +13,18 @@ from benchfw.measure.gates.gpu import GpuEvidence
 from benchfw.measure.member import Failure, Member
 from benchfw.measure.pauses import RoundMedian
 from benchfw.scenario import Case
-from benchfw.stats import Interval, Summary, Variance, across_invocations, mean_interval, variance_components
+from benchfw.stats import (
+    Interval,
+    Summary,
+    Variance,
+    across_builds,
+    across_invocations,
+    build_components,
+    mean_interval,
+    variance_components,
+)
 
+_T = TypeVar("_T")
 _WORST = ("flat", "warmup", "slowdown", "no_steady")
 
 
@@ -66,14 +76,16 @@ class Record:
         width = self.last.settings.rule.median_width
         if headline is None or headline.relative_half_width <= width or not self.converged:
             return
-        variance = self.variance
-        differ = f" by {math.sqrt(variance.between):.1%}" if variance else ""
+        variance, builds = self.variance, self.builds
+        found = None if variance is None else variance.builds if builds else variance.between
+        differ = f" by {math.sqrt(found):.1%}" if found is not None else ""
+        over, more = (f"{builds} builds", "builds") if builds else (f"{len(self.members)} processes", "invocations")
         self.last.warn(
             "W22",
             headline.relative_half_width,
             width,
-            f"the interval over {len(self.members)} processes is ±{headline.relative_half_width:.1%}, wanted "
-            f"±{width:.2%}: they differ{differ}; more `invocations` make it narrower, more time does not",
+            f"the interval over {over} is ±{headline.relative_half_width:.1%}, wanted "
+            f"±{width:.2%}: they differ{differ}; more `{more}` make it narrower, more time does not",
         )
 
     @property
@@ -113,12 +125,12 @@ class Record:
 
         Over several invocations it speaks of the next process too; of a single one it comes from its samples.
         """
-        return _across([summary.p50 for summary in self.summaries])
+        return self._across([summary.p50 for summary in self.summaries])
 
     @property
     def p99(self) -> Interval | None:
         """The 99th percentile of the latency likewise; None if an invocation has no finite interval for it."""
-        return _across([summary.p99 for summary in self.summaries])
+        return self._across([summary.p99 for summary in self.summaries])
 
     def throughput(self) -> Interval | None:
         """Return the throughput in samples per second with its interval, as for `p50`."""
@@ -127,7 +139,7 @@ class Record:
         if not known or len(known) < len(rates):
             return None
         if len(known) > 1:
-            return across_invocations(np.array(known))
+            return self._over(self.all, known)
         return throughput_interval(self.all[0])
 
     @property
@@ -148,7 +160,28 @@ class Record:
         medians = [np.array([np.median(block.latencies) for block in member.steady_blocks]) for member in self.all]
         if len(medians) < 2 or min(map(len, medians)) < 2:
             return None
-        return variance_components(medians)
+        return build_components(_by_build(self.all, medians)) if self.builds else variance_components(medians)
+
+    @property
+    def builds(self) -> int | None:
+        """How many builds of its engine were measured; None for fewer than two, or without an engine."""
+        count = len({member.built for member in self.all if member.built is not None})
+        return count if count > 1 else None
+
+    def _over(self, members: Sequence[Member], values: Sequence[float]) -> Interval:
+        """Return the mean over invocations, one value each, with its interval; over builds where there are several."""
+        if self.builds:
+            return across_builds([np.array(group) for group in _by_build(members, values)])
+        return across_invocations(np.array(values))
+
+    def _across(self, within: Sequence[Interval | None]) -> Interval | None:
+        known = [interval for interval in within if interval is not None]
+        if len(known) < 2 or len(known) < len(within):
+            return known[0] if len(known) == len(within) == 1 else None
+        members = [member for member in self.all if member.summary is not None]
+        interval = self._over(members, [of_one.value for of_one in known])
+        total = sum(of_one.effective_n for of_one in known)
+        return Interval(value=interval.value, low=interval.low, high=interval.high, effective_n=total)
 
 
 def throughput_interval(member: Member) -> Interval | None:
@@ -166,10 +199,9 @@ def throughput_interval(member: Member) -> Interval | None:
     )
 
 
-def _across(within: Sequence[Interval | None]) -> Interval | None:
-    known = [interval for interval in within if interval is not None]
-    if len(known) < 2 or len(known) < len(within):
-        return known[0] if len(known) == len(within) == 1 else None
-    interval = across_invocations(np.array([of_one.value for of_one in known]))
-    total = sum(of_one.effective_n for of_one in known)
-    return Interval(value=interval.value, low=interval.low, high=interval.high, effective_n=total)
+def _by_build(members: Sequence[Member], items: Sequence[_T]) -> list[list[_T]]:
+    """Return what belongs to invocations, one item each, by their builds."""
+    groups: dict[int | None, list[_T]] = {}
+    for member, item in zip(members, items, strict=True):
+        groups.setdefault(member.built, []).append(item)
+    return list(groups.values())

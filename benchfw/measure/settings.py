@@ -19,6 +19,7 @@ class Effort:
         min_time, max_time: Time in measured blocks and windows of a case, in seconds, over all its invocations.
         settle_time: Time that warm-up waits for a steady machine, at most, in seconds.
         invocations: Fresh processes per case.
+        builds: Of each engine. Invocations take turns with them, and there are as many of these at least.
         depths: Numbers of outstanding inferences that are tried for the throughput; the best one is measured.
         max_iterations: Iterations of a case, at most; enough of them stand in for `min_time`.
         min_blocks: Steady blocks of each invocation, at least.
@@ -32,6 +33,7 @@ class Effort:
     settle_time: float
     p99_width: float | None = None
     invocations: int = 1
+    builds: int = 1
     depths: tuple[int, ...] = (1,)
     max_iterations: int = 2_000_000
     min_blocks: int = 20
@@ -90,7 +92,8 @@ def effort_of(name: str, limits: Mapping[str, Any]) -> Effort:
     given: dict[str, Any] = {key: value for key, value in limits.items() if value is not None}
     if "depths" in given:
         given["depths"] = tuple(given["depths"])
-    return replace(EFFORTS[name], **given)
+    effort = replace(EFFORTS[name], **given)
+    return replace(effort, invocations=max(effort.invocations, effort.builds))
 
 
 @dataclass(frozen=True, kw_only=True)

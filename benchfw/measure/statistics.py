@@ -31,6 +31,7 @@ def statistics(record: Record) -> dict[str, Any]:
         "verdict_reason": reason,
         "steady_state": record.steady_kind,
         "invocations": len(record.members),
+        "builds": record.builds,
         "blocks": len(blocks),
         "measured_s": sum(member.measured_s for member in record.all),
         "nivcsw": sum(block.counters["nivcsw"] for block in blocks),
@@ -113,8 +114,13 @@ def _latency(record: Record) -> dict[str, Any]:
         **_columns("latency_p99", "ns", record.p99),
         "latency_p999_ns": summary.p999.value if summary.p999 else None,
         "variation_within": math.sqrt(variance.within) if variance else None,
-        "variation_between": math.sqrt(variance.between) if variance else None,
+        "variation_between": _deviation(variance.between if variance else None),
+        "variation_builds": _deviation(variance.builds if variance else None),
     }
+
+
+def _deviation(variance: float | None) -> float | None:
+    return None if variance is None else math.sqrt(variance)
 
 
 def _throughput(record: Record) -> dict[str, Any]:
@@ -150,6 +156,8 @@ def _invocation_row(member: Member) -> dict[str, Any]:
         "case_id": member.case.case_id,
         "cohort": member.case.cohort_id,
         "invocation": member.number,
+        "build": member.built,
+        "artifact_sha256": member.instance.made.artifact.sha256 if member.instance else None,
         "worker": member.host.invocation,
         "padding_bytes": member.host.padding,
         "steady_state": member.steady_kind,

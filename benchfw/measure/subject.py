@@ -46,13 +46,13 @@ class Subject:
             raise self.model.failure
         return self.model.artifact
 
-    def make(self, case: Case) -> Made:
-        """Make the artifact that a case needs, or take it from the cache.
+    def make(self, case: Case, build: int = 0) -> Made:
+        """Make the artifact that a case needs, or take it from the cache; of an engine the build of a number.
 
         Raises:
             CaseError: It cannot be made.
         """
-        return self.make_wanted(case, self.wanted(case))
+        return self.make_wanted(case, self.wanted(case), build)
 
     def wanted(self, case: Case) -> Wanted:
         """Return which artifact a case needs."""
@@ -69,6 +69,6 @@ class Subject:
             device=case.session.device,
         )
 
-    def make_wanted(self, case: Case, wanted: Wanted) -> Made:
+    def make_wanted(self, case: Case, wanted: Wanted, build: int = 0) -> Made:
         """Make another artifact of the model for the shapes of a case; as `make`."""
-        return self.builder.make(self.artifact, wanted, inputs=self.inputs.specs, profile=case.profile)
+        return self.builder.make(self.artifact, wanted, inputs=self.inputs.specs, profile=case.profile, build=build)

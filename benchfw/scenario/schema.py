@@ -198,6 +198,11 @@ class Measure(Strict):
     invocations: Annotated[int, Field(ge=1, le=100)] | None = Field(
         None, description=f"Fresh processes that each case is measured in. {_OF}"
     )
+    builds: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        None,
+        description="Builds of each engine, as artifacts of their own. The invocations of a case take turns with them; "
+        "there are as many of these at least, and twice as many tell builds from processes. Default: 1.",
+    )
     depths: Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1)] | None = Field(
         None,
         description="Numbers of outstanding inferences to try for the throughput; the best one is measured. Default: "

@@ -13,7 +13,13 @@ from benchfw.stats.comparison import (
     time_margin,
 )
 from benchfw.stats.families import ALPHA, holm, holm_confidences
-from benchfw.stats.invocations import Variance, across_invocations, variance_components
+from benchfw.stats.invocations import (
+    Variance,
+    across_builds,
+    across_invocations,
+    build_components,
+    variance_components,
+)
 from benchfw.stats.means import mean_interval
 from benchfw.stats.modes import Modes, modes
 from benchfw.stats.quantiles import Interval, autocorrelation_time, min_samples, quantile, quantile_interval
@@ -30,8 +36,10 @@ __all__ = [
     "Summary",
     "Variance",
     "Verdict",
+    "across_builds",
     "across_invocations",
     "autocorrelation_time",
+    "build_components",
     "clustered_effect",
     "clustered_tail",
     "decide",

@@ -91,6 +91,7 @@ CASES = _schema(
             "invocations. Null where there are too few blocks to say.",
         ),
         ("invocations", _SMALL, "Worker processes that the statistics come from."),
+        ("builds", _SMALL, "Builds of its engine that these processes measured; null for one, or without an engine."),
         ("n", _INT, "Iterations in the statistics: those of steady blocks."),
         ("effective_n", _REAL, "Effective sample size for the median: n over the autocorrelation time."),
         ("autocorrelation_time", _REAL, "Iterations that tell as much as one independent one; the largest one."),
@@ -98,7 +99,9 @@ CASES = _schema(
         ("measured_s", _REAL, "Time in measured blocks and windows, in seconds."),
         _latency("min", "Smallest latency: host-observed, input ready to output known complete."),
         _latency("mean", "Mean latency."),
-        _latency("p50", "Median latency: the ceil(n/2)-th smallest; of several invocations their geometric mean."),
+        _latency(
+            "p50", "Median latency: the ceil(n/2)-th smallest; of several invocations their geometric mean, by builds."
+        ),
         _latency(
             "p50_low",
             "Lower end of its 95 % interval: over invocations, or within the only one, corrected for autocorrelation.",
@@ -131,8 +134,18 @@ CASES = _schema(
         ("robust_cv", _REAL, "1.4826 times the median absolute deviation, over the median."),
         ("outlier_share", _REAL, "Share of iterations with a modified z-score above 14.8; they are counted and kept."),
         ("variation_within", _REAL, "Relative standard deviation that blocks of one process have; null for one block."),
-        ("variation_between", _REAL, "Relative standard deviation between processes, without that within them."),
-        ("variation_builds", _REAL, "The same between builds of the engine; null where nothing was built twice."),
+        (
+            "variation_between",
+            _REAL,
+            "Relative standard deviation between processes (of the same build), without that within them; null where "
+            "each build has one.",
+        ),
+        (
+            "variation_builds",
+            _REAL,
+            "The same between builds of the engine; where each has one process, with what processes differ by. Null "
+            "where nothing was built twice.",
+        ),
         (
             "throughput_samples_s",
             _REAL,
@@ -277,6 +290,8 @@ INVOCATIONS = _schema(
         _CASE,
         _COHORT,
         ("invocation", _SMALL, "Number of the invocation within the case, from 0."),
+        ("build", _SMALL, "Number of the build of its engine, from 0; null without an engine."),
+        ("artifact_sha256", _TEXT, "Hash of the artifact that it loaded: equal ones are the same engine."),
         ("worker", _SMALL, "Number of the worker process within the session, from 0."),
         ("padding_bytes", _SMALL, "Bytes that were added at random to the environment of the process."),
         ("steady_state", _WORD, "`flat`, `warmup`, `slowdown` or `no_steady`; null with too few blocks to say."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from benchfw.plugins import Registry
 from benchfw.spec import Profile, TensorSpec
 from benchfw.spec.tensors import AxisRange
 from benchfw_tensorrt.header import describe_engine
+from tests.unit import fake_cuda_modules
 
 STEP = "RtxEngineFromOnnx"
 BATCH = AxisRange(min=1, opt=4, max=8)
@@ -125,7 +127,7 @@ def test_an_engine_for_several_shapes(build: Any, version: str) -> None:
     assert meta["profiles"] == [{"x": [[1, 8], [4, 8], [8, 8]]}]
     assert meta["tensors"][0]["shape"] == [-1, 8]
     assert meta["plan_bytes"] == path.stat().st_size
-    assert meta["flags"] == []  # TF32, which it has by default, is off
+    assert meta["flags"] == ["REQUIRE_USER_ALLOCATION"]  # TF32, which it has by default, is off
     found = describe_engine(path)
     assert (found["version"], found["bytes"], found["problem"]) == (version, path.stat().st_size, "")
     assert found["sidecar"]["recipe"]["profile"] == {"batch": [1, 4, 8]}
@@ -235,9 +237,11 @@ from pathlib import Path
 from benchfw.errors import MissingDependency
 from benchfw.spec import Artifact, Context
 from benchfw_tensorrt.backend import TrtRtx
+from benchfw_tensorrt.options import RtxOptions
 
 here = Path()
-backend = TrtRtx({}, Context(device="cuda:0", threads=1, precision="fp32", cache_dir=here, root=here, inputs=()))
+options = RtxOptions().model_dump(mode="json")
+backend = TrtRtx(options, Context(device="cuda:0", threads=1, precision="fp32", cache_dir=here, root=here, inputs=()))
 try:
     backend.load(Artifact.from_json(json.loads(sys.argv[1])))
 except MissingDependency as error:
@@ -248,12 +252,21 @@ assert backend.facts() == {}
 """
 
 
-def test_an_engine_is_not_loaded_where_there_is_no_driver(build: Any) -> None:
+def test_an_engine_is_not_loaded_where_there_is_no_driver(build: Any, tmp_path: Path) -> None:
+    """The real TensorRT-RTX, up to what needs a driver; memory and streams, which would come next, are made up."""
     if Path("/proc/driver/nvidia/version").exists():
         pytest.skip("there is a driver: what happens then was never seen")
     made = build(perceptron("dynamic", "batch"), [X], {"batch": BATCH})
     text = json.dumps(asdict(made.artifact))
-    run = subprocess.run([sys.executable, "-c", LOAD, text], capture_output=True, text=True, check=True, timeout=60)
+    path = os.pathsep.join([fake_cuda_modules.write(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = subprocess.run(
+        [sys.executable, "-c", LOAD, text],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
     message, hint = run.stdout.splitlines()
     assert message.startswith("trt-rtx cannot load the engine: ") and "cudaError" in message
     assert hint == "this needs an NVIDIA GPU and its driver"
@@ -298,6 +311,29 @@ def test_build_writes_a_copy_and_its_side_car(model: str, tmp_path: Path) -> Non
     assert (told["seconds"], told["steps"], told["profile"]) == (0.0, [STEP], {"batch": "1:4:8"})
     assert told["bytes"] == target.stat().st_size
     assert command(*arguments, "--rebuild", "--json").stdout != ""
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(
+    ("model", "arguments", "megabytes"),
+    [
+        ("mlp", (), 0.127),
+        pytest.param("resnet18", ("input=batchx3x112x112",), 47, marks=pytest.mark.slow),
+        pytest.param("resnet50", ("input=batchx3x224x224",), 103, marks=pytest.mark.slow),
+        pytest.param("vit", (), 349, marks=pytest.mark.slow),
+        pytest.param("bert", (), 444, marks=pytest.mark.slow),
+        pytest.param("detr", ("pixel_values=batchx3x256x256",), 176, marks=pytest.mark.slow),
+    ],
+)
+def test_the_models_of_the_scenarios(model: str, arguments: tuple[str, ...], megabytes: float) -> None:
+    """With dynamic axes, from PyTorch on; weights in fp32 are most of an engine."""
+    given = [item for each in arguments for item in ("--input", each)]
+    sizes = ["--size", "sequence=8:128:512"] if model == "bert" else []
+    points = ["--min", "1", "--opt", "4", "--max", "8"]
+    told = command(f"builtin:{model}", "--for", "tensorrt-rtx", *points, *given, *sizes, "--json").stdout
+    made = json.loads(told)
+    assert made["steps"][-1] == STEP
+    assert made["bytes"] == pytest.approx(megabytes * 1e6, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +443,12 @@ def test_plan_shows_the_route_of_what_is_skipped_here(model: str, tmp_path: Path
 def test_init_leaves_what_needs_a_gpu_in_a_comment(model: str) -> None:
     result = CliRunner().invoke(cli, ["init", model, "-o", "-", "-q"], standalone_mode=False)
     assert result.exception is None
-    assert '# use = "trt-rtx" # it needs a GPU, and there is none here\n' in result.stdout
+    lacks = "it needs a GPU, and there is none here"
+    try:
+        metadata.version("cuda-bindings")
+    except metadata.PackageNotFoundError:  # said first
+        lacks = "it needs cuda-bindings>=12.6, which is not installed: pip install 'benchfw-tensorrt[rtx,cuda]'"
+    assert f'# use = "trt-rtx" # {lacks}\n' in result.stdout
 
 
 def test_a_run_skips_what_needs_a_gpu(project: Any) -> None:

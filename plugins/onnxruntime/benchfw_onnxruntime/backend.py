@@ -24,6 +24,7 @@ from benchfw.spec.layers import WARMUP, LayerProfile
 from benchfw.spec.remedies import onnx_remedy
 from benchfw_onnxruntime.trace import layers
 
+LIBRARIES = "`benchfw doctor` names the libraries that are missing or do not fit"
 _LEVELS = {
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -109,8 +110,8 @@ class OrtBackend(Backend):
             raise BuildFailed(f"onnxruntime: {type(error).__name__}: {str(error).strip()}", hint=hint) from error
         self._loaded = artifact
         providers = self._session.get_providers()
-        if providers[0] != self.provider and not (self.context.allow_fallback and providers[0] in self.stand_ins):
-            raise FellBack(f"asked for {self.provider}, got {providers}")
+        if providers[0] != self.provider:
+            raise FellBack(f"asked for {self.provider}, got {providers}", hint=LIBRARIES)
         self._io = IoSpec(
             inputs=tuple(map(_spec, self._session.get_inputs())), outputs=tuple(map(_spec, self._session.get_outputs()))
         )

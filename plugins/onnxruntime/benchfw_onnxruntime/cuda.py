@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import json
 import os
-import shutil
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from benchfw.errors import FellBack, Invalid
 from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
-from benchfw.spec.cuda import Buffer, all_of, describe_device, destroy_stream, make_stream, synchronize
-from benchfw_onnxruntime.backend import OrtBackend, sizes_of
-from benchfw_onnxruntime.cuda_options import for_cuda, for_tensorrt
+from benchfw.spec.cuda import Buffer, all_of, destroy_stream, make_stream, synchronize
+from benchfw_onnxruntime.backend import LIBRARIES, OrtBackend, sizes_of
 
 _UNSYNCHRONISED = "disable_synchronize_execution_providers"
 """The entry of a run's configuration with which `run` returns once all is enqueued."""
-_HINT = "`benchfw doctor` names the libraries that are missing or do not fit"
+_PLACE = re.compile(r"/\S+:\d+ .*?\) (?=[A-Z])")
+"""Where in its sources ONNX Runtime says what it says."""
+
 _HAS_TF32 = tuple(int(part) for part in ort.__version__.split(".")[:2]) >= (1, 18)
 """The CUDA provider knows `use_tf32`. It refuses options that it does not know, and does not say which it knows."""
 _FLAGS = {"fp16": "trt_fp16_enable", "bf16": "trt_bf16_enable", "int8": "trt_int8_enable"}
@@ -180,8 +181,9 @@ class OrtCuda(OrtBackend):
         except (RuntimeError, ValueError) as error:
             if meaning := self.explain(error):  # the provider is there, and its device is full
                 raise meaning from error
-            if first.removesuffix("ExecutionProvider").lower() in str(error).lower():
-                raise FellBack(f"onnxruntime cannot load {first}: {error}", hint=_HINT) from error
+            if self.provider.removesuffix("ExecutionProvider").lower() in str(error).lower():
+                words = _PLACE.sub("", str(error)).strip()
+                raise FellBack(f"onnxruntime cannot load {self.provider}: {words}", hint=LIBRARIES) from error
             raise
 
     def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:

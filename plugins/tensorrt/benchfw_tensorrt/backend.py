@@ -1,7 +1,7 @@
 """The TensorRT-RTX backend. Imported in workers alone.
 
-It loads an engine where there is a driver, and does not run it yet. Nothing past the first line of `load` has ever been
-run on a GPU that TensorRT-RTX supports.
+An engine holds no kernels of the GPU that runs it: TensorRT-RTX compiles them when a context is made and when it is
+given a shape. No inference of it has ever been timed: that needs a GPU which TensorRT-RTX supports.
 """
 
 from __future__ import annotations
@@ -11,79 +11,92 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tensorrt_rtx as trt
-from numpy.typing import NDArray
-
-from benchfw.errors import BuildFailed, Invalid, MissingDependency, Unsupported
-from benchfw.spec import Artifact, Backend, Bound, IoSpec, TensorSpec
+from benchfw.errors import BackendError, MissingDependency, Unsupported
+from benchfw.spec import Artifact
+from benchfw_tensorrt.dynamic import DynamicBackend
+from benchfw_tensorrt.engine import import_tensorrt, make_runtime
 from benchfw_tensorrt.header import HEADER_BYTES, check_engine
-from benchfw_tensorrt.log import BuildLog, listen
+from benchfw_tensorrt.native import here
+from benchfw_tensorrt.runtime_cache import RuntimeCache
 
-_NO_DRIVER = re.compile(r"cudaError (35|100)\b")
-"""CUDA's errors for a driver that is too old or missing, and for no device."""
+trt = import_tensorrt("tensorrt_rtx")
+
+_NOT_HERE = (
+    (re.compile(r"cudaError (35|100)\b"), "this needs an NVIDIA GPU and its driver"),
+    (re.compile(r"cannot run on this GPU|unsupported cc"), "run it on a GPU that TensorRT-RTX supports"),
+    (re.compile(r"old cuda driver"), "a newer driver"),
+)
+"""What TensorRT-RTX says where another machine could load the engine, and what that needs."""
 
 
-class TrtRtx(Backend):
-    """`trt-rtx`."""
+class TrtRtx(DynamicBackend):
+    """`trt-rtx`. Options: `benchfw_tensorrt.options.RtxOptions`."""
 
-    _runtime: Any = None
-    _engine: Any = None
-    _precision = ""
-
-    def load(self, artifact: Artifact) -> IoSpec:
-        path = Path(artifact.path)
-        check_engine(path, trt.__version__)
-        log = BuildLog()
-        self._runtime = trt.Runtime(listen(trt, log))
-        content = path.read_bytes()
-        state, reasons = engine_validity(self._runtime, content[:HEADER_BYTES])
-        if state == "invalid":
-            raise BuildFailed(f"trt-rtx cannot run this engine here: {', '.join(reasons)}")
-        self._engine = self._runtime.deserialize_cuda_engine(content)
-        if self._engine is None:
-            error = log.failure("trt-rtx cannot load the engine")
-            if _NO_DRIVER.search(error.message):
-                raise MissingDependency(error.message, hint=error.hint)
-            raise error
-        self._precision = artifact.precision
-        return IoSpec(
-            inputs=self._specs(trt.TensorIOMode.INPUT),
-            outputs=self._specs(trt.TensorIOMode.OUTPUT),
-        )
-
-    def bind(self, slot: int, inputs: Mapping[str, NDArray[Any]]) -> Bound:
-        if self._engine is None:
-            raise Invalid("bind before load")
-        raise Unsupported("trt-rtx builds and loads engines; this version of the plugin does not run them")
+    name = "trt-rtx"
+    provider = "TensorRT-RTX"
+    trt = trt
+    _state = ""
+    _config: Any = None
+    _cache: RuntimeCache | None = None
 
     def facts(self) -> Mapping[str, Any]:
-        if self._engine is None:
+        facts = super().facts()
+        if not facts:
             return {}
-        return {
-            "provider_effective": "TensorRT-RTX",
-            "precision_effective": self._precision,
-            "threads_effective": 1,
-            "layers": int(self._engine.num_layers),
+        own = {
+            "engine_validity": self._state,
+            "specialization": self._config.dynamic_shapes_kernel_specialization_strategy.name,
+            "runtime_cache": self._cache.state if self._cache else "off",
         }
+        return {**facts, **own}
 
     def close(self) -> None:
-        self._engine = None  # before the runtime that it belongs to
-        self._runtime = None
+        if self._cache is not None:
+            self._cache.keep()
+        super().close()
+        self._cache = self._config = None
 
-    def _specs(self, mode: Any) -> tuple[TensorSpec, ...]:
-        axes = {spec.name: spec.shape for spec in self.context.inputs}
-        specs = []
-        for place in range(self._engine.num_io_tensors):
-            name = self._engine.get_tensor_name(place)
-            if self._engine.get_tensor_mode(name) != mode:
-                continue
-            dims = tuple(self._engine.get_tensor_shape(name))
-            names = axes.get(name, tuple(f"{name}_{axis}" for axis in range(len(dims))))
-            shape = tuple(dim if dim >= 0 else str(names[axis]) for axis, dim in enumerate(dims))
-            dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))).name
-            specs.append(TensorSpec(name=name, dtype=dtype, shape=shape))
-        return tuple(specs)
+    def _load_engine(self, artifact: Artifact) -> Any:
+        path = Path(artifact.path)
+        check_engine(path, trt.__version__)
+        runtime = make_runtime(trt, self._log)
+        content = path.read_bytes()
+        self._state, reasons = engine_validity(runtime, content[:HEADER_BYTES])
+        engine = runtime.deserialize_cuda_engine(content)
+        if engine is None:
+            raise self._refusal(reasons)
+        self._config = self._runtime_config(engine)
+        return engine
+
+    def _refusal(self, reasons: list[str]) -> BackendError:
+        """Return why an engine is not loaded, in TensorRT-RTX's words; no failure where another machine could."""
+        why = f" ({', '.join(reasons)})" if reasons else ""
+        error = self._log.failure(f"{self.name} cannot load the engine{why}")
+        for pattern, hint in _NOT_HERE:
+            if pattern.search(error.message):
+                return MissingDependency(error.message, hint=hint)
+        return error
+
+    def _runtime_config(self, engine: Any) -> Any:
+        """Return how contexts are to be: benchfw gives the memory, and captures graphs itself."""
+        config = engine.create_runtime_config()
+        strategies = trt.DynamicShapesKernelSpecializationStrategy.__members__
+        config.dynamic_shapes_kernel_specialization_strategy = strategies[self.options["specialization"].upper()]
+        config.cuda_graph_strategy = trt.CudaGraphStrategy.DISABLED
+        config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if self.options["runtime_cache"]:
+            self._cache = RuntimeCache(self.context.cache_dir / "tensorrt-rtx", here(trt), config)
+        return config
+
+    def _new_context(self) -> Any:
+        return self._engine.create_execution_context(runtime_config=self._config)
+
+    def _check_capture(self, context: Any) -> None:
+        if not context.is_stream_capturable(self._stream):
+            raise Unsupported(
+                "TensorRT-RTX says that launches of this engine cannot be captured",
+                hint="build it with the option user_allocation, unless the values of its inputs decide shapes",
+            )
 
 
 def engine_validity(runtime: Any, header: bytes) -> tuple[str, list[str]]:

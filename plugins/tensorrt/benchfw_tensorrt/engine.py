@@ -19,6 +19,12 @@ from benchfw_tensorrt.profiles import Shapes, profile_shapes
 from benchfw_tensorrt.settings import configure, network_flags
 
 LAYERS = "layers.json"
+INSTALL = {
+    "tensorrt": "pip install 'benchfw-tensorrt[cu13]', which brings its libraries from NVIDIA's index",
+    "tensorrt_rtx": "pip install 'benchfw-tensorrt[rtx]'",
+}
+"""What installs a TensorRT with its libraries."""
+
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 """numpy's names of TensorRT's types, where they are not the same in small letters."""
 
@@ -121,9 +127,14 @@ class RtxEngineFromOnnx(EngineFromOnnx):
     module = "tensorrt_rtx"
     distribution = "tensorrt-rtx-cu13"
 
+    def configure(self, build: Build) -> Mapping[str, Any]:
+        streams, own = self.options["weight_streaming"], self.options["user_allocation"]
+        chosen = False if own is None and streams else own  # weights that stream are allocated as the engine runs
+        return configure(build.trt, build.config, {**self.options, "user_allocation": chosen})
+
     def finish(self, build: Build, path: Path) -> Mapping[str, Any]:
         check_engine(path, build.trt.__version__)
-        return {"layers": _layers_of_log(build.log.layers, path.with_name(LAYERS))}
+        return {"strongly_typed": True, "layers": _layers_of_log(build.log.layers, path.with_name(LAYERS))}
 
 
 def import_tensorrt(module: str) -> Any:
@@ -135,7 +146,7 @@ def import_tensorrt(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingDependency(f"{module} cannot be imported: {error}") from error
+        raise MissingDependency(f"{module} cannot be imported: {error}", hint=INSTALL[module]) from error
 
 
 def make_builder(trt: Any, log: BuildLog) -> Any:
@@ -143,11 +154,28 @@ def make_builder(trt: Any, log: BuildLog) -> Any:
 
     It gets no error recorder: with one that is written in Python, TensorRT-RTX 1.7 ends the process when a network is
     freed (SIGSEGV). Without one the same texts come as errors of the log.
+
+    Raises:
+        BuildFailed: TensorRT makes none.
     """
+    return _made(trt, trt.Builder, log)
+
+
+def make_runtime(trt: Any, log: BuildLog) -> Any:
+    """Return a runtime that tells `log` what happens.
+
+    Raises:
+        BuildFailed: TensorRT makes none.
+    """
+    return _made(trt, trt.Runtime, log)
+
+
+def _made(trt: Any, kind: Any, log: BuildLog) -> Any:
     try:
-        return trt.Builder(listen(trt, log))
-    except TypeError as error:  # "factory function returned nullptr": its libraries do not fit together
-        raise log.failure(f"{trt.__name__} makes no builder ({error})") from error
+        return kind(listen(trt, log))
+    except TypeError as error:  # "factory function returned nullptr"
+        hint = f"its libraries are of another version, or damaged: {INSTALL[trt.__name__]}"
+        raise log.failure(f"{trt.__name__} makes no {kind.__name__} ({error})", hint=hint) from error
 
 
 def _parse(trt: Any, network: Any, log: BuildLog, path: str) -> Any:

@@ -96,17 +96,17 @@ class BuildLog:
         """Warnings that who reads the results should see."""
         return [text for text in self.warnings if _IMPORTANT.search(text)]
 
-    def failure(self, what: str, kind: type[BackendError] = BuildFailed) -> BackendError:
+    def failure(self, what: str, kind: type[BackendError] = BuildFailed, *, hint: str | None = None) -> BackendError:
         """Return the error for a call that has failed, in TensorRT's first words, which are then told.
 
-        It is an `OutOfMemory` where they say so, or else of `kind`.
+        It is an `OutOfMemory` where they say so, or else of `kind`. `hint` is what to do where the words do not tell.
         """
         errors, self._errors = self._errors, []
         last = f"; its last warning: {self.warnings[-1]}" if self.warnings else ""
         text = errors[0] if errors else f"it gives no reason{last}"
         if any(map(_OUT_OF_MEMORY.search, errors)):
             kind = OutOfMemory
-        return kind(f"{what}: {text.splitlines()[0]}", hint=hint_for(text))
+        return kind(f"{what}: {text.splitlines()[0]}", hint=hint_for(text) or hint)
 
 
 def hint_for(text: str) -> str | None:

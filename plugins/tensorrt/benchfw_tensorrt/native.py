@@ -18,9 +18,8 @@ from benchfw.errors import BuildFailed
 from benchfw.spec import Profile, TensorSpec
 from benchfw.spec.cuda import describe_device, use_device
 from benchfw.spec.tensors import AxisRange
-from benchfw_tensorrt.engine import LAYERS, Build, EngineFromOnnx, import_tensorrt
+from benchfw_tensorrt.engine import LAYERS, Build, EngineFromOnnx, import_tensorrt, make_runtime
 from benchfw_tensorrt.inspector import effective_precision, inspect
-from benchfw_tensorrt.log import listen
 from benchfw_tensorrt.origin import distribution
 from benchfw_tensorrt.settings import (
     allow_precisions,
@@ -145,7 +144,7 @@ def load_engine(trt: Any, path: Path, log: Any, *, portable: bool = False) -> An
         BuildFailed: With TensorRT's words.
         OutOfMemory: The device has no room for its weights.
     """
-    runtime = trt.Runtime(listen(trt, log))
+    runtime = make_runtime(trt, log)
     if portable and hasattr(runtime, "engine_host_code_allowed"):
         runtime.engine_host_code_allowed = True  # the engine brings a runtime of its own
     engine = runtime.deserialize_cuda_engine(path.read_bytes())

@@ -42,6 +42,11 @@ class RtxEngineOptions(EngineOptions):
     """Options of the step `RtxEngineFromOnnx`."""
 
     tf32: bool = Field(False, description="Let fp32 products use TF32, which rounds their inputs to 10 bits.")
+    user_allocation: bool | None = Field(
+        None,
+        description="Let the engine allocate nothing as it runs, so that launches can be captured into CUDA graphs. "
+        "Where values decide shapes, and with `weight_streaming`, it must be `false`. Default: unless weights stream.",
+    )
     compute_capabilities: tuple[Capability, ...] = Field(
         (),
         strict=False,
@@ -132,4 +137,17 @@ class TrtOptions(BaseModel):
     )
     log: Literal["error", "warning", "info", "verbose"] = Field(
         "warning", description="What of TensorRT's log goes to the log of the worker."
+    )
+
+
+class RtxOptions(TrtOptions):
+    """Options of the backend `trt-rtx`."""
+
+    specialization: Literal["eager", "lazy", "none"] = Field(
+        "eager",
+        description="When kernels for a shape of a dynamic engine are compiled: before it is first launched; in the "
+        "background, while others do (launches get faster at some time); or never.",
+    )
+    runtime_cache: bool = Field(
+        False, description="Keep compiled kernels in the cache, for later processes; `false` compiles them in each."
     )

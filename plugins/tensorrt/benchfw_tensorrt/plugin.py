@@ -11,6 +11,7 @@ from benchfw.spec.hooks import hookimpl
 
 _RTX = ("tensorrt-rtx-cu13>=1.5",)
 _INSTALL_RTX = "pip install 'benchfw-tensorrt[rtx]'"
+_RUN_RTX = "pip install 'benchfw-tensorrt[rtx,cuda]'"
 _RTX_ENGINE = "rtx-engine"
 _CUDA = ("cuda-bindings>=12.6",)
 _TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11")
@@ -24,15 +25,23 @@ def benchfw_register_backends() -> list[BackendInfo]:
     return [
         BackendInfo(
             name="trt-rtx",
-            summary="TensorRT-RTX; loads engines, does not run them yet",
+            summary="TensorRT-RTX, an engine for one shape or several, set in each call",
             factory="benchfw_tensorrt.backend:TrtRtx",
             accepts=(_RTX_ENGINE,),
+            options="benchfw_tensorrt.options:RtxOptions",
             provider="TensorRT-RTX",
             typed=True,
             step_options={"Int8Onnx": {"recipe": "tensorrt"}},
-            capabilities=Capabilities(precisions=("fp32", "fp16", "int8"), devices=("cuda",)),
-            requires=_RTX,
-            install=_INSTALL_RTX,
+            capabilities=Capabilities(
+                precisions=("fp32", "fp16", "int8"),
+                devices=("cuda",),
+                dynamic_shapes=True,
+                asynchronous=True,
+                cuda_graph=True,
+                profiles=True,
+            ),
+            requires=(*_RTX, *_CUDA),
+            install=_RUN_RTX,
         ),
         _backend("trt-static", "TensorRT, an engine for one shape, bound once", "TrtStatic", dynamic=False),
         _backend("trt-dynamic", "TensorRT, an engine for one shape or several, set in each call", "TrtDynamic"),

@@ -15,6 +15,7 @@ _FLAGS = {
     "refit": "REFIT",
     "sparse_weights": "SPARSE_WEIGHTS",
     "version_compatible": "VERSION_COMPATIBLE",
+    "user_allocation": "REQUIRE_USER_ALLOCATION",
 }
 _ATTRIBUTES = {
     "optimization_level": "builder_optimization_level",
@@ -105,9 +106,10 @@ def configure(trt: Any, config: Any, options: Mapping[str, Any]) -> dict[str, An
             setattr(config, attribute, options[option])
     known = trt.BuilderFlag.__members__
     for option, flag in ((option, flag) for option, flag in _FLAGS.items() if option in options):
-        _need(trt, option, flag in known or not options[option], f"BuilderFlag.{flag}")
+        wanted = options[option]  # None: if it is there
+        _need(trt, option, flag in known or not wanted, f"BuilderFlag.{flag}")
         if flag in known:
-            (config.set_flag if options[option] else config.clear_flag)(known[flag])
+            (config.clear_flag if wanted is False else config.set_flag)(known[flag])
     if options["workspace"] is not None:
         _need(trt, "workspace", hasattr(config, "set_memory_pool_limit"), "memory pools")
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, size_in_bytes(options["workspace"]))

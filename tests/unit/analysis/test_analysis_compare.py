@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -40,6 +41,23 @@ def test_too_few_invocations_give_a_ratio_and_no_interval() -> None:
     assert frame["speedup"].notna().all()
     assert frame[["speedup_low", "speedup_high", "p_value"]].isna().all(axis=None)
     assert (frame["reason"] == "5 and 4 invocations, 5 of each are needed").all()
+
+
+def test_processes_of_one_build_are_one_piece_of_evidence() -> None:
+    """Engines differ by far more than processes: ten processes of five engines are five numbers, not ten."""
+    frames = [run(seed, invocations=10).frames(name) for seed, name in ((1, "a"), (2, "b"))]
+    for frame in frames:
+        table = frame["invocations"]
+        built = table["case_id"].str.contains("ort-cpu")
+        table["build"] = (table["invocation"] % 5).where(built).astype("Int64")
+        of_engines = np.array([1.0, 1.02, 1.05, 1.08, 1.1])[table["invocation"] % 5]
+        table["latency_p50_ns"] *= np.where(built, of_engines, 1.0)
+    compared = benchfw.compare(frames, metric="p50").set_index("name")
+    assert (compared.loc["ort-cpu", "n"] == 5).all()
+    assert (compared.loc["torch-eager", "n"] == 10).all(), "there was nothing to build"
+    width = compared["speedup_high"] / compared["speedup_low"]
+    assert width["ort-cpu"].min() > 1.05 > width["torch-eager"].max()
+    assert ((compared["speedup_low"] < 1) & (compared["speedup_high"] > 1))["ort-cpu"].all()
 
 
 def test_a_run_of_one_process_counts_as_one_invocation() -> None:

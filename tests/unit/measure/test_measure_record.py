@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from benchfw.errors import WorkerCrashed
 from benchfw.measure.rows import case_row
 from benchfw.measure.statistics import statistics
 from benchfw.measure.tables import block_rows, iteration_columns
-from benchfw.stats import across_invocations, quantile_interval
+from benchfw.stats import across_builds, across_invocations, quantile_interval
 
 HEADLINE = ("latency_p50_ns", "latency_p50_low_ns", "latency_p99_ns", "throughput_samples_s", "latency_mean_ns", "n")
 LEVELS = (1000.0, 1050.0, 980.0)
@@ -63,6 +64,30 @@ def test_components_of_the_variance_tell_between_from_within(members: Any, ratio
     if row["verdict"] != "NO_STEADY_STATE":
         assert row["variation_within"] == np.sqrt(variance.within)
         assert row["variation_between"] == np.sqrt(variance.between)
+
+
+def test_processes_of_the_same_build_speak_of_the_next_one_together(members: Any) -> None:
+    """Two builds, twice each: the interval comes from two numbers, however many processes there are."""
+    levels = (1000.0, 1100.0, 1002.0, 1102.0)
+    every = [members.measured([level] * 20, number=number) for number, level in enumerate(levels)]
+    for member in every:
+        member.instance.made = replace(member.instance.made, build=member.number % 2)
+    record = members.record(*every)
+    within = [quantile_interval(member.samples, 0.5).value for member in every]
+    expected = across_builds([np.array(within[0::2]), np.array(within[1::2])])
+    interval = record.p50
+    assert (interval.value, interval.low, interval.high) == (expected.value, expected.low, expected.high)
+    rates = [member.throughput for member in every]
+    assert record.throughput() == across_builds([np.array(rates[0::2]), np.array(rates[1::2])])
+    row = statistics(record)
+    assert (row["builds"], row["invocations"]) == (2, 4)
+    assert row["variation_builds"] == pytest.approx(np.log(1.1) / np.sqrt(2.0), rel=0.05)
+    assert row["variation_between"] < 0.1 * row["variation_builds"]
+    for member in every:
+        member.stopping.converged = True
+    record.note_differences()
+    (warning,) = (row["message"] for row in record.warnings if row["code"] == "W22")
+    assert warning.startswith("the interval over 2 builds is ±") and "more `builds` make it narrower" in warning
 
 
 def test_a_failure_in_a_later_process_is_that_of_the_case(tmp_path: Path, members: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -11,12 +12,12 @@ from typing import Any
 import pytest
 
 from benchfw.spec import Artifact, AxisRange, Context, Profile, TensorSpec
-from benchfw_tensorrt.options import TrtEngineOptions, TrtOptions, WeakEngineOptions
+from benchfw_tensorrt.options import RtxEngineOptions, RtxOptions, TrtEngineOptions, TrtOptions, WeakEngineOptions
 from tests.unit.fake_cuda_modules import install
 from tests.unit.tensorrt.fake_tensorrt import FakeTensorrt
 
 X = TensorSpec(name="x", dtype="float32", shape=("batch", 8))
-IMPORTING = ("calibrator", "native", "runner", "slots", "weak")
+IMPORTING = ("backend", "base", "calibrator", "dynamic", "native", "runner", "runtime_cache", "slots", "weak")
 """Modules that import what is made up."""
 
 
@@ -32,7 +33,7 @@ class Bench:
         self.cuda = install(monkeypatch, folder, [f"benchfw_tensorrt.{name}" for name in IMPORTING])
         self.trt = FakeTensorrt(version, self.cuda)
         self.folder = folder
-        monkeypatch.setitem(sys.modules, "tensorrt", self.trt)
+        monkeypatch.setitem(sys.modules, self.trt.__name__, self.trt)
 
     def model(self, name: str = "model", **given: Any) -> Path:
         """Write a model: `x` in, twice of it out, of type FLOAT and shape [batch, 8] unless `given` says otherwise."""
@@ -43,6 +44,10 @@ class Bench:
         return path
 
     def step(self, *, weak: bool = False, **options: Any) -> Any:
+        if self.trt.__name__ == "tensorrt_rtx":
+            from benchfw_tensorrt.engine import RtxEngineFromOnnx
+
+            return RtxEngineFromOnnx(RtxEngineOptions(**options).model_dump(mode="json"))
         from benchfw_tensorrt.native import TrtEngineFromOnnx
         from benchfw_tensorrt.weak import WeakTrtEngineFromOnnx
 
@@ -75,13 +80,15 @@ class Bench:
         return Artifact(format="trt-engine", path=str(destination), sha256="1" * 64, precision=precision, meta=meta)
 
     def backend(self, name: str, inputs: tuple[TensorSpec, ...] = (X,), **options: Any) -> Any:
-        """Return a backend, `TrtStatic` or `TrtDynamic`."""
-        from benchfw_tensorrt import runner
+        """Return a backend, `TrtStatic`, `TrtDynamic` or `TrtRtx`."""
+        rtx = name == "TrtRtx"
+        module = importlib.import_module(f"benchfw_tensorrt.{'backend' if rtx else 'runner'}")
 
         context = Context(
             device="cuda:0", threads=1, precision="fp32", cache_dir=self.folder, root=self.folder, inputs=inputs
         )
-        return getattr(runner, name)(TrtOptions(**options).model_dump(mode="json"), context)
+        model = RtxOptions if rtx else TrtOptions
+        return getattr(module, name)(model(**options).model_dump(mode="json"), context)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""TensorRT 8.6, 10 and 11, as far as the plugin uses them, for machines without a GPU.
+"""TensorRT 8.6, 10 and 11, and TensorRT-RTX 1.7, as far as the plugin uses them, for machines without a GPU.
 
 What each version has stands in `FEATURES`, taken from `dir()` of the real bindings. A model is a JSON file of inputs
 and outputs, an engine the same with its profiles; running one doubles its first input.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import json
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -58,11 +59,24 @@ FEATURES: dict[str, dict[str, Any]] = {
         "types": ("FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8", "FP8", "BF16", "INT64"),
     },
 }
+RTX = "1.7.1.116"
+FEATURES[RTX] = {
+    **FEATURES["11.4.0"],
+    "BuilderFlag": (*_COMMON, "STRICT_NANS", "WEIGHT_STREAMING", "STRIP_PLAN", "REQUIRE_USER_ALLOCATION"),
+    "NetworkDefinitionCreationFlag": ("STRONGLY_TYPED",),
+    "DynamicShapesKernelSpecializationStrategy": ("LAZY", "EAGER", "NONE"),
+    "CudaGraphStrategy": ("DISABLED", "WHOLE_GRAPH_CAPTURE"),
+    "EngineValidity": ("VALID", "SUBOPTIMAL", "INVALID"),
+    "rtx": True,
+}
+"""TensorRT-RTX, which is another module with versions of its own."""
+
+_INVALID = {"VERSION_MISMATCH": 1, "UNSUPPORTED_CC": 2, "OLD_CUDA_DRIVER": 4, "CUDA_ERROR": 64}
 _NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT64": np.int64}
 
 
 def _enum(name: str, members: Iterable[str]) -> Any:
-    return enum.IntEnum(name, {member: place for place, member in enumerate(members)})
+    return enum.IntEnum(name, members if isinstance(members, dict) else {each: i for i, each in enumerate(members)})
 
 
 class Base:
@@ -77,13 +91,14 @@ class FakeTensorrt(ModuleType):
         errors: Said in the log when the next call fails.
         fails: Name of the call that fails next: `build`, `deserialize`, `execute`.
         layer_type: Type that the inspector tells of a product.
+        capturable: What contexts of TensorRT-RTX say of themselves.
     """
 
     ILogger = IProfiler = IProgressMonitor = Base
 
     def __init__(self, version: str, cuda: FakeCuda) -> None:
-        super().__init__("tensorrt")
         features = FEATURES[version]
+        super().__init__("tensorrt_rtx" if "rtx" in features else "tensorrt")
         self.__version__ = version
         self.cuda, self.features = cuda, features
         self.calls: list[Any] = []
@@ -91,6 +106,7 @@ class FakeTensorrt(ModuleType):
         self.warnings: list[str] = []
         self.fails = ""
         self.layer_type = "FP32"
+        self.capturable = True
         self.executed: list[tuple[int, ...]] = []
         for name, members in features.items():
             if name[0].isupper():
@@ -101,6 +117,7 @@ class FakeTensorrt(ModuleType):
         self.MemoryPoolType = _enum("MemoryPoolType", ("WORKSPACE",))
         self.TensorIOMode = _enum("TensorIOMode", ("NONE", "INPUT", "OUTPUT"))
         self.LayerInformationFormat = _enum("LayerInformationFormat", ("ONELINE", "JSON"))
+        self.EngineInvalidityDiagnostics = _enum("EngineInvalidityDiagnostics", _INVALID)
         if features["calibrates"]:
             self.IInt8EntropyCalibrator2 = self.IInt8MinMaxCalibrator = Base
 
@@ -275,7 +292,8 @@ class Builder:
             "tensors": [[t.name, t.dtype.name, list(t.shape), mode, t.allowed_formats] for t, mode in tensors],
             "profiles": [profile.shapes for profile in config.made],
         }
-        return Plan(json.dumps(data).encode())
+        content = json.dumps(data).encode()
+        return Plan(_header(trt, len(content)) + content)
 
     def _calibrate(self, network: Network, config: Config) -> None:
         calibrator = getattr(config, "int8_calibrator", None)
@@ -288,15 +306,65 @@ class Builder:
         calibrator.write_calibration_cache("\n".join(["TRT-8600-EntropyCalibration2", *table]).encode())
 
 
+def _header(trt: FakeTensorrt, size: int) -> bytes:
+    """Return what stands before the content of a plan."""
+    if "rtx" not in trt.features:
+        return b""
+    version = bytes(int(part) for part in RTX.split("."))
+    return b"vtrt".ljust(16, b"\0") + struct.pack("<Q", 64 + size) + version.ljust(40, b"\0")
+
+
 class Runtime:
     def __init__(self, trt: FakeTensorrt, logger: Any) -> None:
         self._trt, self._logger = trt, logger
         self.engine_host_code_allowed = False
+        if "rtx" in trt.features:
+            self.get_engine_validity = self._get_engine_validity
 
     def deserialize_cuda_engine(self, content: bytes) -> Engine | None:
         if self._trt.failing("deserialize", self._logger):
             return None
-        return Engine(self._trt, json.loads(content), self._logger)
+        return Engine(self._trt, json.loads(content[content.index(b"{") :]), self._logger)
+
+    def _get_engine_validity(self, content: bytes) -> tuple[Any, int]:
+        """Say that an engine which will not be loaded is for other GPUs."""
+        assert len(content) == 64
+        fails = self._trt.fails == "deserialize"
+        return self._trt.EngineValidity["INVALID" if fails else "VALID"], 2 if fails else 0
+
+
+class RuntimeConfig:
+    """Of contexts; what they shall do, the tests look at."""
+
+    def __init__(self, trt: FakeTensorrt) -> None:
+        self._trt = trt
+        self.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy["LAZY"]
+        self.cuda_graph_strategy = trt.CudaGraphStrategy["DISABLED"]
+        self.allocation: Any = None
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        self.allocation = strategy
+
+    def create_runtime_cache(self) -> RuntimeCacheObject:
+        return RuntimeCacheObject()
+
+    def set_runtime_cache(self, cache: RuntimeCacheObject) -> bool:
+        self.cache = cache
+        return True
+
+
+class RuntimeCacheObject:
+    def __init__(self) -> None:
+        self.kernels = b""
+
+    def deserialize(self, blob: bytes) -> bool:
+        if not blob.startswith(b"kernels"):
+            return False
+        self.kernels = blob
+        return True
+
+    def serialize(self) -> bytes:
+        return self.kernels or b"kernels"
 
 
 class Engine:
@@ -310,10 +378,18 @@ class Engine:
         if hasattr(trt, "ExecutionContextAllocationStrategy"):
             self.device_memory_size_v2 = 64
             self.streamable_weights_size = 0
-            self.create_execution_context = lambda strategy: Context(self)
+            self.create_execution_context: Any = self._context
         else:
             self.device_memory_size = 64
             self.create_execution_context_without_device_memory = lambda: Context(self)
+
+        if "rtx" in trt.features:
+            self.create_runtime_config = lambda: RuntimeConfig(trt)
+            self.create_execution_context = lambda runtime_config: self._context(runtime_config.allocation)
+
+    def _context(self, strategy: Any) -> Context:
+        assert strategy == self.trt.ExecutionContextAllocationStrategy["USER_MANAGED"]
+        return Context(self)
 
     num_io_tensors = property(lambda self: len(self.tensors))
     num_optimization_profiles = property(lambda self: max(1, len(self.profiles)))
@@ -365,6 +441,8 @@ class Context:
         self.memory = 0
         if hasattr(self._trt, "ExecutionContextAllocationStrategy"):
             self.set_device_memory = self._set_device_memory
+        if "rtx" in self._trt.features:
+            self.is_stream_capturable = lambda stream: self._trt.capturable
 
     def _set_device_memory(self, address: int, size: int) -> None:
         assert size == 64
