@@ -2,10 +2,9 @@
 # needed before.
 PYTHON ?= python3
 BIN = .venv/bin
-STAMP = .venv/.installed
 PLUGINS = torch onnxruntime openvino tensorrt torch_tensorrt
-EXTRAS_torch = cpu,models
-EXTRAS_onnxruntime = cpu,optimize,images
+EXTRAS_torch = $(DEVICE),models
+EXTRAS_onnxruntime = $(DEVICE),optimize,images
 EXTRAS_tensorrt = rtx
 
 # 1: with what runs on NVIDIA GPUs. Asked of the driver, unless somebody says it: make CUDA=0, make CUDA=1. What was
@@ -67,14 +66,17 @@ docs-html: $(STAMP)
 	$(BIN)/python -m sphinx -c docs -W --keep-going -n -q -b html . docs/_build
 	@echo docs/_build/docs/index.html
 
-# Modules are compiled when they are first imported: most never are, and pip would compile all. What was installed for
-# the other device goes first, as onnxruntime and onnxruntime-gpu overwrite each other. TensorRT's libraries, which
-# torch-tensorrt needs too, come from NVIDIA's own index, which may not be reached.
+# Modules are compiled when they are first imported: most never are, and pip would compile all, on one core. Workers
+# write no bytecode, so what they alone import is compiled here.
+IN_WORKERS = mpmath networkx numpy onnx onnx_ir onnxruntime onnxscript openvino sympy torch
+# What was installed for the other device goes first, as onnxruntime and onnxruntime-gpu overwrite each other. TensorRT's
+# libraries, which torch-tensorrt needs too, come from NVIDIA's own index, which may not be reached.
 $(STAMP): $(PIP_CONSTRAINT) pyproject.toml $(PLUGINS:%=plugins/%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "benchfw needs CPython 3.11 or later: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(if $(filter-out $(MARK),$(wildcard .venv/.for-* .venv/.installed)),--clear) .venv
 	touch $(MARK)
 	$(BIN)/pip install --quiet --no-compile -e '.[dev]' $(foreach plugin,$(PLUGINS),-e 'plugins/$(plugin)[$(or $(EXTRAS_$(plugin)),cpu)]')
+	cd .venv/lib/python3*/site-packages && ../../../bin/python -m compileall -qq -j 0 -x 'tests/|torch/testing/_internal/' $(IN_WORKERS)
 ifeq ($(CUDA),1)
 	tools/optional.sh $(BIN)/pip .venv/tensorrt.log 'TensorRT' -e 'plugins/tensorrt[cu13]'
 	tools/optional.sh $(BIN)/pip .venv/torch-tensorrt.log 'torch-tensorrt' torch-tensorrt

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from packaging.requirements import InvalidRequirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from benchfw.errors import PluginError
 from benchfw.requirements import distributions
@@ -99,7 +100,7 @@ def _is_statement(value: Any) -> bool:
     try:
         hash(value)
         SpecifierSet(value.versions)
-        value.cuda_remedy.format_map(names)
+        value.cuda_remedy.format(version=names["version"])
         for other in value.wants:
             SpecifierSet(other.versions)
             other.text.format_map(names), other.remedy.format_map(names)

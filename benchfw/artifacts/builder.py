@@ -190,12 +190,12 @@ class Builder:
             precision,
             json.dumps(options, sort_keys=True),
             tuple(inputs),
-            environment,
+            place,
             build,
         )
         if key not in self._made:
             try:
-                self._made[key] = self._run(step, made, options, inputs, profile, precision, environment, build)
+                self._made[key] = self._run(step, made, options, inputs, profile, precision, place, build)
             except CaseError as error:
                 self._made[key] = error
         result = self._made[key]
@@ -221,7 +221,7 @@ class Builder:
         inputs: Sequence[TensorSpec],
         profile: Profile,
         precision: str,
-        environment: str,
+        place: _Place,
         build: int | None,
     ) -> Made:
         self._check(f"the step {step.name}", step, place.environment)

@@ -18,10 +18,10 @@ from benchfw.measure.settings import Settings
 from benchfw.measure.subject import Subject
 from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, Plan, Scenario, make_plan
-from benchfw.scenario.modes import CUDA, kind_of_device
 from benchfw.scenario.plan import places
 from benchfw.scenario.resolved import model_inputs
 from benchfw.spec.artifact import ModelSourceInfo
+from benchfw.spec.device import CUDA, DeviceName
 from benchfw.spec.tensors import TensorSpec
 
 ONLY = ""
@@ -57,7 +57,7 @@ class Arm:
         return [
             (device, self.environments[environment])
             for device, environment in places(self.scenario, registry.backends, only_backends)
-            if kind_of_device(device) != CUDA or has_gpu()
+            if DeviceName.parse(device).kind != CUDA or has_gpu()
         ]
 
 

@@ -22,7 +22,7 @@ from benchfw.measure.comparisons import Criteria
 from benchfw.plugins import Registry
 from benchfw.scenario import Loaded, from_document
 from benchfw.scenario.arms import BASELINE, CANDIDATE, only
-from benchfw.scenario.modes import CPU, CUDA, kind_of_device
+from benchfw.spec.device import CPU, CUDA, DeviceName
 from benchfw.spec.events import Notice
 from benchfw.spec.executor import Executor, Job, Outcome
 from benchfw.spec.stop import Stop
@@ -168,7 +168,7 @@ def _devices(
     names = dict(beside) if not places or any(device == CPU for device, _ in places) else {}
     gpus: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for device, environment in places:
-        if kind_of_device(device) == CUDA:
+        if DeviceName.parse(device).kind == CUDA:
             gpus.setdefault(tuple(sorted(environment.env.items())), []).append(device)
         elif device != CPU:
             names[device.replace(":", "-")] = None

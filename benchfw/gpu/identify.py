@@ -11,23 +11,24 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from benchfw.errors import BackendError, NvmlError
 from benchfw.gpu.nvml import Nvml, open_nvml
+from benchfw.spec.device import DeviceName
 
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 TIMEOUT_S = 30.0
 """A driver that is not kept loaded (persistence mode) takes seconds to answer, with eight GPUs some more."""
 
 
-def uuids(devices: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+def uuids(devices: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
     """Return the UUIDs of the GPUs that CUDA calls `cuda:0`, … in an environment; what cannot be told is left out.
 
     NVML is asked, and where it is not there CUDA. Of a slice of a GPU (MIG) it is the whole GPU's, as far as NVML
     tells: slices share clocks and power.
     """
-    command = [sys.executable, "-m", "benchfw.gpu.identify", *devices]
+    command = [sys.executable, "-P", "-m", "benchfw.gpu.identify", *devices]
     path = os.pathsep.join(filter(None, sys.path))
     process = subprocess.Popen(
         command,
@@ -51,7 +52,7 @@ def uuids(devices: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
     return {str(device): str(uuid) for device, uuid in found.items()}
 
 
-def told(devices: Iterable[str], environ: Mapping[str, str], module: object = None) -> dict[str, str]:
+def told(devices: Sequence[str], environ: Mapping[str, str], module: object = None) -> dict[str, str]:
     """Return what `uuids` does, from within the process that may ask.
 
     Args:
@@ -72,7 +73,7 @@ def told(devices: Iterable[str], environ: Mapping[str, str], module: object = No
     return found
 
 
-def _by_nvml(nvml: Nvml, devices: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+def _by_nvml(nvml: Nvml, devices: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
     visible = nvml.visible(environ)
     found = {}
     for device in devices:
@@ -85,7 +86,7 @@ def _by_nvml(nvml: Nvml, devices: Iterable[str], environ: Mapping[str, str]) -> 
 
 
 def _number(device: str) -> int:
-    return int(device.partition(":")[2] or 0)
+    return DeviceName.parse(device).number
 
 
 if __name__ == "__main__":

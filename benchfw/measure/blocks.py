@@ -25,7 +25,7 @@ class Block:
     """One block, or one window, as it came back.
 
     Attributes:
-        phase: `first`, `warmup`, `pilot`, `measure`, `events`, `window` or `steady`.
+        phase: `first`, `warmup`, `pilot`, `measure`, `events`, `window`, `steady`, `energy` or `hot`.
         round, position: Where it was run; -1 outside of the rounds.
         sizes: Size of the varying axis of each inference, or None for a case of one shape.
         n: Inferences.

@@ -43,8 +43,8 @@ class Cooling:
         notify: Told of it.
 
     Attributes:
-        segments, left_out: How many there were, and how many of them do not count.
-        kept: Why all of them count, if that was decided.
+        segments, hot: How many were judged, and in how many of these heat held the clock.
+        kept: The hot ones count after all, and no more are judged: heat comes back.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Cooling:
         rows = observer.collect() if observer.gpus.active else []
         self._devices = sorted({member.case.session.device for member in members if observer.gpus.reads(member)})
         self._rounds: list[int] = []
-        self._hot: list[tuple[Block, str]] = []
+        self._left_out: list[tuple[Block, str]] = []
         self._tries = 0
         self._begin_ns = now()
         self._cool_c = self._temperatures(rows)
-        self.segments = self.left_out = 0
-        self.kept: str | None = None
+        self.segments = self.hot = 0
+        self.kept = False
 
     def after(self, round_: int, *, last: bool) -> int:
         """Judge the segment that ends with a round, if one does; return how many rounds do not count.
@@ -86,14 +86,12 @@ class Cooling:
         return again
 
     def finish(self) -> None:
-        """Judge all segments, once there are no more rounds, and tell the cases."""
-        if self.left_out > max(MAX_TRIES, MAX_SHARE * self.segments):
-            self._keep_all()
-        if not self.left_out:
+        """Tell the cases, once there are no more rounds."""
+        if not self.hot:
             return
-        share = self.left_out / self.segments
+        share = self.hot / self.segments
         for member in self._members:
-            text = f"{self.left_out} of {self.segments} segments of its rounds: cool the GPU, or lower its power limit"
+            text = f"{self.hot} of {self.segments} segments of its rounds: cool the GPU, or lower its power limit"
             if self.kept:
                 member.unstable = f"heat held the clock in {text}"
             else:
@@ -102,14 +100,14 @@ class Cooling:
 
     def _leave_out(self, cause: str) -> int:
         """Leave a segment out and wait; or keep all of them, if that has been done often enough."""
-        if self._tries == MAX_TRIES or self.left_out + 1 > max(MAX_TRIES, MAX_SHARE * self.segments):
+        self.hot += 1
+        if self._tries == MAX_TRIES or self.hot > max(MAX_TRIES, MAX_SHARE * self.segments):
             self._keep_all()
             return 0
         self._tries += 1
-        self.left_out += 1
         for member in self._members:
             blocks = [block for block in member.blocks if block.round in self._rounds and block.round >= 0]
-            self._hot += [(block, block.phase) for block in blocks]
+            self._left_out += [(block, block.phase) for block in blocks]
             for block in blocks:
                 block.phase = HOT
             member.recount()
@@ -117,10 +115,10 @@ class Cooling:
         return len(self._rounds)
 
     def _keep_all(self) -> None:
-        self.kept = "it comes back"
-        for block, phase in self._hot:
+        self.kept = True
+        for block, phase in self._left_out:
             block.phase = phase
-        self._hot = []
+        self._left_out = []
         for member in self._members:
             member.recount()
 

@@ -109,6 +109,11 @@ class Member:
         return self.case.session.entry.label + (f" ({', '.join(labels)})" if labels else "")
 
     @property
+    def has_throughput(self) -> bool:
+        """Its inferences follow one another: between those of a flushed cache, the device does something else."""
+        return self.case.mode.cache != "flush"
+
+    @property
     def build(self) -> int:
         """Number of the build that it measures, of a case with an engine."""
         return self.number % self.settings.rule.builds

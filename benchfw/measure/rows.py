@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchfw.measure.gates.providers import effective_provider
+from benchfw.measure.member import Member
 from benchfw.measure.record import Record
 from benchfw.measure.statistics import statistics
 from benchfw.scenario import Case

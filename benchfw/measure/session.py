@@ -326,7 +326,7 @@ class LiveSession:
         _check_types(facts)
         departures = self.departures(facts)
         if departures and not self.session.entry.allow_fallback:
-            raise FellBack(departures[0])
+            raise FellBack(departures[0], hint="ask for that, or let it count: allow_fallback = true")
 
     def departures(self, facts: Mapping[str, Any]) -> list[str]:
         """Say what is in effect instead of what was asked for; nothing if that is the same."""

@@ -65,7 +65,12 @@ class Settling:
     def settled(self) -> bool:
         """Enough looks agree, and so does the clock if it is read."""
         wanted = MIN_LOOKS if self._known else LOOKS
-        return len(self.looks) >= wanted and not any(self.unsettled())
+        return len(self.looks) >= wanted and self.telling >= LOOKS and not any(self.unsettled())
+
+    @property
+    def telling(self) -> int:
+        """Number of looks that tell all: where the clock is read, those beside which it was."""
+        return sum(clock is not None for clock in self.clocks) if self._known else len(self.looks)
 
     def unsettled(self) -> Iterator[Unsettled]:
         """Yield what has not settled, as far as the looks so far show."""
@@ -87,7 +92,7 @@ class Settling:
         if len(values) >= 2 * LOOKS and spread <= HOPS:
             levels = [median(values[-LOOKS:]), median(values[-2 * LOOKS : -LOOKS])]
             spread = min(spread, _spread(levels))
-        if len(values) < LOOKS or spread > CLOCK_SPREAD:
+        if spread > CLOCK_SPREAD:
             yield Unsettled(f"the SM clock still varied by {spread:.1%}", spread, CLOCK_SPREAD)
         mhz, asked, held = read[-1]
         if asked and mhz < LOW_CLOCK * asked and not held:

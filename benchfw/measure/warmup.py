@@ -126,11 +126,10 @@ def _look(member: Member, block: Block) -> int:
 def _warn_unsettled(member: Member, settling: Settling, limit_s: float) -> None:
     """Say why the machine was not seen to settle: something varied, or there was no time for enough looks."""
     found = list(settling.unsettled())
-    looks = len(settling.looks)
     if found:
         what = "; ".join(item.what for item in found)
         text = f"the machine did not settle within {limit_s:.1f} s: {what}; close what else runs on it"
         member.warn("G2", found[0].value, found[0].threshold, text)
-    elif looks < LOOKS:
-        what = f"{looks} of {LOOKS} looks within {limit_s:.1f} s do not show whether the machine has settled"
-        member.warn("G2", looks, LOOKS, f"{what}; allow more time")
+    elif settling.telling < LOOKS:
+        what = f"{settling.telling} of {LOOKS} looks within {limit_s:.1f} s do not show whether the machine has settled"
+        member.warn("G2", settling.telling, LOOKS, f"{what}; allow more time")

@@ -75,6 +75,7 @@ class CudaDevice(Device):
 
     def __init__(self, number: int) -> None:
         self._driver = driver = _load_driver()
+        self._flushed: tuple[Any, int] | None = None
         device = _device(driver, number)
         self._ask(driver.cuDevicePrimaryCtxSetFlags(device, int(driver.CUctx_flags.CU_CTX_SCHED_SPIN)))
         self._ask(driver.cuCtxSetCurrent(self._ask(driver.cuDevicePrimaryCtxRetain(device))))

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from benchfw.doctor import cuda
+from benchfw.plugins import Registry
 from tools import driver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,10 +175,13 @@ def test_the_two_sets_of_versions_differ_where_gpus_want_it_and_nowhere_else() -
     assert gpu["onnxruntime-gpu"] == cpu["onnxruntime"]
 
 
-def test_the_versions_for_gpus_fit_each_other_and_the_driver_that_is_asked_for() -> None:
-    assert list(cuda.findings("default", pins("constraints-cuda.txt"), f"{driver.CUDA}.0")) == []
+def test_the_versions_for_gpus_fit_each_other_and_the_driver_that_is_asked_for(registry: Registry) -> None:
+    built_for = [each for info in registry.backends.values() for each in info.built_for]
+    assert list(cuda.findings("default", pins("constraints-cuda.txt"), built_for, f"{driver.CUDA}.0")) == []
     wrong = {**pins("constraints-cuda.txt"), "tensorrt": "11.4.0.106"}
-    assert list(cuda.findings("default", wrong, f"{driver.CUDA}.0")), "what fits is judged by the doctor's tables"
+    assert list(cuda.findings("default", wrong, built_for, f"{driver.CUDA}.0")), (
+        "what fits is judged by the doctor's tables"
+    )
 
 
 @pytest.mark.parametrize(("name", "extra"), [("constraints.txt", "cpu"), ("constraints-cuda.txt", "cuda")])

@@ -125,7 +125,7 @@ def test_a_flushed_cache_is_a_label_and_slower(project: Project) -> None:
         "import torch\n\n\ndef make():\n    return torch.nn.Linear(2048, 2048, bias=False)\n"
     )
     text = SCENARIO.replace("builtin:mlp", "python:wide:make").replace(
-        "[shapes]", '[model.inputs.x]\nshape = ["batch", 2048]\n[shapes]'
+        "[shapes]", '[model.inputs.input]\nshape = ["batch", 2048]\n[shapes]'
     )
     entry = '[[backend]]\nuse = "torch-eager"\ndevice = "cuda"\ngraph = ["on"]\ncache = ["warm", "flush"]\n'
     _, results = project.run(text + entry)

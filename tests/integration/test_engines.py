@@ -140,7 +140,6 @@ def test_options_make_another_engine(build: Any) -> None:
     given = {
         "optimization_level": 1,
         "workspace": "1GiB",
-        "tf32": True,
         "strict_nans": True,
         "weight_streaming": True,
         "profiling_verbosity": "none",
@@ -149,7 +148,7 @@ def test_options_make_another_engine(build: Any) -> None:
     made = build(graph, [X], {"batch": BATCH}, **given)
     assert made.artifact.path != build(graph, [X], {"batch": BATCH}).artifact.path
     meta = made.artifact.meta
-    assert meta["flags"] == ["STRICT_NANS", "TF32", "WEIGHT_STREAMING"]
+    assert meta["flags"] == ["STRICT_NANS", "WEIGHT_STREAMING"]
     assert (meta["optimization_level"], meta["compute_capabilities"]) == (1, ["8.6", "12.0"])
     assert meta["layers"]["count"] is None
 
@@ -456,5 +455,5 @@ def test_a_run_skips_what_needs_a_gpu(project: Any) -> None:
     outcome, _ = project.run(SCENARIO)
     assert {(row["precision"], row["status"], row["status_reason"]) for row in outcome.rows} == {
         ("fp32", "SKIPPED", "trt-rtx needs a GPU (run it on a machine that has one)"),
-        ("bf16", "UNSUPPORTED", "trt-rtx does not compute in bf16 (it computes in fp32, fp16, int8)"),
+        ("bf16", "UNSUPPORTED", "trt-rtx does not compute in bf16 (it computes in fp32, tf32, fp16, int8)"),
     }

@@ -88,7 +88,8 @@ def test_what_is_allowed_is_measured_and_says_what_ran(
 
 def test_what_is_not_allowed_is_refused(rows: Mapping[str, Mapping[str, Any]]) -> None:
     row = rows["refused"]
-    assert (row["status"], row["status_reason"]) == ("FALLBACK", WORDS["precision"])
+    remedy = "ask for that, or let it count: allow_fallback = true"
+    assert (row["status"], row["status_reason"]) == ("FALLBACK", f"{WORDS['precision']} ({remedy})")
     assert math.isnan(row["latency_p50_ns"])
 
 

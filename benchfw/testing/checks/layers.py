@@ -38,9 +38,9 @@ class LayerChecks:
         names = [layer["name"] for layer in layers]
         assert len({*names}) == len(names), f"two layers have one name: {sorted(names)}"
         assert (times["layers"].sum(axis=1) > 0).all(), f"layers that take no time did not run: {layers}"
-        for what, taken in (
-            ("the layers of an inference", float(np.median(times["layers"].sum(axis=0)))),
-            ("a profiled inference", float(np.median(times["inferences"]))),
+        for what, taken in (  # the fastest of a few: a busy machine makes any of them slow, and a unit all of them
+            ("the layers of an inference", float(np.min(times["layers"].sum(axis=0)))),
+            ("a profiled inference", float(np.min(times["inferences"]))),
         ):
             assert latency / _OF_THE_ORDER < taken < latency * _OF_THE_ORDER, (
                 f"{what} took {taken:.0f} ns, a launch {latency:.0f} ns: times are in ns"

@@ -110,7 +110,7 @@ class OrtBackend(Backend):
             raise BuildFailed(f"onnxruntime: {type(error).__name__}: {str(error).strip()}", hint=hint) from error
         self._loaded = artifact
         providers = self._session.get_providers()
-        if providers[0] != self.provider:
+        if providers[0] != self.provider and not (self.context.allow_fallback and providers[0] in self.stand_ins):
             raise FellBack(f"asked for {self.provider}, got {providers}", hint=LIBRARIES)
         self._io = IoSpec(
             inputs=tuple(map(_spec, self._session.get_inputs())), outputs=tuple(map(_spec, self._session.get_outputs()))

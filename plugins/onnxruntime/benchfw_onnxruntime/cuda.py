@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,12 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from benchfw.errors import FellBack, Invalid
+from benchfw.errors import BuildFailed, FellBack, Invalid
 from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
-from benchfw.spec.cuda import Buffer, all_of, destroy_stream, make_stream, synchronize
+from benchfw.spec.cuda import Buffer, all_of, describe_device, destroy_stream, make_stream, synchronize
 from benchfw_onnxruntime.backend import LIBRARIES, OrtBackend, sizes_of
+from benchfw_onnxruntime.cuda_options import for_cuda, for_tensorrt
 
 _UNSYNCHRONISED = "disable_synchronize_execution_providers"
 """The entry of a run's configuration with which `run` returns once all is enqueued."""
@@ -181,9 +183,9 @@ class OrtCuda(OrtBackend):
         except (RuntimeError, ValueError) as error:
             if meaning := self.explain(error):  # the provider is there, and its device is full
                 raise meaning from error
-            if self.provider.removesuffix("ExecutionProvider").lower() in str(error).lower():
+            if first.removesuffix("ExecutionProvider").lower() in str(error).lower():
                 words = _PLACE.sub("", str(error)).strip()
-                raise FellBack(f"onnxruntime cannot load {self.provider}: {words}", hint=LIBRARIES) from error
+                raise FellBack(f"onnxruntime cannot load {first}: {words}", hint=LIBRARIES) from error
             raise
 
     def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:
@@ -239,12 +241,14 @@ class OrtTensorrt(OrtCuda):
         Each model, set of options, version and kind of GPU has a folder of its own, so that what is found is what would
         be built.
         """
+        table = self._table()
         content = {
             **given,
             **describe_device(),
             "model": artifact.sha256,
             "ort": ort.__version__,
             "precision": self.context.precision,
+            "table": hashlib.sha256(table.read_bytes()).hexdigest() if table else None,
         }
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         folder = self.context.cache_dir / "ort-tensorrt" / key

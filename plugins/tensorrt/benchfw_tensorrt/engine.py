@@ -130,7 +130,8 @@ class RtxEngineFromOnnx(EngineFromOnnx):
     def configure(self, build: Build) -> Mapping[str, Any]:
         streams, own = self.options["weight_streaming"], self.options["user_allocation"]
         chosen = False if own is None and streams else own  # weights that stream are allocated as the engine runs
-        return configure(build.trt, build.config, {**self.options, "user_allocation": chosen})
+        given = {**self.options, "user_allocation": chosen, "tf32": build.precision == "tf32"}
+        return configure(build.trt, build.config, given)
 
     def finish(self, build: Build, path: Path) -> Mapping[str, Any]:
         check_engine(path, build.trt.__version__)

@@ -41,7 +41,6 @@ class EngineOptions(BaseModel):
 class RtxEngineOptions(EngineOptions):
     """Options of the step `RtxEngineFromOnnx`."""
 
-    tf32: bool = Field(False, description="Let fp32 products use TF32, which rounds their inputs to 10 bits.")
     user_allocation: bool | None = Field(
         None,
         description="Let the engine allocate nothing as it runs, so that launches can be captured into CUDA graphs. "

@@ -33,7 +33,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             typed=True,
             step_options={"Int8Onnx": {"recipe": "tensorrt"}},
             capabilities=Capabilities(
-                precisions=("fp32", "fp16", "int8"),
+                precisions=("fp32", "tf32", "fp16", "int8"),
                 devices=("cuda",),
                 dynamic_shapes=True,
                 asynchronous=True,
@@ -79,6 +79,7 @@ def benchfw_register_steps() -> list[StepInfo]:
             summary="an engine of TensorRT-RTX, built without a GPU",
             source="onnx",
             target=_RTX_ENGINE,
+            makes=("tf32",),
             runtime="tensorrt-rtx",
             factory="benchfw_tensorrt.engine:RtxEngineFromOnnx",
             options="benchfw_tensorrt.options:RtxEngineOptions",

@@ -32,10 +32,14 @@ class RuntimeCache:
 
     def keep(self) -> None:
         """Write what there is by now. A file that cannot be written costs time and no more: it is said in the log."""
+        content = self._cache.serialize()
+        if content is None:
+            sys.stderr.write("[warning] TensorRT-RTX does not tell the kernels of its runtime cache: none are kept\n")
+            return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             draft = self._file.with_suffix(f".{os.getpid()}")
-            draft.write_bytes(bytes(self._cache.serialize()))
+            draft.write_bytes(bytes(content))
             os.replace(draft, self._file)
         except OSError as error:
             sys.stderr.write(f"[warning] the runtime cache {self._file.name} cannot be kept: {error}\n")

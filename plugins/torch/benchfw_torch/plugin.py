@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchfw.spec import BackendInfo, BuiltFor, Capabilities, ModelSourceInfo, StepInfo, Wants
+from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, StepInfo
 from benchfw.spec.hooks import hookimpl
 
 _TORCH = ("torch>=2.11", "safetensors>=0.5")
@@ -16,40 +16,6 @@ _ABLE = Capabilities(
     releases_gil=True,
 )
 _INSTALL = "pip install 'benchfw-torch[cpu]'"
-_TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings")
-
-
-def _bridge(version: str, tensorrt: str) -> BuiltFor:
-    """Return which torch and which TensorRT a version of torch-tensorrt was built for, as its wheels say."""
-    there = "torch-tensorrt {version} was built for "
-    remedy = "pip install torch-tensorrt=={version}, which brings those that fit, in an environment of its own"
-    return BuiltFor(
-        distribution="torch-tensorrt",
-        versions=f"=={version}.*",
-        wants=(
-            Wants(
-                distributions=("torch",),
-                versions=f"=={version}.*",
-                text=f"{there}torch =={version}.*, and {{found}} is installed",
-                remedy=remedy,
-            ),
-            Wants(
-                distributions=_TENSORRT,
-                versions=tensorrt,
-                text=f"{there}TensorRT {tensorrt}, and {{found}} is installed",
-                remedy=remedy,
-            ),
-        ),
-    )
-
-
-_BUILT_FOR = (
-    _bridge("2.10", ">=10.14.1,<10.15"),
-    _bridge("2.11", ">=10.15.1,<10.16"),
-    _bridge("2.12", ">=10.16.1,<10.17"),
-    _bridge("2.13", ">=11.0,<11.1"),
-    _bridge("2.14", ">=11.1,<11.2"),
-)
 
 
 @hookimpl
@@ -64,7 +30,6 @@ def benchfw_register_backends() -> list[BackendInfo]:
             provider="torch",
             capabilities=replace(_ABLE, specializes=False, profiles=True),
             requires=_TORCH,
-            built_for=_BUILT_FOR,
             install=_INSTALL,
         ),
         BackendInfo(

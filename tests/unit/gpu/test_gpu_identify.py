@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -74,6 +75,13 @@ def test_without_nvml_cuda_tells_and_makes_no_context(monkeypatch: pytest.Monkey
 def test_a_process_of_its_own_asks() -> None:
     environ = {**os.environ, **BY_BUS, "BENCHFW_NVML": "benchfw.testing.nvml:two", "CUDA_VISIBLE_DEVICES": "1"}
     assert uuids(["cuda:0"], environ) == {"cuda:0": SECOND}
+
+
+def test_files_where_somebody_happens_to_be_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not what is meant')\n")
+    monkeypatch.chdir(tmp_path)
+    environ = {**os.environ, **BY_BUS, "BENCHFW_NVML": "benchfw.testing.nvml:two"}
+    assert uuids(["cuda:0"], environ) == {"cuda:0": FIRST}
 
 
 def test_a_driver_that_hangs_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,22 @@ def test_no_node_at_all_is_a_fallback(members: Any) -> None:
     assert [row["code"] for row in member.warnings] == ["V05"]
 
 
+@pytest.mark.parametrize(
+    ("mine", "of_all", "told"),
+    [
+        (LEFT_BYTES, LEFT_BYTES, False),
+        (LEFT_BYTES + 1, LEFT_BYTES + 1, True),
+        (LEFT_BYTES + 1, LEFT_BYTES, False),  # another case gave it back
+        (-LEFT_BYTES, 2 * LEFT_BYTES, False),
+    ],
+)
+def test_memory_that_does_not_come_back(mine: int, of_all: int, told: bool) -> None:
+    finding = left(mine, of_all)
+    assert (finding is not None) == told
+    if finding is not None:
+        assert (finding.code, finding.value, finding.threshold) == ("W23", mine, LEFT_BYTES)
+
+
 def test_no_node_at_all_is_a_warning_where_that_is_allowed(members: Any) -> None:
     member = members.member()
     member.case.session.entry.__dict__["allow_fallback"] = True

@@ -133,3 +133,10 @@ def test_a_clock_that_does_not_settle_in_time_is_told(members: Any, trace: list[
     assert warning["code"] == "G2"
     assert warning["value"] is not None and warning["threshold"] is not None
     assert words in warning["message"]
+
+
+def test_a_clock_that_was_read_too_seldom_is_not_said_to_vary(members: Any) -> None:
+    member = warmed_up(members, itertools.repeat(Clock(FULL, FULL, held=False)), 0.0)
+    (warning,) = member.warnings
+    assert (warning["code"], warning["value"], warning["threshold"]) == ("G2", 1, LOOKS)
+    assert "1 of 5 looks within 0.0 s do not show whether the machine has settled" in warning["message"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,51 @@ def test_tensorrt_is_told_of_options_profile_and_caches(lab: Lab) -> None:
     assert shapes == ["x:1x3x8x8", "x:2x3x8x8", "x:3x3x8x8"]
     assert (asked["trt_engine_cache_enable"], asked["trt_timing_cache_enable"]) == ("1", "1")
     assert Path(asked["trt_engine_cache_path"]).is_dir()
+
+
+def test_every_option_of_the_providers_is_passed_on() -> None:
+    """What somebody may set and nothing reads would be a lie; what is not set stays the provider's own."""
+    ours = {"threads", "optimization", "asynchronous", "int8_calibration_table", "int8_use_native_calibration_table"}
+    renamed = {"workspace_mib": "trt_max_workspace_size", "dla_core": "trt_dla_core"}
+    fields = TensorrtOptions.model_fields
+    every = dict.fromkeys(fields, 3)
+    passed = for_cuda(every) | for_tensorrt(every)
+    for name in set(fields) - ours:
+        assert {name, f"trt_{name}", renamed.get(name)} & set(passed), name
+    unset = TensorrtOptions().model_dump(mode="json")
+    assert for_tensorrt(unset) == {}
+    assert set(for_cuda(unset)) == {name for name in fields if unset[name] is not None and name in for_cuda(every)}
+
+
+def test_lists_and_switches_are_text() -> None:
+    options = TensorrtOptions(
+        tactic_sources=["-CUDNN", "+JIT_CONVOLUTIONS"],
+        extra_plugin_lib_paths=["a.so", "b.so"],
+        sparsity_enable=False,
+        dla_core=0,
+        gpu_mem_limit=1 << 30,
+    ).model_dump(mode="json")
+    assert for_tensorrt(options) == {
+        "trt_tactic_sources": "-CUDNN,+JIT_CONVOLUTIONS",
+        "trt_extra_plugin_lib_paths": "a.so;b.so",
+        "trt_sparsity_enable": "0",
+        "trt_dla_enable": "1",
+        "trt_dla_core": "0",
+    }
+    assert for_cuda(options)["gpu_mem_limit"] == str(1 << 30)
+
+
+def test_a_calibration_table_lies_among_the_engines(lab: Lab) -> None:
+    (lab.folder / "ranges.flatbuffers").write_bytes(b"first")
+    first = asked_of_tensorrt(lab, precision="int8", int8_calibration_table="ranges.flatbuffers")
+    assert first["trt_int8_calibration_table_name"] == "ranges.flatbuffers"
+    assert first["trt_int8_use_native_calibration_table"] == "0"
+    assert (Path(first["trt_engine_cache_path"]) / "ranges.flatbuffers").read_bytes() == b"first"
+    (lab.folder / "ranges.flatbuffers").write_bytes(b"second")
+    second = asked_of_tensorrt(lab, precision="int8", int8_calibration_table="ranges.flatbuffers")
+    assert second["trt_engine_cache_path"] != first["trt_engine_cache_path"], "other ranges make another engine"
+    with pytest.raises(BuildFailed, match=r"no file other\.table"):
+        lab.backend("OrtTensorrt", int8_calibration_table="other.table")
 
 
 @pytest.mark.parametrize("ends", ["", "raise OSError('libcudart.so.13: cannot open shared object file')"])

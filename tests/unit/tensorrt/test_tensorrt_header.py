@@ -84,8 +84,12 @@ def sidecar_of(engine: Path, **more: Any) -> str:
 
 
 def test_the_side_car_and_layers_in_the_cache(engine: Path) -> None:
-    engine.with_name("sidecar.json").write_text(sidecar_of(engine, seconds=1.5))
     engine.with_name("layers.json").write_text('[{"name": "gemm"}]')
+    engine.with_name("sidecar.json").write_text(sidecar_of(engine))
+    assert "layers" not in describe_engine(engine), "the side-car knows nothing of them: they are another engine's"
+    sidecar = json.loads(sidecar_of(engine, seconds=1.5))
+    sidecar["files"]["layers.json"] = {}
+    engine.with_name("sidecar.json").write_text(json.dumps(sidecar))
     found = describe_engine(engine)
     assert found["sidecar"]["seconds"] == 1.5
     assert (found["layers"], found["problem"]) == ([{"name": "gemm"}], "")

@@ -12,7 +12,7 @@ import pytest
 from benchfw.errors import BackendError, BuildFailed, Invalid, MissingDependency, Unsupported
 from benchfw.spec import Artifact
 from tests.unit.tensorrt.conftest import Bench
-from tests.unit.tensorrt.fake_tensorrt import RTX
+from tests.unit.tensorrt.fake_tensorrt import RTX, RuntimeCacheObject
 from tests.unit.tensorrt.test_tensorrt_runner import outputs, rows
 
 HOPPER = (
@@ -99,6 +99,17 @@ def test_a_cache_that_cannot_be_written_costs_no_result(bench: Bench, capfd: pyt
     assert not bench.cuda.live
 
 
+def test_kernels_that_are_not_told_cost_no_result(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    backend = bench.backend("TrtRtx", runtime_cache=True)
+    backend.load(bench.build())
+    monkeypatch.setattr(RuntimeCacheObject, "serialize", lambda cache: None)
+    backend.close()
+    assert "[warning] TensorRT-RTX does not tell the kernels" in capfd.readouterr().err
+    assert not bench.cuda.live and not (bench.folder / "tensorrt-rtx").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "kind", "hint"),
     [
@@ -129,6 +140,14 @@ def test_an_engine_of_another_version_is_not_loaded(bench: Bench) -> None:
     bench.trt.fails = "deserialize"  # it must not come to that
     with pytest.raises(BuildFailed, match=r"was made by TensorRT-RTX 1\.6\.1\.116, which only that version can load"):
         bench.backend("TrtRtx").load(engine)
+
+
+def test_tf32_is_a_precision_of_its_own(bench: Bench) -> None:
+    engine = bench.build(precision="tf32", user_allocation=False)
+    assert engine.meta["flags"] == ["TF32"]
+    backend = bench.backend("TrtRtx")
+    backend.load(engine)
+    assert backend.facts()["precision_effective"] == "tf32"
 
 
 def test_an_engine_that_may_allocate(bench: Bench) -> None:

@@ -47,8 +47,8 @@ def tensorrt(flags: tuple[str, ...] = ("FP16", "TF32", "STRICT_NANS"), **more: A
     )
 
 
-def options(**given: Any) -> dict[str, Any]:
-    return RtxEngineOptions(**given).model_dump(mode="json")
+def options(*, tf32: bool = False, **given: Any) -> dict[str, Any]:
+    return RtxEngineOptions(**given).model_dump(mode="json") | {"tf32": tf32}
 
 
 def test_tf32_is_off_unless_asked_for() -> None:
@@ -114,6 +114,7 @@ def test_networks_take_their_types_from_the_model(members: dict[str, int], flags
         {"compute_capabilities": ["86"]},
         {"compute_capabilities": ["8.6", "8.6"]},
         {"log": "loud"},
+        {"tf32": True},  # a precision of its own
     ],
 )
 def test_options_that_cannot_be_are_refused(given: dict[str, Any]) -> None:

@@ -253,7 +253,8 @@ class Member:
     """What the gate sees of a case."""
 
     def __init__(self, facts: Any) -> None:
-        self.instance = self
+        self.instance = self.case = self.session = self.entry = self
+        self.allow_fallback = False
         self.facts = facts
         self.warnings: list[tuple[Any, ...]] = []
 
