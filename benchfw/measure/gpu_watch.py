@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STRETCH_S = 2.2
 """22 steps of an energy counter that changes ten times per second: they leave 5 % of doubt."""
-_LEAD_S = 0.3
+LEAD_S = 0.3
 """Before that, for clock and power to come to what this case makes of them: an H100 takes this long."""
 
 
@@ -52,10 +52,10 @@ class GpuWatch:
         """Run blocks of one case alone for two seconds, for its power and its energy, which take that long to tell."""
         if not self.active or member.case.session.device == CPU or not member.has_throughput:
             return  # flushing a cache takes power, too
-        _run_for(member, _LEAD_S)
+        run_for(member, LEAD_S)
         self.boundary(dear=True)
         begin = now()
-        blocks = _run_for(member, STRETCH_S)
+        blocks = run_for(member, STRETCH_S)
         member.stretch = np.array([[begin, now()]]), sum(map(member.work, blocks))
         self.boundary(dear=True)
 
@@ -123,12 +123,12 @@ class GpuWatch:
             _warn(pairs)
 
 
-def _run_for(member: Member, seconds: float) -> list[Any]:
+def run_for(member: Member, seconds: float, phase: str = "energy") -> list[Any]:
     """Run blocks of a case that count for no statistics, so many seconds at least."""
     blocks = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        blocks.append(member.measure(-1, -1, "energy"))
+        blocks.append(member.measure(-1, -1, phase))
         blocks[-1].rewarm = 0  # all of its inferences took energy
     return blocks
 

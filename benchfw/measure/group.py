@@ -12,6 +12,7 @@ from benchfw.measure import judge, warmup
 from benchfw.measure.budget import Budget
 from benchfw.measure.cooling import Cooling
 from benchfw.measure.gates import device, latency, memory, outputs, providers
+from benchfw.measure.gpu_watch import LEAD_S, run_for
 from benchfw.measure.inputs import InputMaker
 from benchfw.measure.lanes import Lanes, Load, ProcessLanes, StreamLanes, ThreadLanes, choose_depth
 from benchfw.measure.member import Member
@@ -204,10 +205,20 @@ class Group:
             self._note_others(members)
             number += 1
             if not self._is_over(start, left):
-                number -= cooling.after(self.next_round, last=not self._goes_on(members, number))
+                again = cooling.after(self.next_round, last=not self._goes_on(members, number))
+                number -= again
+                if again:
+                    self._warm_again(members)
             self.next_round += 1
             self._notify(_round_event(number, members, None if left is None else left - (time.monotonic() - start)))
         cooling.finish()
+
+    def _warm_again(self, members: Sequence[Member]) -> None:
+        """Bring up the clock of a GPU that has cooled down, which takes longer than the re-warm of a block."""
+        for member in members:
+            if member.ready:
+                with self._failures(member):
+                    run_for(member, LEAD_S, "warmup")
 
     @staticmethod
     def _is_over(start: float, left: float | None) -> bool:

@@ -37,7 +37,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The suite switches telemetry off; and there is a GPU here, as far as runs look."""
     monkeypatch.delenv("BENCHFW_TELEMETRY")
     monkeypatch.setattr(gpu_watch, "STRETCH_S", 0.5)
-    monkeypatch.setattr(gpu_watch, "_LEAD_S", 0.1)
+    monkeypatch.setattr(gpu_watch, "LEAD_S", 0.1)
     monkeypatch.setattr(gpu_watch, "HELD_S", 0.3)
     monkeypatch.setattr(arm, "has_gpu", lambda: True)
 
@@ -108,5 +108,8 @@ def test_rounds_on_a_gpu_that_is_too_hot_are_measured_again(project: Any, monkey
     left_out, counted = (blocks[blocks["phase"] == phase] for phase in ("hot", "measure"))
     assert len(left_out)
     assert left_out["round"].max() < counted["round"].min()
+    again = blocks[(blocks["phase"] == "warmup") & (blocks["start_ns"] > left_out["start_ns"].max())]
+    assert again["duration_ns"].sum() > 0.1e9, "the clock is brought up again before anything counts"
+    assert again["start_ns"].max() < counted["start_ns"].min()
     (message,) = results.warnings.query("code == 'W07'")["message"]
     assert re.match(r"heat held the clock in [12] of \d+ segments of its rounds: .*again after cooling$", message)

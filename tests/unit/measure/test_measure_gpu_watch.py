@@ -126,7 +126,7 @@ def test_a_lower_clock_than_that_of_another_case_is_told_of() -> None:
 
 def test_energy_is_taken_from_a_stretch_between_two_dear_boundaries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_watch, "STRETCH_S", 0.02)
-    monkeypatch.setattr(gpu_watch, "_LEAD_S", 0.0)
+    monkeypatch.setattr(gpu_watch, "LEAD_S", 0.0)
     samplers, phases = Samplers(), []
 
     def measure(round_: int, position: int, phase: str) -> Any:
