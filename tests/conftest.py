@@ -24,6 +24,9 @@ OTHERS = ("BENCHFW_ENVIRONMENTS", "BENCHFW_LOCKS", "TMPDIR")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for path in {item.path for item in items if item.get_closest_marker("quiet")}:
+        if "mark.quiet" not in path.read_text(encoding="utf-8"):
+            raise pytest.UsageError(f"{path}: say pytest.mark.quiet in the module, where `make test` looks for it")
     if not os.environ.get("BENCHFW_SLOW"):
         for item in items:
             if item.get_closest_marker("slow"):
@@ -48,6 +51,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for key, folder in folders.items():
             patch.setenv(key, str(folder))
         patch.setenv("BENCHFW_TELEMETRY", "off")  # hundreds of runs are not to start a process each for it
+        patch.setenv("TORCHINDUCTOR_VEC_ISA_OK", "1")  # else each new cache costs 15 s of CPU to try the compiler
         patch.setattr(tempfile, "tempdir", None)  # so that it is found anew
         yield path
 

@@ -28,9 +28,11 @@ effort = "quick"
 budget = "2s"
 [[backend]]
 use = "fake"
+options = { latency_us = 1000, clock = "virtual" }
 [[backend]]
 use = "fake-special"
 name = "other"
+options = { latency_us = 1000, clock = "virtual" }
 [[backend]]
 use = "not-there"
 optional = true

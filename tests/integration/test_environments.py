@@ -17,6 +17,7 @@ from benchfw.environments import find_python, managed
 from benchfw.executors.devices import Devices, cpus
 from benchfw.executors.resume import Resume
 
+pytestmark = pytest.mark.usefixtures("brief")
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 OLD = "onnxruntime==1.20.1"
 Benchfw = Callable[..., tuple[str, str]]
@@ -202,8 +203,9 @@ def make_environment(version: str, folder: Path) -> str:
     if python is None:
         pytest.skip(f"no CPython {version} on this machine")
     environ = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
-    subprocess.run([python, "-m", "venv", folder], check=True)
-    subprocess.run([folder / "bin/pip", "install", "--quiet", "numpy"], check=True, env=environ)
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python"]
+    subprocess.run([*pip, "install", "--quiet", "--no-compile", "numpy"], check=True, env=environ)
     return str(folder / "bin/python")
 
 

@@ -27,7 +27,7 @@ effort = "quick"
 budget = "200ms"
 [[backend]]
 use = "fake"
-options.latency_us = 0
+options = { latency_us = 1000, clock = "virtual" }
 """
 MAIN = (sys.executable, "-c", "from benchfw.cli import main; main()")
 PLAIN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
