@@ -477,7 +477,7 @@ while True:
     rows = [{"case_id": f"c{number}", "code": "W01"}] * (number % 7 + 1)
     writer.write_cohort(f"b{number}", {"warnings": rows, "shapes": [{"case_id": f"c{number}", "size": number}]})
     number += 1
-    time.sleep(0.02)
+    time.sleep(0.1)
 """
 
 READER = """
