@@ -98,9 +98,10 @@ def open_inside(run: Path, name: str) -> BinaryIO:
     Raises:
         OSError: It is not there, or not a regular file (a pipe is never waited for), or a link out of the folder.
     """
-    if not is_inside(run, run / name):
+    path = os.path.realpath(run / name)  # what is opened is what was looked at
+    if not Path(path).is_relative_to(os.path.realpath(run)):
         raise OSError(errno.EPERM, "it leads out of the run's folder", str(run / name))
-    descriptor = os.open(os.path.realpath(run / name), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EPERM, "it is not a regular file", str(run / name))

@@ -45,9 +45,9 @@ def test_a_generated_plugin_and_the_finished_tutorial_work_in_a_fresh_environmen
         return done.stdout
 
     mine = write_plugin("mine", tmp_path / "benchfw-mine")
-    run(sys.executable, "-m", "venv", str(bin_.parent))
+    run(sys.executable, "-m", "venv", "--without-pip", str(bin_.parent))
     pip = [
-        str(bin_ / "pip"),
+        *(sys.executable, "-m", "pip", "--python", str(bin_ / "python")),
         "install",
         "--quiet",
         "--no-compile",  # most modules are never imported

@@ -19,7 +19,7 @@ from benchfw.executors.making import making
 from benchfw.plugins import Registry
 from benchfw.spec.tensors import AxisRange, Profile, TensorSpec
 
-pytestmark = pytest.mark.framework
+pytestmark = [pytest.mark.framework, pytest.mark.usefixtures("brief")]
 
 NETS = """
 from dataclasses import dataclass
