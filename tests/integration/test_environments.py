@@ -204,7 +204,7 @@ def make_environment(version: str, folder: Path) -> str:
         pytest.skip(f"no CPython {version} on this machine")
     environ = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
     subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python"]
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python")]
     subprocess.run([*pip, "install", "--quiet", "--no-compile", "numpy"], check=True, env=environ)
     return str(folder / "bin/python")
 

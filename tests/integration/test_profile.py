@@ -14,6 +14,7 @@ from benchfw.testing.fakes import LAYERS, LAYERS_SHARE
 from benchfw.testing.project import Project, virtual_backend
 
 pytestmark = pytest.mark.usefixtures("brief")
+FAKE = pytest.mark.usefixtures("warm_workers")
 
 SCENARIO = """
 name = "layers"
@@ -35,6 +36,7 @@ profile = 7
 RANDOM = '[[sweep]]\nkind = "random-batch"\n'
 
 
+@FAKE
 def test_every_case_of_one_shape_has_its_layers(project: Project) -> None:
     outcome, results = project.run(SCENARIO + RANDOM + virtual_backend("v") + virtual_backend("w", 500.0))
     assert {row["status"] for row in outcome.rows} == {"OK"}
@@ -55,6 +57,7 @@ def test_every_case_of_one_shape_has_its_layers(project: Project) -> None:
     assert "a mixture of sizes" in warning
 
 
+@FAKE
 def test_the_worker_that_is_timed_is_not_the_one_that_is_profiled(project: Project) -> None:
     outcome, results = project.run(SCENARIO + virtual_backend("v"))
     logs = sorted(log.name for log in (outcome.folder / "logs").glob("v-*"))
@@ -66,6 +69,7 @@ def test_the_worker_that_is_timed_is_not_the_one_that_is_profiled(project: Proje
     assert {*results.cases["invocation"]} == {0}
 
 
+@FAKE
 @pytest.mark.parametrize("fault", ["raise", "exit", "none", "verbose_own"])
 def test_a_profile_that_goes_wrong_costs_no_case(project: Project, fault: str) -> None:
     outcome, results = project.run(SCENARIO + virtual_backend("v", fault=fault, at="profile"))
@@ -76,6 +80,7 @@ def test_a_profile_that_goes_wrong_costs_no_case(project: Project, fault: str) -
     assert all(reason.startswith("not profiled: ") for reason in reasons)
 
 
+@FAKE
 def test_without_being_asked_for_nothing_is_profiled(project: Project) -> None:
     _, results = project.run(SCENARIO + virtual_backend("v"), "measure.profile=0")
     assert results.layers.empty
@@ -83,6 +88,7 @@ def test_without_being_asked_for_nothing_is_profiled(project: Project) -> None:
     assert results.cases["graph_flops"].isna().all()
 
 
+@FAKE
 def test_a_backend_that_cannot_says_so(project: Project) -> None:
     outcome, results = project.run(SCENARIO + '[[backend]]\nuse = "null"\n')
     assert {row["status"] for row in outcome.rows} == {"OK"}

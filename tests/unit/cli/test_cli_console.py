@@ -308,7 +308,7 @@ _ROWS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(_ROWS, st.booleans())
 @example([dict.fromkeys(CASES.names)], False)
 @example([ROW | {"batch": None}, ROW, ROW | {"shape": None}], False)
