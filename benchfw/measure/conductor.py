@@ -1,24 +1,19 @@
-"""Conducts the cohorts of a plan: loads, checks, measures in as many processes as are wanted, and reports."""
+"""Conducts the cohorts of a plan: measures them in as many processes as are wanted, and reports."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchfw.errors import CaseError, Interrupted, WorkerCrashed
-from benchfw.measure import judge, layers, tables, warmup
+from benchfw.measure import judge, layers, tables
 from benchfw.measure.budget import Budget
 from benchfw.measure.comparisons import ROUNDS, Question
-from benchfw.measure.exhausted import Exhausted, memory_is_short
-from benchfw.measure.failures import failures, told_later
-from benchfw.measure.gates import providers
 from benchfw.measure.group import Group, grouped
-from benchfw.measure.lanes import Load
-from benchfw.measure.member import Member
+from benchfw.measure.loading import Loader
 from benchfw.measure.observer import Observer
 from benchfw.measure.record import Record
 from benchfw.measure.references import References
@@ -100,9 +95,6 @@ class Conductor:
         self._question = question
         self._observer = Observer(telemetry, settings.seed, settings.lock_clocks)
         self._stop = stop or Stop()
-        self._exhausted = Exhausted()
-        for case in exhausted:
-            self._exhausted.note(case)
         self._reference = reference
         self._run_folder = run_folder
         self._notify = notify
@@ -118,6 +110,15 @@ class Conductor:
             )
             for session_id, session in plan.sessions.items()
         }
+        self._loader = Loader(
+            self._sessions,
+            subjects,
+            settings=settings,
+            observer=self._observer,
+            reference=reference,
+            exhausted=exhausted,
+            notify=notify,
+        )
 
     def cohorts(self) -> Iterator[Measured]:
         """Measure one cohort after the other.
@@ -130,7 +131,7 @@ class Conductor:
         records: dict[str, Record] = {}
         done = 0
         try:
-            self._make_all()
+            self._loader.make_all(self._plan.cases)
             for index, cohort in enumerate(self._plan.cohorts):
                 self._stop.check()
                 total = len(self._plan.cohorts)
@@ -157,27 +158,9 @@ class Conductor:
         if not any(case.case_id in self._before for case in cohort.cases):
             return True
         for case in cohort.runnable:
-            if self._before.get(case.case_id, "SKIPPED") == "SKIPPED":
-                session = self._sessions[case.session.session_id]
-                try:
-                    with told_later(but="SKIPPED"):
-                        self._exhausted.spare(case)
-                        session.instance(case, lambda case=case: self._subject(case).make(case))  # type: ignore[misc]
-                except CaseError:
-                    continue
+            if self._before.get(case.case_id, "SKIPPED") == "SKIPPED" and self._loader.can_load(case):
                 return True
         return False
-
-    def _make_all(self) -> None:
-        """Make every artifact before anything is measured; what fails is told again when its case is loaded."""
-        for case in self._plan.cases:
-            if case.status is None:
-                with told_later():
-                    self._sessions[case.session.session_id].open_device()
-                    for build in range(self._settings.rule.builds):
-                        self._subject(case).make(case, build)
-        for subject in self._subjects.values():
-            subject.builder.end_worker()
 
     # --- a cohort -----------------------------------------------------------------------------------------------
 
@@ -223,7 +206,7 @@ class Conductor:
             if record.failure is None and self._stop.reason is None:
                 self._notify(Stage(f"{record.last.name}: profiling"))
                 with self._stop.deferred():
-                    layers.profile(record.last, self._subject(record.case))
+                    layers.profile(record.last, self._loader.subject(record.case))
 
     def _judge_telemetry(self, records: Mapping[str, Record]) -> None:
         """Find out what the samplers cost, from the rounds of all cases and invocations."""
@@ -267,27 +250,27 @@ class Conductor:
         next_round = 0
         while waiting:
             cases, interleave = waiting.pop(0)
-            members, deferred = self._open(cases, interleave, number, references, records)
+            members, deferred = self._loader.open(cases, interleave, number, references, records)
             if deferred:
                 waiting.append((deferred, "session"))
             group = Group(
                 members,
                 records,
-                inputs=lambda member: self._subject(member.case).inputs,
-                load=self._load,
+                inputs=lambda member: self._loader.subject(member.case).inputs,
+                load=self._loader.again,
                 settings=self._settings,
                 budget=self._budget,
                 stop=self._stop,
                 others=self._others,
                 notify=self._notify,
-                failures=self._failures,
+                failures=self._loader.failures,
                 observer=self._observer,
                 rounds=ROUNDS if self._question else None,
                 first_round=next_round,
             )
             group.conduct([case for cases, _ in waiting for case in cases] + later, seed + 1000 * number)
             next_round = group.next_round + group.next_round % 2  # rounds with and without samplers come in pairs
-            self._check(members, references, "after")
+            self._loader.check(members, references, "after")
             lost = [member for member in members if member.alive and member.lost]
             if deferred:  # there was no memory for them beside this group
                 for member in members:
@@ -300,64 +283,6 @@ class Conductor:
                 if member not in again:
                     member.session.close()
                     member.fail(member.session.death or WorkerCrashed("its worker was lost again"))
-
-    def _open(
-        self,
-        cases: Sequence[Case],
-        interleave: str,
-        number: int,
-        references: References,
-        records: dict[str, Record],
-    ) -> tuple[list[Member], list[Case]]:
-        """Load, bind and check cases one by one while there is memory; return them and those to be deferred."""
-        group: list[Member] = []
-        for place, case in enumerate(cases):
-            session = self._sessions[case.session.session_id]
-            if group and not session.is_open and memory_is_short(self._sessions.values()):
-                for member in group:
-                    member.interleave = "session"
-                return group, list(cases[place:])
-            member = Member(case, session, self._settings, self._observer, number=number, interleave=interleave)
-            group.append(member)
-            records.setdefault(case.case_id, Record(case)).members[number] = member
-            self._load_member(member)
-            self._check([member], references, "before")
-            if self._reference and references.name not in (None, self._reference):
-                member.warn("R01", None, None, f"{self._reference} gave no outputs: {references.name} is the reference")
-        return group, []
-
-    def _load_member(self, member: Member) -> None:
-        case, subject = member.case, self._subject(member.case)
-        with self._failures(member):
-            self._exhausted.spare(case)
-            self._notify(Stage(f"{member.name}: loading"))
-            instance = member.session.instance(case, lambda: subject.make(case, member.build))
-            for note in instance.made.notes:
-                member.warn("A01", None, None, f"made again: {note}")
-            for text in instance.made.warnings:
-                member.warn("A02", None, None, text)
-            member.bind(instance, subject.inputs, subject.model.io.inputs if subject.model.io else ())
-            warmup.first_calls(member)
-            member.read_facts()
-            providers.check(member)
-
-    def _load(self, member: Member) -> Load:
-        return lambda session: session.instance(
-            member.case, lambda: self._subject(member.case).make(member.case, member.build)
-        )
-
-    def _failures(self, member: Member) -> AbstractContextManager[None]:
-        return failures(member, self._exhausted)
-
-    def _check(self, members: Sequence[Member], references: References, moment: str) -> None:
-        for member in members:
-            if member.ready:
-                subject = self._subject(member.case)
-                with self._failures(member):
-                    references.check(member, moment, subject.inputs, subject.model.model_hash)
-
-    def _subject(self, case: Case) -> Subject:
-        return self._subjects[case.session.session_id]
 
     # --- ends ---------------------------------------------------------------------------------------------------
 

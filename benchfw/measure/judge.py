@@ -7,7 +7,8 @@ from typing import Any
 
 from benchfw.measure import spans
 from benchfw.measure.gates import Finding, device, latency, memory
-from benchfw.measure.member import MIN_SHARE, Member
+from benchfw.measure.member import Member
+from benchfw.measure.samples import MIN_SHARE
 from benchfw.stats import Steady, modes
 
 _SHOWN_LEVELS = 4

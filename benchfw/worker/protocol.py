@@ -50,6 +50,11 @@ class Message:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
+def ok(**values: Any) -> Message:
+    """Return an answer without arrays."""
+    return Message("ok", values)
+
+
 class Channel:
     """One end of the two pipes.
 

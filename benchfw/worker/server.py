@@ -1,41 +1,34 @@
-"""What a worker does with each message: one method per type, called in the order of a session's life."""
+"""What a worker does with each message: one method per type, in the order of a session's life.
+
+Those about models and artifacts, and those about samplers, have a module of their own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchfw.errors import BenchfwError, DeviceLost, ProtocolError
-from benchfw.spec.artifact import Artifact, Step
+from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import Backend, Bound, Context
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.worker import clocks, counters, inputs, loops, protocol, returned
 from benchfw.worker.canary import Canary
 from benchfw.worker.devices import Device, DeviceMemory, open_device
 from benchfw.worker.imports import load_class, version_of
-from benchfw.worker.pace import MIN_PERIOD_NS
-from benchfw.worker.protocol import Message
+from benchfw.worker.making import Making
+from benchfw.worker.protocol import Message, ok
 from benchfw.worker.quiet import quiet
-from benchfw.worker.sampling import Sampling
+from benchfw.worker.telemetry import Telemetry
 from benchfw.worker.timing import Mode, Run, Timing, timing_of
-
-_CLOSE_S = 1.0
-_PAUSE_S = 0.2
-_BOUNDARY_S = 2.0
-"""A driver that takes longer hangs; the boundary is left out."""
-_NICE = 5
-"""Samplers make room for what is measured."""
-_FORMATS = {"onnx": "benchfw.spec.onnx_files:weights"}
-"""What counts the weights in a file, by its format; imported with the format's own package, where that is installed."""
 
 
 class Instance:
@@ -79,18 +72,15 @@ class Server:
     """
 
     def __init__(self, tell: Callable[[Message], None] = lambda message: None) -> None:
-        self.tell = tell
+        self._handlers = (self, Making(tell), Telemetry())
         self._instances: dict[str, Instance] = {}
         self._device: Device | None = None
         self._memory = DeviceMemory()
         self._canary = Canary()
-        self._sampling = Sampling({}, 0)
 
     def answer(self, message: Message) -> Message:
         """Do what `message` asks and return the answer; a raise is the caller's to report."""
-        handler: Callable[[Mapping[str, Any]], Message] | None = getattr(self, f"on_{message.type}", None)
-        if handler is None:
-            raise ProtocolError(f"no such message: {message.type!r}")
+        handler = self._handler(message.type)
         try:
             with self._memory.watched(self._device, str(message.values.get("instance", ""))):
                 return handler(message.values)
@@ -103,6 +93,13 @@ class Server:
             if meaning is None:
                 raise
             raise meaning from error
+
+    def _handler(self, kind: str) -> Callable[[Mapping[str, Any]], Message]:
+        for each in self._handlers:
+            handler: Callable[[Mapping[str, Any]], Message] | None = getattr(each, f"on_{kind}", None)
+            if handler is not None:
+                return handler
+        raise ProtocolError(f"no such message: {kind!r}")
 
     def _check_device(self, error: Exception) -> None:
         """Look whether the device still works after something has failed, in whoever's words that was said.
@@ -158,54 +155,6 @@ class Server:
             quiet(lambda: loops.host_sync(_nothing, n, starts, ends))
             period_ns.append(float(np.median(np.diff(np.array(starts, np.int64)))))
         return ok(harness_overhead_ns=float(np.median(period_ns)), bare_loop_ns=float(np.median(bare_ns)))
-
-    # --- models and artifacts -----------------------------------------------------------------------------------
-
-    def on_resolve(self, values: Mapping[str, Any]) -> Message:
-        """Turn a model reference into an artifact."""
-        source = load_class(values["factory"])()
-        artifact, io = source.resolve(
-            values["target"],
-            root=Path(values["root"]),
-            destination=Path(values["destination"]),
-            seed=values["seed"],
-            weights=Path(values["weights"]) if values["weights"] else None,
-        )
-        artifact = replace(artifact, meta={**artifact.meta, **_about(Path(artifact.path), artifact.format)})
-        return ok(artifact=asdict(artifact), io=asdict(io) if io else None)
-
-    def on_describe(self, values: Mapping[str, Any]) -> Message:
-        """Tell what a file holds."""
-        return ok(facts=dict(load_class(values["factory"])().describe(Path(values["path"]))))
-
-    def on_copy(self, values: Mapping[str, Any]) -> Message:
-        """Copy an artifact and what lies beside it."""
-        source = load_class(values["factory"])()
-        return ok(facts=dict(source.copy(Path(values["path"]), Path(values["destination"]))))
-
-    def on_step(self, values: Mapping[str, Any]) -> Message:
-        """Run one step: artifact in, file out."""
-        step, destination = self._step(values), Path(values["destination"])
-        meta = step.run(
-            Artifact.from_json(values["artifact"]),
-            inputs=[TensorSpec.from_json(item) for item in values["inputs"]],
-            profile=Profile.from_json(values["profile"]),
-            precision=values["precision"],
-            destination=destination,
-        )
-        return ok(meta={**meta, **_about(destination, destination.suffix[1:])})
-
-    def on_step_reads(self, values: Mapping[str, Any]) -> Message:
-        """Tell what is in the files and the code that a step's options name."""
-        inputs = [TensorSpec.from_json(item) for item in values["inputs"]]
-        return ok(reads=dict(self._step(values).reads(inputs, Profile.from_json(values["profile"]))))
-
-    def _step(self, values: Mapping[str, Any]) -> Step:
-        step: Step = load_class(values["factory"])(values["options"])
-        step.report = lambda text: self.tell(Message("progress", {"text": str(text)}))
-        step.root, step.cache_dir = Path(values["root"]), Path(values["cache_dir"])
-        step.device = values["device"]
-        return step
 
     # --- the life of a backend ----------------------------------------------------------------------------------
 
@@ -329,48 +278,6 @@ class Server:
         gc.collect()
         return ok(device_bytes=self._memory.look(self._device, str(values.get("instance", ""))))
 
-    # --- telemetry, in a process of its own ---------------------------------------------------------------------
-
-    def on_sample_start(self, values: Mapping[str, Any]) -> Message:
-        """Begin to read samplers: `factories` by their names, ten times per second; `devices` of the run."""
-        os.nice(_NICE)
-        makers = {name: lambda path=path: load_class(path)() for name, path in values["factories"].items()}
-        self._sampling = Sampling(makers, MIN_PERIOD_NS, values.get("devices", ()))
-        return ok()
-
-    def on_sample_watch(self, values: Mapping[str, Any]) -> Message:
-        """Tell the samplers which workers live: `processes`, their numbers by session."""
-        self._sampling.watch(values["processes"])
-        return ok()
-
-    def on_sample_pause(self, values: Mapping[str, Any]) -> Message:
-        """Read nothing until `sample_resume`; what is being read is waited for, for a moment."""
-        self._sampling.pause(_PAUSE_S)
-        return ok()
-
-    def on_sample_resume(self, values: Mapping[str, Any]) -> Message:
-        self._sampling.resume()
-        return ok()
-
-    def on_sample_boundary(self, values: Mapping[str, Any]) -> Message:
-        """Read what is read between blocks only; with `dear`, also what takes milliseconds."""
-        self._sampling.boundary(_BOUNDARY_S, dear=values["dear"])
-        return ok()
-
-    def on_sample_take(self, values: Mapping[str, Any]) -> Message:
-        """Return what was read since the last time; see `Sampling.take`."""
-        states, arrays = self._sampling.take()
-        return Message("ok", {"samplers": states}, arrays)
-
-    def on_sample_stop(self, values: Mapping[str, Any]) -> Message:
-        """End and close the samplers; those that hang are left to the end of the process."""
-        self._sampling.stop(_CLOSE_S)
-        return ok()
-
-
-def ok(**values: Any) -> Message:
-    return Message("ok", values)
-
 
 def _counted(backend: Backend, run: Callable[[], Run]) -> Message:
     """Return what is told of a block: its stamps, how counters of the host rose, and what the backend counted."""
@@ -389,15 +296,3 @@ def _nothing() -> None:
 def _check_length(n: int) -> None:
     if not 1 <= n <= loops.MAX_BLOCK:
         raise ProtocolError(f"a block has 1 to {loops.MAX_BLOCK} iterations, not {n}")
-
-
-def _about(path: Path, format_: str) -> dict[str, Any]:
-    """Count the weights in a file of a known format: they stand in the artifact's meta, whoever has made it."""
-    if format_ not in _FORMATS or not path.is_file():
-        return {}
-    module, _, name = _FORMATS[format_].partition(":")
-    try:
-        count = getattr(importlib.import_module(module), name)
-    except ImportError:
-        return {}
-    return {"weights": count(path)}

@@ -72,8 +72,8 @@ exec {python} -c '
 import sys
 del sys.argv[0]
 sys.path.insert(0, sys.argv[0])
-from benchfw.worker import server
-server.Server.on_hello = lambda self, values: server.ok(protocol=99)
+from benchfw.worker import protocol, server
+server.Server.on_hello = lambda self, values: protocol.ok(protocol=99)
 from benchfw.worker.main import main
 main()' "$@"
 """,
