@@ -7,13 +7,14 @@ EXTRAS_torch = $(DEVICE),models
 EXTRAS_onnxruntime = $(DEVICE),optimize,images
 EXTRAS_tensorrt = rtx
 
-# 1: with what runs on NVIDIA GPUs. Asked of the driver, unless somebody says it: make CUDA=0, make CUDA=1. What was
-# installed for a GPU stays when there is none, as it runs on the CPU too.
+# 1: with what runs on NVIDIA GPUs. make CUDA=0 and make CUDA=1 decide; else what .venv was made for stays, and the driver
+# is asked where there is none.
 ifeq ($(filter 0 1,$(CUDA)),)
 ifeq ($(origin CUDA),command line)
 $(error CUDA=$(CUDA): it is 0 or 1)
 endif
-CUDA := $(if $(wildcard .venv/.installed-cuda),1,$(shell $(PYTHON) tools/driver.py $(if $(wildcard .venv/.installed-cpu),2>/dev/null)))
+made_for = $(wildcard .venv/.for-$(1) .venv/.installed-$(1))
+CUDA := $(if $(call made_for,cuda),1,$(if $(call made_for,cpu),0,$(shell $(PYTHON) tools/driver.py)))
 endif
 
 DEVICE = $(if $(filter 1,$(CUDA)),cuda,cpu)

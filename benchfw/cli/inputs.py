@@ -58,6 +58,8 @@ def find_inputs(registry: Registry, model: str, given: tuple[str, ...], root: Pa
 def input_specs(model: str, io: IoSpec | None, given: tuple[str, ...]) -> tuple[TensorSpec, ...]:
     """Return the inputs of a model that has been resolved, its axes named as `find_inputs` does it.
 
+    Order and bounds are those that a scenario with these inputs has: they are part of what artifacts are named after.
+
     Args:
         model: Its reference.
         io: Its inputs and outputs as it says itself.
@@ -70,8 +72,18 @@ def input_specs(model: str, io: IoSpec | None, given: tuple[str, ...]) -> tuple[
 
     inputs = _given(given) if given else _declared(model, io)
     _name_batch(inputs)
+    own = {spec.name: spec for spec in io.inputs} if io else {}
+    bounds = inputs if given else {name: {"low": spec.low, "high": spec.high} for name, spec in own.items()}
+    order = sorted(inputs, key=list(own).index) if own.keys() >= inputs.keys() else inputs
     return tuple(
-        TensorSpec(name=name, dtype=item["dtype"], shape=tuple(item["shape"])) for name, item in inputs.items()
+        TensorSpec(
+            name=name,
+            dtype=inputs[name]["dtype"],
+            shape=tuple(inputs[name]["shape"]),
+            low=bounds[name].get("low"),
+            high=bounds[name].get("high"),
+        )
+        for name in order
     )
 
 

@@ -124,10 +124,9 @@ class Devices:
             both = {name for _, names in found for name in names}
             why = "; ".join(f"{_describe(owner)} measures on {_spoken(names)}" for owner, names in found)
             if not wait:
-                other = ", take another GPU" if any(not _is_cpu(name) for name in both) else ""
-                raise DeviceBusy(why, hint=f"wait for it{other}, or --allow-shared (rows say CONTENDED)")
+                raise DeviceBusy(why, hint=f"wait for it (without --no-wait), {_remedies(both)}")
             if why != told:
-                notify(f"waiting: {why}")
+                notify(f"waiting: {why}; Ctrl-C ends this one; instead of waiting: {_remedies(both)}")
                 told = why
             time.sleep(_POLL_S)
             stop.check()
@@ -146,7 +145,7 @@ class Devices:
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 self._unlock()
-                return [({}, {name})]
+                return [({"lock": str(self._folder / f"{name}.lock")}, {name})]
         return None
 
     def _announce(self, run_id: str | None = None) -> None:
@@ -222,6 +221,14 @@ def _spoken(names: set[str]) -> str:
     return " and ".join(parts)
 
 
+def _remedies(names: set[str]) -> str:
+    """Say what there is to do but to wait for the run that has these devices."""
+    gpu = "take another GPU (`device` of its backends, CUDA_VISIBLE_DEVICES), "
+    cpus = "take other CPUs (`taskset -c 2,3 benchfw …`), "
+    ways = [gpu if not all(map(_is_cpu, names)) else "", cpus if any(map(_is_cpu, names)) else ""]
+    return f"{''.join(ways)}or --allow-shared (rows say CONTENDED)"
+
+
 def _is_free(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -244,8 +251,8 @@ def _me() -> dict[str, Any]:
 
 
 def _describe(owner: Mapping[str, Any]) -> str:
-    if not owner:
-        return "another run"
+    if "pid" not in owner:  # it has just begun, or could not write who it is
+        return f"a run that has not said who it is (`lslocks` tells the pid that has {owner.get('lock')})"
     run = f", run {owner['run']}" if owner.get("run") else ""
     text = (
         f"a run of {owner.get('user')} on {owner.get('host')} (pid {owner.get('pid')}{run}, since {owner.get('since')})"

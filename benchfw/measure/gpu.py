@@ -24,8 +24,10 @@ HELD_S = 1.3
 """Utilisation is that of the last second at most: so long must all workers be held for it to tell of others."""
 _BITS = {"power_cap": 0x4, "sync_boost": 0x10, "sw_thermal": 0x20, "hw_thermal": 0x48, "power_brake": 0x80}
 """Of `nvmlClocksEventReason…`, for GPUs without counters."""
-HELD_BITS = functools.reduce(operator.or_, _BITS.values())
+_HELD_BITS = functools.reduce(operator.or_, _BITS.values())
 """Any of them: something holds the clock down."""
+_IDLE_BIT, _SET_BITS = 0x1, 0x2 | 0x100
+"""The GPU idles; somebody has set its clock, as application clocks (`nvidia-smi -ac`) or that of a display."""
 _HELD_TAIL_NS = 250_000_000
 _POWER_LAG_NS = 1_000_000_000
 """Power readings are means of the last second from Ampere on."""
@@ -93,6 +95,15 @@ def latest(rows: Sequence[Mapping[str, Any]], device: str, fields: Collection[st
         if row["sampler"] == SAMPLER and of == device and name in fields and row["value"] == row["value"]:
             found.setdefault(name, float(row["value"]))
     return found
+
+
+def is_held(reasons: int) -> bool:
+    """Say whether a clock is below its largest value for another reason than that the GPU idles.
+
+    Args:
+        reasons: Bits `nvmlClocksEventReason…`.
+    """
+    return bool(reasons & _HELD_BITS or (reasons & _SET_BITS and not reasons & _IDLE_BIT))
 
 
 def heat(rows: Sequence[Mapping[str, Any]], devices: Collection[str], since_ns: int) -> str | None:

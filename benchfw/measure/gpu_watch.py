@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchfw.measure.gates.gpu import GpuEvidence, clock_mismatch, gpu_findings
-from benchfw.measure.gpu import HELD_BITS, HELD_S, SAMPLER, Spans, evidence, latest
+from benchfw.measure.gpu import HELD_S, SAMPLER, Spans, evidence, is_held, latest
 from benchfw.measure.settling import Clock
 from benchfw.measure.telemetry import Telemetry
 from benchfw.spec.device import CPU
@@ -91,7 +91,7 @@ class GpuWatch:
         if "sm_clock" not in read:
             return None
         asked = self._locked_mhz or gpus[device].get("sm_max_mhz")
-        return Clock(read["sm_clock"], asked, bool(int(read.get("reasons", 0)) & HELD_BITS))
+        return Clock(read["sm_clock"], asked, is_held(int(read.get("reasons", 0))))
 
     @property
     def _gpus(self) -> Mapping[str, Mapping[str, Any]]:

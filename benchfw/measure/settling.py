@@ -24,7 +24,7 @@ class Clock(NamedTuple):
     Attributes:
         mhz: It.
         asked_mhz: What it would be without limits; None if that is not known.
-        held: Something held it down.
+        held: Something held it down, or somebody has set it.
     """
 
     mhz: float

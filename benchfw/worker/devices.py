@@ -164,7 +164,7 @@ class DeviceMemory:
         free, before = _free(device), self._before
         if device is None or free is None or before is None:
             return None
-        self._before = self._free = free
+        self._before, self._free = free, free - device.own_bytes
         self._held += before - free
         self._peak = max(self._peak, self._held)
         self._most_used = max(self._most_used, device.facts["memory_bytes"] - free)
@@ -172,14 +172,17 @@ class DeviceMemory:
         return self._of[instance]
 
     def told(self) -> dict[str, int] | None:
-        """Return what is free, what was taken at most, and the most that all processes held; None without a device."""
+        """Return what is free, what was taken at most, and the most that all processes held; None without a device.
+
+        Memory of benchfw's own is not free, and neither taken nor held by anybody.
+        """
         if not self._most_used:
             return None
         return {"free_bytes": self._free, "peak_bytes": self._peak, "device_peak_bytes": self._most_used}
 
 
 def _free(device: Device | None) -> int | None:
-    """Return the free memory of a device; None where it does not say, as after an error that is final."""
+    """Return what would be free without benchfw's own memory; None if unknown, as after an error that is final."""
     try:
         return device.free_bytes() + device.own_bytes if device else None
     except BackendError:

@@ -145,6 +145,17 @@ def test_the_user_decides_and_what_was_installed_for_a_gpu_stays_without_one(mak
     assert "--clear" not in make("CUDA=1", "-B").stdout
 
 
+@pytest.mark.parametrize("mark", [".for-cpu", ".installed-cpu"])
+def test_what_was_installed_for_the_cpu_stays_until_the_user_says_otherwise(
+    make: Make, tmp_path: Path, mark: str
+) -> None:
+    new = library(tmp_path / "new", 13000)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / mark).touch()
+    assert "cuda" not in make(LD_LIBRARY_PATH=new).stdout, "also an installation that did not come to its end"
+    assert "plugins/torch[cuda" in make("CUDA=1", LD_LIBRARY_PATH=new).stdout
+
+
 def test_what_cannot_be_installed_costs_a_line(tmp_path: Path) -> None:
     pip, log = tmp_path / "pip", tmp_path / "log"
     pip.write_text("#!/bin/sh\necho \"asked: $*\"; echo 'no such index' >&2; exit ${FAILS}\n")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchfw.cli.inputs import input_specs
 from benchfw.cli.shapes import batch_range, make_profile, parse_sizes, range_text
 from benchfw.errors import UsageError
-from benchfw.spec.tensors import AxisRange, TensorSpec
+from benchfw.scenario import from_document
+from benchfw.scenario.resolved import model_inputs
+from benchfw.spec.backend import BackendInfo
+from benchfw.spec.tensors import AxisRange, IoSpec, TensorSpec
 
 TOKENS = [TensorSpec(name="ids", dtype="int64", shape=("batch", "seq"))]
 FIXED = [TensorSpec(name="x", dtype="float32", shape=(4, 8))]
@@ -75,3 +80,50 @@ def test_sizes_that_do_not_fit_the_model(
     with pytest.raises(UsageError) as raised:
         make_profile(inputs, AxisRange.fixed(batch) if batch else None, ranges)
     assert raised.value.message.startswith(says)
+
+
+BACKENDS = {"fake": BackendInfo(name="fake", summary="", factory="x:Y", accepts=("*",))}
+
+
+@st.composite
+def models(draw: st.DrawFn) -> IoSpec:
+    """A model whose inputs may have bounds, as token ids have."""
+    names = draw(st.lists(st.sampled_from("abcd"), min_size=1, max_size=3, unique=True))
+    bounds = st.sampled_from([(None, None), (0.0, 30522.0), (1.0, 2.0)])
+    dtypes = st.sampled_from(["float32", "int64"])
+    inputs = []
+    for name in names:
+        low, high = draw(bounds)
+        inputs.append(TensorSpec(name=name, dtype=draw(dtypes), shape=("batch", 4), low=low, high=high))
+    return IoSpec(inputs=tuple(inputs), outputs=())
+
+
+@given(io=models(), declared=st.booleans(), data=st.data())
+def test_a_command_asks_for_the_inputs_that_a_scenario_asks_for(
+    io: IoSpec, declared: bool, data: st.DataObject
+) -> None:
+    """They are part of what an artifact is named after: else a run would not find what `export` has made."""
+    model: dict[str, Any] = {"ref": "onnx:m.onnx"}
+    given_inputs: tuple[str, ...] = ()
+    if declared:
+        io = IoSpec(inputs=tuple(TensorSpec(name=s.name, dtype=s.dtype, shape=s.shape) for s in io.inputs), outputs=())
+        shuffled = data.draw(st.permutations(io.inputs))
+        given_inputs = tuple(f"{spec.name}=batchx4:{spec.dtype}" for spec in shuffled)
+        bounds = {"float32": {}, "int64": {"low": 0.0, "high": 2.0}}
+        model["inputs"] = {
+            spec.name: {"shape": ["batch", 4], "dtype": spec.dtype, **bounds[spec.dtype]} for spec in shuffled
+        }
+    loaded = from_document(
+        {
+            "name": "s",
+            "model": model,
+            "shapes": {"batch": {"min": 1, "opt": 2, "max": 4}},
+            "sweep": [{"kind": "fixed"}],
+            "backend": [{"use": "fake"}],
+        },
+        source="s.toml",
+        root=Path(),
+        backends=BACKENDS,
+        options={},
+    )
+    assert input_specs("m.onnx", io, given_inputs) == tuple(model_inputs(loaded, io)[1])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
+import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +68,20 @@ def test_the_message_says_who_and_where(tmp_path: Path, one: Any, other: Any, wo
             raise AssertionError
     assert caught.value.message.endswith(words)
     assert ", run 20261121T000000Z-abcdef, since " in caught.value.message
-    assert ("take another GPU" in str(caught.value.hint)) == ("GPU" in words)
+    hint = str(caught.value.hint)
+    assert hint.startswith("wait for it") and hint.endswith("or --allow-shared (rows say CONTENDED)")
+    assert ("take another GPU" in hint) == ("GPU" in words)
+    assert ("take other CPUs" in hint) == ("CPUs" in words)
+
+
+def test_a_lock_without_a_name_is_told_by_its_file(tmp_path: Path) -> None:
+    """A run that has just begun, or whose disk was full, has its lock and has not said who it is."""
+    with (tmp_path / "GPU-1.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DeviceBusy) as caught, taken(FIRST, tmp_path):
+            raise AssertionError
+    assert str(tmp_path / "GPU-1.lock") in caught.value.message and "`lslocks`" in caught.value.message
+    assert caught.value.message.endswith("measures on the same GPU, GPU-1")
 
 
 def test_one_that_waits_goes_on_when_the_gpu_is_free(tmp_path: Path) -> None:
@@ -81,7 +96,10 @@ def test_one_that_waits_goes_on_when_the_gpu_is_free(tmp_path: Path) -> None:
         with taken(FIRST, tmp_path, wait=True, notify=notify) as devices:
             assert devices.others() is None
     (text,) = told
-    assert text.startswith("waiting: a run of ") and text.endswith("measures on the same GPU, GPU-1")
+    who, ends, remedies = text.split("; ")
+    assert who.startswith("waiting: a run of ") and who.endswith("measures on the same GPU, GPU-1")
+    assert f"(pid {os.getpid()}, since " in who and ends == "Ctrl-C ends this one"
+    assert "take another GPU" in remedies and "--allow-shared" in remedies
 
 
 def test_a_run_that_is_named_anew_leaves_one_message(tmp_path: Path) -> None:

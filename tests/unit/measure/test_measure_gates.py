@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchfw.errors import FellBack
-from benchfw.measure.gates import GateFailed
+from benchfw.measure.gates import GateFailed, providers
 from benchfw.measure.gates.memory import LEFT_BYTES, check_changes, check_growth, left
 from benchfw.measure.gates.outputs import check_alive, check_fence, check_following, check_unchanged
 from benchfw.measure.gates.providers import check_nodes, effective_provider
@@ -208,6 +208,15 @@ def test_no_node_at_all_is_a_warning_where_that_is_allowed(members: Any) -> None
     member.instance.facts = {"nodes": {"q": 4, "p": 0}, "provider_effective": "p"}
     check_nodes(member, "p")
     assert [row["message"] for row in member.warnings] == ["V05: no node runs on p, but 4 on q"]
+
+
+def test_one_departure_is_one_warning_though_provider_and_nodes_tell_of_it(members: Any) -> None:
+    member = members.member()
+    member.case.session.entry.__dict__["allow_fallback"] = True
+    member.instance.facts = {"nodes": {"q": 4}, "provider_effective": "q"}
+    providers.check(member)
+    (row,) = member.warnings
+    assert row["code"] == "V05" and "asked for the provider p, q is in effect" in row["message"]
 
 
 @pytest.mark.parametrize(

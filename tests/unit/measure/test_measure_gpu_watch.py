@@ -12,6 +12,7 @@ import pytest
 from benchfw.measure import gpu_watch
 from benchfw.measure.gpu import HELD_S
 from benchfw.measure.gpu_watch import GpuWatch
+from benchfw.measure.settling import MIN_LOOKS, Settling
 
 MS = 1_000_000
 
@@ -161,6 +162,21 @@ def on(device: str, uuid: str | None = None) -> Any:
     """Return a case that warms up."""
     case = SimpleNamespace(session=SimpleNamespace(device=device))
     return SimpleNamespace(case=case, session=SimpleNamespace(device={"uuid": uuid} if uuid else None))
+
+
+@pytest.mark.parametrize(
+    ("reasons", "held"),
+    [(0x0, False), (0x1, False), (0x2, True), (0x100, True), (0x3, False), (0x4, True), (0x5, True), (0x20, True)],
+)
+def test_a_clock_that_somebody_has_set_is_held_and_one_that_idles_is_not(reasons: int, held: bool) -> None:
+    """Below the largest clock, application clocks (0x2) are the state to be measured: it does not come up any more."""
+    bits = {"sampler": "nvml", "field": "reasons:cuda:0", "time_ns": 60 * MS, "value": reasons}
+    seen = watch(Samplers({"cuda:0": FACTS})).clock(on("cuda:0"), [clock(990, 60), bits], 50 * MS)
+    assert seen == (990, 1980, held)
+    settling = Settling("its latency")
+    for _ in range(MIN_LOOKS):
+        settling.note(1000, seen)
+    assert settling.settled == held
 
 
 def test_the_clock_is_the_last_that_was_read_since_a_look_began() -> None:

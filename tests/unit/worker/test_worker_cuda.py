@@ -245,7 +245,8 @@ def test_memory_of_benchfw_itself_is_no_case_s() -> None:
     memory = DeviceMemory()
     with memory.watched(device):
         device.own_bytes = 40
-    assert memory.told() == {"free_bytes": 150, "peak_bytes": 0, "device_peak_bytes": 50}
+        assert memory.look(device, "") == 0
+    assert memory.told() == {"free_bytes": 110, "peak_bytes": 0, "device_peak_bytes": 50}, "it is not free either"
 
 
 def test_memory_is_what_messages_take() -> None:
