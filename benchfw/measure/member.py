@@ -51,6 +51,7 @@ class Member:
         number: Invocation, from 0.
         depth: Outstanding inferences of its windows; 1 if its blocks are its windows.
         observer: Watches the machine.
+        sm_mhz: The SM clock of its GPU once it had warmed up, alone; None where it was not read.
         unstable: Why its numbers change with the heat of its GPU, if they do.
         is_asynchronous: Its launches return before they are complete, so that the device's times are known too.
         has_lanes: Slots for several inferences at once have been bound.
@@ -76,6 +77,7 @@ class Member:
     stopping: Stopping = field(init=False)
     failure: Failure | None = None
     contended: str | None = None
+    sm_mhz: float | None = None
     unstable: str | None = None
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[dict[str, Any]] = field(default_factory=list)
