@@ -82,8 +82,9 @@ class NvmlSampler(Sampler):
     def boundary(self, *, dear: bool) -> Mapping[str, float | None]:
         figures: dict[str, float | None] = {}
         for name, gpu in self._gpus.items():
-            read = gpu.read("counters", "memory_used_bytes", "processes", *(("energy_j",) if dear else ()))
+            read = gpu.read("sm_mhz", "counters", "memory_used_bytes", "processes", *(("energy_j",) if dear else ()))
             values = dict(read["counters"] or dict.fromkeys(COUNTERS))
+            values["sm_clock"] = read["sm_mhz"]
             values["memory_used"] = read["memory_used_bytes"]
             values |= self._foreign(read["processes"])
             if dear:

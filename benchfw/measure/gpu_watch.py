@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,8 @@ STRETCH_S = 2.2
 """22 steps of an energy counter that changes ten times per second: they leave 5 % of doubt."""
 LEAD_S = 0.3
 """Before that, for clock and power to come to what this case makes of them: an H100 takes this long."""
+CLOCK_OFF = 0.02
+"""A clock that is this far from a case's own makes its latencies wrong by as much; ± one step of 15 MHz is 0.8 %."""
 
 
 class GpuWatch:
@@ -37,6 +39,7 @@ class GpuWatch:
         self._telemetry = telemetry if telemetry is not None and SAMPLER in telemetry.facts else None
         self._locked_mhz = locked_mhz
         self._held: list[tuple[int, int]] = []
+        self._read_ns = 0
 
     @property
     def active(self) -> bool:
@@ -46,7 +49,27 @@ class GpuWatch:
     def boundary(self, *, dear: bool = False) -> None:
         """Read counters now, when nothing is timed."""
         if self.active and self._telemetry is not None:
+            self._read_ns = now()
             self._telemetry.boundary(dear=dear)
+
+    def lead(self, member: Member, read: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        """Run a case until the SM clock of its GPU is what this case makes of it, not what the one before it has left.
+
+        A case that was held by the power limit leaves a clock that takes tenths of a second to rise again, far longer
+        than the re-warm of a block; and one that is held starts too fast after a light one.
+
+        Args:
+            member: The case; its clock once it had warmed up is the one that is waited for.
+            read: Returns the rows of `telemetry` so far, in time order. Every block ends with a reading.
+        """
+        own = member.sm_mhz
+
+        def is_its_own() -> bool:
+            clock = self.clock(member, read(), self._read_ns)
+            return clock is None or own is None or abs(clock.mhz / own - 1) <= CLOCK_OFF
+
+        if self.active and own is not None:
+            run_for(member, LEAD_S, "warmup", until=is_its_own)
 
     def stretch(self, member: Member) -> None:
         """Run blocks of one case alone for two seconds, for its power and its energy, which take that long to tell."""
@@ -123,13 +146,19 @@ class GpuWatch:
             _warn(pairs)
 
 
-def run_for(member: Member, seconds: float, phase: str = "energy") -> list[Any]:
-    """Run blocks of a case that count for no statistics, so many seconds at least."""
+def run_for(
+    member: Member, seconds: float, phase: str = "energy", until: Callable[[], bool] = lambda: False
+) -> list[Any]:
+    """Run blocks of a case that count for no statistics, so many seconds at least, or until something is so.
+
+    What is measured after them is what would have been measured without them.
+    """
     blocks = []
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        blocks.append(member.measure(-1, -1, phase))
-        blocks[-1].rewarm = 0  # all of its inferences took energy
+    with member.order.kept():
+        while time.monotonic() < end and not until():
+            blocks.append(member.measure(-1, -1, phase))
+            blocks[-1].rewarm = 0  # all of its inferences took energy
     return blocks
 
 

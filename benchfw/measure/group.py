@@ -233,6 +233,7 @@ class Group:
     def _turn(self, member: Member, number: int, position: int) -> None:
         """Run a block of a case, in some rounds one with events or a window too, and look whether it has enough."""
         with self._stop.deferred():
+            self._observer.lead(member)
             for phase in _phases(member, number):
                 memory.check_changes(member.measure(number, position, phase).changes)
             if member.depth > 1 and number % WINDOW_EVERY == 0:

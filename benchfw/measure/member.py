@@ -45,6 +45,7 @@ class Member(Sampled):
     Attributes:
         number: Invocation, from 0.
         observer: Watches the machine.
+        sm_mhz: The SM clock of its GPU once it had warmed up, alone; None where it was not read.
         unstable: Why its numbers change with the heat of its GPU, if they do.
         is_asynchronous: Its launches return before they are complete, so that the device's times are known too.
         has_lanes: Slots for several inferences at once have been bound.
@@ -67,6 +68,7 @@ class Member(Sampled):
     stopping: Stopping = field(init=False)
     failure: Failure | None = None
     contended: str | None = None
+    sm_mhz: float | None = None
     unstable: str | None = None
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[dict[str, Any]] = field(default_factory=list)

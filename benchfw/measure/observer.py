@@ -69,6 +69,10 @@ class Observer:
         """Return the SM clock of a case's GPU as it was last read; None if it was not since then."""
         return self.gpus.clock(member, self.collect(), since_ns) if self.gpus.active else None
 
+    def lead(self, member: Member) -> None:
+        """Bring the clock of a case's GPU to what it is when the case runs alone."""
+        self.gpus.lead(member, self.collect)
+
     def take(self, cohort: str) -> list[dict[str, Any]]:
         """Return what was read since this was last called as rows of `telemetry`, in time order."""
         rows, self._rows = self.collect(), []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 
 import numpy as np
@@ -33,6 +34,15 @@ class Order:
         """Begin anew: what is measured is the same for all, however long each one warmed up."""
         self._chunk = 0
         self._set = 0
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Go on after a `with` block from where it began."""
+        place = self._chunk, self._set
+        try:
+            yield
+        finally:
+            self._chunk, self._set = place
 
     # --- how long things take -----------------------------------------------------------------------------------
 

@@ -72,6 +72,12 @@ class Settling:
         """Number of looks that tell all: where the clock is read, those beside which it was."""
         return sum(clock is not None for clock in self.clocks) if self._known else len(self.looks)
 
+    @property
+    def level_mhz(self) -> float | None:
+        """The SM clock of the last looks; None where it was not read."""
+        read = [clock.mhz for clock in self.clocks[-LOOKS:] if clock is not None]
+        return median(read) if read else None
+
     def unsettled(self) -> Iterator[Unsettled]:
         """Yield what has not settled, as far as the looks so far show."""
         spread = _spread(self.looks[-LOOKS:])

@@ -104,6 +104,7 @@ def _settle(member: Member, limit_s: float) -> None:
         if time.monotonic() >= deadline:
             _warn_unsettled(member, settling, limit_s)
             break
+    member.sm_mhz = settling.level_mhz
     member.order.rewind()
     if member.case.sequence is None:
         member.order.expect(0, _pace(member, block))

@@ -346,6 +346,20 @@ class _Heating(FakeNvml):
         return super().nvmlDeviceGetFieldValues(handle, fieldIds)
 
 
+class _Sagging(FakeNvml):
+    """Its SM clock falls to 1605 MHz for a tenth of a second at the end of each second."""
+
+    def nvmlDeviceGetClockInfo(self, handle: FakeGpu, type: int) -> int:
+        sm = 1605 if time.monotonic() % 1.0 > 0.9 else 1980
+        handle.clocks = {0: (sm, 1980), 1: (sm, 1980), 2: (2619, 2619)}
+        return super().nvmlDeviceGetClockInfo(handle, type)
+
+
+def sagging() -> FakeNvml:
+    """Return a machine whose GPU runs below its clock now and then, likewise, as after work that a limit held down."""
+    return _Sagging([FakeGpu(reasons=0)])
+
+
 def hot_at_first() -> FakeNvml:
     """Return a machine whose GPU is too hot in the first rounds, likewise."""
     return _Heating(4)

@@ -70,6 +70,7 @@ def test_every_figure_in_its_unit(fake_nvml: FakeNvml, opened: Open) -> None:
     now[0] = 2.5
     figures = sampler.boundary(dear=True)
     assert figures == {
+        "sm_clock:cuda:0": 345,
         "power_cap:cuda:0": 2.5,
         **{f"{name}:cuda:0": 0.0 for name in ("sync_boost", "sw_thermal", "hw_thermal", "power_brake")},
         "memory_used:cuda:0": 7,
@@ -82,7 +83,7 @@ def test_every_figure_in_its_unit(fake_nvml: FakeNvml, opened: Open) -> None:
     assert "nvmlDeviceGetTotalEnergyConsumption" not in fake_nvml.calls
     facts = json.loads(json.dumps(sampler.facts()))["gpus"]["cuda:0"]
     assert (facts["uuid"], facts["sm_max_mhz"], facts["scope"]) == (gpu.uuid, 1980, "gpu")
-    assert facts["calls"]["sm_mhz"] == 1
+    assert facts["calls"]["sm_mhz"] == 3, "by itself, and at both boundaries"
     assert facts["call_us"]["sm_mhz"] > 0
     sampler.close()
     assert fake_nvml.opened == 0

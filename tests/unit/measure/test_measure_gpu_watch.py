@@ -12,7 +12,8 @@ import pytest
 from benchfw.measure import gpu_watch
 from benchfw.measure.gpu import HELD_S
 from benchfw.measure.gpu_watch import GpuWatch
-from benchfw.measure.settling import MIN_LOOKS, Settling
+from benchfw.measure.order import Order
+from benchfw.measure.slots import Slots
 
 MS = 1_000_000
 
@@ -140,6 +141,7 @@ def test_energy_is_taken_from_a_stretch_between_two_dear_boundaries(monkeypatch:
         return SimpleNamespace(
             case=SimpleNamespace(session=session),
             measure=measure,
+            order=Order(None, Slots(sizes=[1], sets=1)),
             work=work,
             stretch=None,
             has_throughput=has_throughput,
@@ -190,3 +192,52 @@ def test_the_clock_is_the_last_that_was_read_since_a_look_began() -> None:
     assert looks.clock(on("cuda:1"), rows, 0) is None, "and nothing of this one"
     assert looks.clock(on("cpu"), rows, 0) is None
     assert watch(Samplers({"cuda:0": FACTS}), locked_mhz=1500).clock(on("cuda:0"), rows, 0) == (1470, 1500, True)
+
+
+@pytest.mark.parametrize(
+    ("own", "clocks", "blocks"),
+    [
+        (1980, [1965], 0),
+        (1980, [1605, 1800, 1935, 1950], 3),
+        (1440, [1980, 1500, 1455], 2),
+        (1980, [], 0),
+        (None, [1605], 0),
+    ],
+    ids=["its own", "held down before", "held down itself", "not read", "not known"],
+)
+def test_a_case_is_measured_at_its_own_clock(own: float | None, clocks: list[float], blocks: int) -> None:
+    rows: list[dict[str, Any]] = []
+    left = iter(clocks)
+    phases: list[tuple[int, int, str]] = []
+
+    def read() -> list[dict[str, Any]]:
+        rows.extend(clock(mhz, 50 + len(rows)) for mhz in [next(left, None)] if mhz is not None)
+        return rows
+
+    def measure(round_: int, position: int, phase: str) -> Any:
+        phases.append((round_, position, phase))
+        return SimpleNamespace(rewarm=5)
+
+    case = on("cuda:0", "GPU-1")
+    case.sm_mhz, case.measure, case.order = own, measure, Order(None, Slots(sizes=[1], sets=1))
+    watch(Samplers({"cuda:0": FACTS})).lead(case, read)
+    assert phases == [(-1, -1, "warmup")] * blocks
+
+
+def test_a_clock_that_never_comes_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_watch, "LEAD_S", 0.05)
+    case = on("cuda:0")
+    case.sm_mhz, case.order = 1980, Order(None, Slots(sizes=[1], sets=1))
+    case.measure = lambda *_: time.sleep(0.01) or SimpleNamespace(rewarm=5)
+    begin = time.monotonic()
+    watch(Samplers({"cuda:0": FACTS})).lead(case, lambda: [clock(1605)])
+    assert 0.05 <= time.monotonic() - begin < 1.0
+
+
+def test_only_a_reading_after_the_last_block_tells_of_the_clock() -> None:
+    case = on("cuda:0")
+    case.sm_mhz, case.order = 1980, Order(None, Slots(sizes=[1], sets=1))
+    looks = watch(Samplers({"cuda:0": FACTS}))
+    looks.boundary()
+    looks.lead(case, lambda: [clock(1605)])
+    assert not hasattr(case, "measure"), "what was read long ago made it run nothing"
