@@ -195,7 +195,8 @@ def _install(environment: Environment, info: BackendInfo, hello: Mapping[str, An
         # Under another name: what is there may be pinned for good reason, serve other scenarios, and could not be had
         # back if the new one cannot be installed. The user removes it when nobody needs it any more.
         return create_command(managed.free_name(environment.name), _minor(hello["python"]), packages)
-    return shlex.join([environment.python, "-m", "pip", "install", *(alternatives(text)[0] for text in info.requires)])
+    choices = (_choice(text, hello["packages"]) for text in info.requires)
+    return shlex.join([environment.python, "-m", "pip", "install", *choices])
 
 
 def _merged(asked: Sequence[str], info: BackendInfo, packages: Mapping[str, str | None]) -> list[str]:
@@ -203,8 +204,21 @@ def _merged(asked: Sequence[str], info: BackendInfo, packages: Mapping[str, str 
     unmet = {name for text in info.requires if not _is_met(text, packages) for name in map(_name, alternatives(text))}
     kept = [text for text in asked if _name(text) not in unmet]
     names = set(map(_name, kept))
-    wanted = map(alternatives, info.requires)
-    return [*kept, *(choices[0] for choices in wanted if names.isdisjoint(map(_name, choices)))]
+    fit = ([choice for choice in alternatives(text) if _is_met(choice, packages)] for text in info.requires)
+    wanted = (text for text, fits in zip(info.requires, fit, strict=True) if names.isdisjoint(map(_name, fits)))
+    return [*kept, *(_choice(text, packages) for text in wanted)]
+
+
+def _choice(requirement: str, packages: Mapping[str, str | None]) -> str:
+    """Return which of some alternatives to install: one that is met, else one that is there in another version.
+
+    Alternatives install the same module, so that a second one would overwrite what is there.
+    """
+
+    def distance(choice: str) -> tuple[bool, bool]:
+        return not _is_met(choice, packages), packages.get(distributions([choice])[0]) is None
+
+    return min(alternatives(requirement), key=distance)
 
 
 def _is_met(requirement: str, packages: Mapping[str, str | None]) -> bool:

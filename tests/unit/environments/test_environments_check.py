@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -126,6 +127,35 @@ def test_of_alternatives_the_one_that_was_asked_for_stays_and_else_the_first_is_
     theirs = Environment(name="theirs", python=interpreter(tmp_path / "python"))
     (second,) = check(theirs, [neither], tmp_path / "more").backends
     assert second.install.endswith("-m pip install 'absent>=2'")
+
+
+def test_of_alternatives_the_one_that_is_there_is_named(root: Path, tmp_path: Path) -> None:
+    """Also in the wrong version: the other one would overwrite its module."""
+    infos = [
+        backend("met", "x:Y", "absent>=2 | numpy>=1", "other"),
+        backend("newer", "x:Y", "absent>=2 | numpy>=1000"),
+        backend("both", "x:Y", "numpy>=1000 | hypothesis>=1", "other"),
+        backend("all", "x:Y", "hypothesis>=1 | numpy>=1", "other"),
+    ]
+    remedies = {
+        "met": ["numpy>=1", "other"],
+        "newer": ["numpy>=1000"],
+        "both": ["hypothesis>=1", "other"],
+        "all": ["hypothesis>=1", "other"],
+    }
+    theirs = Environment(name="theirs", python=interpreter(tmp_path / "python"))
+    ours = Environment(name="ours", python=interpreter(managed.python_of("ours")))
+    managed.Managed(name="ours", python="3.10.13", requirements=("numpy<2",), tool="", created="").write()
+    for found in check(theirs, infos, tmp_path / "theirs").backends:
+        assert shlex.split(found.install)[4:] == remedies[found.name]
+    again = {
+        "met": ["numpy<2", "other"],
+        "newer": ["numpy>=1000"],
+        "both": ["numpy<2", "hypothesis>=1", "other"],
+        "all": ["numpy<2", "other"],
+    }
+    for found in check(ours, infos, tmp_path / "ours").backends:
+        assert [word for word in shlex.split(found.install)[6:] if word != "--with"] == again[found.name]
 
 
 def test_a_pin_that_a_backend_refuses_gives_way(root: Path, tmp_path: Path) -> None:
