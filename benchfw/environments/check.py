@@ -193,9 +193,12 @@ def _after(checked: CheckedBackend, info: BackendInfo, there: Installer) -> Chec
     """Add what follows from an import: what is there and does not work is installed anew; a device wants more."""
     if not checked.loads:
         return replace(checked, install=there.command(info, anew=True))
-    if there.cuda is None or "cuda" not in info.capabilities.devices or checked.lacking:
-        return checked
-    if there.packages[_BINDINGS] is None:
+    devices = info.capabilities.devices
+    if "cuda" in devices and "cpu" in devices and there.cuda is None:
+        return replace(checked, lacking="")  # what it lacks for a GPU costs nothing here
+    if checked.lacking:
+        return replace(checked, install=there.mending(info))
+    if there.cuda is not None and "cuda" in devices and there.packages[_BINDINGS] is None:
         line = there.line([f"{_BINDINGS}<{there.cuda + 1}"], requires=info.requires)
         return replace(checked, lacking=f"on a GPU it needs {_BINDINGS}, which is not installed", install=line)
     return checked

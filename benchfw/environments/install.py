@@ -66,6 +66,15 @@ class Installer:
         except ValueError:  # a requirement that is none
             return ""
 
+    def mending(self, info: BackendInfo) -> str:
+        """Return the command for a backend that is imported and lacks libraries.
+
+        Where the framework has no extras that could bring them, it is another build of it that has them.
+        """
+        bundle = self._bundle(info)
+        first = bundle.packages[0] if bundle is not None else ""
+        return self.command(info, anew=bool(first) and "[" not in first and is_met(first, self.packages))
+
     def line(
         self, wanted: Sequence[str], instead_of: Iterable[str] = (), requires: Sequence[str] = (), *, anew: bool = False
     ) -> str:

@@ -147,6 +147,9 @@ def test_what_keeps_a_backend_from_its_device_is_told_though_it_loads(
     assert found["Whole"].lacking == "on a GPU it needs no-such-bindings, which is not installed"
     assert found["Whole"].install.endswith(" -m pip install 'no-such-bindings<14'")
     assert found["Lacks"].lacking == without["Lacks"].lacking and found["CPU"].lacking == ""
+    both = replace(backend("Both", "check_device:Lacks", "numpy"), capabilities=Capabilities(devices=("cpu", "cuda")))
+    (here,) = check(Environment(), [both], tmp_path / "cpu").backends
+    assert here.lacking == "", "without a GPU it lacks nothing"
 
 
 def test_a_framework_that_is_not_installed_is_missing_whichever_package_would_bring_it(tmp_path: Path) -> None:

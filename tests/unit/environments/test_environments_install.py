@@ -95,6 +95,14 @@ def test_what_is_there_and_does_not_work_is_installed_anew(registry: Registry) -
     assert by_uv.command(registry.backend("openvino"), anew=True).startswith("uv pip install --python /p/python --rein")
 
 
+def test_libraries_come_with_extras_or_with_another_build(registry: Registry) -> None:
+    packages = {"onnxruntime-gpu": "1.31.1", "torch": "2.13.0+cpu", "safetensors": "0.8.0"}
+    there = installer(registry, packages=packages)
+    assert there.mending(registry.backend("ort-cuda")) == f"{PIP} {ORT13} {BINDINGS}"
+    torch = f"{PIP} --force-reinstall 'torch>=2.11' 'safetensors>=0.5' {BINDINGS}"
+    assert there.mending(registry.backend("torch-eager")) == torch
+
+
 def test_here_a_backend_without_bundles_has_the_command_of_its_plugin(registry: Registry) -> None:
     here = installer(registry, Environment())
     info = BackendInfo(name="x", factory="a:B", accepts=("*",), requires=("x>=1",), install="conda install x")
