@@ -57,7 +57,7 @@ def _bundle(cuda: int, versions: str, bindings: str, python: str, *more: str) ->
     )
 
 
-_FOR_13, _FOR_12 = (13, ">=1.27", ">=12.6", ">=3.11"), (12, ">=1.22,<1.27", ">=12.6,<13", ">=3.10")
+_FOR_13, _FOR_12 = (13, ">=1.27", ">=12.6", ">=3.11"), (12, ">=1.21,<1.27", ">=12.6,<13", ">=3.10")
 _CUDA_BUNDLES = (_bundle(*_FOR_13), _bundle(*_FOR_12))
 _TENSORRT_BUNDLES = (
     _bundle(13, ">=1.31,<1.32", *_FOR_13[2:], "tensorrt-cu13>=10.15,<11"),

@@ -16,7 +16,7 @@ from benchfw.spec.backend import BackendInfo
 
 THERE = Environment(name="there", python="/p/python")
 PIP = "/p/python -m pip install"
-ORT13, ORT12 = "'onnxruntime-gpu[cuda,cudnn]>=1.27'", "'onnxruntime-gpu[cuda,cudnn]>=1.22,<1.27'"
+ORT13, ORT12 = "'onnxruntime-gpu[cuda,cudnn]>=1.27'", "'onnxruntime-gpu[cuda,cudnn]>=1.21,<1.27'"
 BINDINGS, BINDINGS12 = "'cuda-bindings>=12.6'", "'cuda-bindings>=12.6,<13'"
 
 
