@@ -175,7 +175,7 @@ def _backend(found: CheckedBackend, where: str) -> Finding:
     if not found.loads:
         anew = f"install it anew: {_install(found)}"
         # a plugin's own "pip install" is not for this interpreter, and would find all that is there in place
-        told = found.remedy if "pip install" not in found.remedy else ""
+        told = "" if found.remedy.startswith("pip install") else found.remedy
         remedy = f"{told}; if that does not help, {anew}" if told else anew
         return Finding("backends", found.name, "FAIL", f"does not import{where}: {found.reason}", remedy)
     seconds = f" in {found.seconds:.1f} s" if found.seconds >= _QUICK_S else ""
