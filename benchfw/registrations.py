@@ -15,7 +15,7 @@ from benchfw.requirements import distributions
 from benchfw.spec.artifact import PROFILES
 from benchfw.spec.backend import PRECISIONS, Capabilities
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN, SPEC_VERSION, Info
-from benchfw.spec.packages import BuiltFor
+from benchfw.spec.packages import BuiltFor, Bundle
 
 Test = Callable[[Any], bool]
 
@@ -109,6 +109,24 @@ def _is_statement(value: Any) -> bool:
     return all(map(_is_word, (value.distribution, *(name for other in value.wants for name in other.distributions))))
 
 
+def _is_bundle(value: Any) -> bool:
+    if not isinstance(value, Bundle) or not _each(_is_requirement)(value.packages):
+        return False
+    if not _each(_is_word, least=0)(value.instead_of):
+        return False
+    try:
+        SpecifierSet(value.python)
+    except (InvalidSpecifier, AttributeError, TypeError):
+        return False
+    return value.cuda is None or type(value.cuda) is int
+
+
+def _is_table_of_distributions(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        _is_package(key) and _each(_is_word)(names) for key, names in value.items()
+    )
+
+
 def _each(test: Test, *, least: int = 1) -> Test:
     return lambda value: isinstance(value, tuple) and len(value) >= least and all(map(test, value))
 
@@ -145,6 +163,8 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "reads": (_each(_is_word, least=0), "a tuple of names of options"),
     "step_options": (_is_table_of_tables, "a mapping from names of steps to mappings of options"),
     "built_for": (_each(_is_statement, least=0), "a tuple of BuiltFor, whose versions are as '>=1.31,<1.32' is"),
+    "bundles": (_each(_is_bundle, least=0), "a tuple of Bundle, whose packages are requirements"),
+    "modules": (_is_table_of_distributions, "a mapping from modules to tuples of distributions"),
     "exact_options": (lambda value: isinstance(value, Mapping), "a mapping from options to values"),
     "profiles": (_each(_one_of(PROFILES)), f"a tuple of one or more of {', '.join(PROFILES)}"),
 }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchfw.spec.info import Info
 
 
-_ELSEWHERE = ("requires", "install", "scheme", "built_for")
+_ELSEWHERE = ("requires", "install", "scheme", "built_for", "bundles", "modules")
 """Fields of a registration that are told otherwise, or by `benchfw doctor`."""
 
 

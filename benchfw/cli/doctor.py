@@ -112,7 +112,7 @@ def _checks(out: Path, scenario: Path | None, console: Console) -> list[Check]:
     )
     driver: dict[str, str | None] = {}
     plugins, measuring = registry(), Devices(cpus()).others()
-    looks = {each.name: functools.partial(_checked, plugins, each) for each in _environments(scenario)}
+    looks = {each.name: functools.partial(_checked, plugins, each, driver) for each in _environments(scenario)}
     return [
         *machine.checks(Path("/"), affinity, measuring),
         *gpu.checks(driver=driver),
@@ -140,12 +140,12 @@ def _environments(scenario: Path | None) -> list[Environment]:
     return [Environment(), *found.values()]
 
 
-def _checked(registry: Registry, environment: Environment) -> CheckedEnvironment:
+def _checked(registry: Registry, environment: Environment, driver: dict[str, str | None]) -> CheckedEnvironment:
     from benchfw.environments.check import check
     from benchfw.executors.scratch import scratch
 
     with scratch(Path.cwd()) as folder:
-        return check(environment, registry.backends.values(), folder)
+        return check(environment, registry.backends.values(), folder, driver.get("cuda"))
 
 
 def _folders(out: Path) -> list[Folder]:

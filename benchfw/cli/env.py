@@ -82,6 +82,8 @@ def check(name: str, scenario: Path | None, as_json: bool) -> int:
     from benchfw.cli.console import print_json
     from benchfw.cli.environments import find_environment
     from benchfw.cli.text import say
+    from benchfw.doctor import gpu
+    from benchfw.doctor.findings import examine
     from benchfw.environments.check import check as look
     from benchfw.executors.devices import Devices, cpus
     from benchfw.executors.scratch import scratch
@@ -89,8 +91,11 @@ def check(name: str, scenario: Path | None, as_json: bool) -> int:
     registry, environment = find_environment(name, scenario)
     if measuring := Devices(cpus()).others():
         say(f"warning: {measuring} is measuring on these CPUs, and this disturbs it")
+    driver: dict[str, str | None] = {}
+    for _ in examine(gpu.checks(driver=driver)):  # what a backend wants here depends on the driver; this has a deadline
+        pass
     with scratch(Path.cwd()) as folder:
-        found = look(environment, registry.backends.values(), folder)
+        found = look(environment, registry.backends.values(), folder, driver.get("cuda"))
     if as_json:
         print_json(found.to_json())
     else:
@@ -158,7 +163,8 @@ def _show_check(found: CheckedEnvironment) -> None:
         console.print()
         table = simple_table("backend", "loads", "why not")
         for backend in found.backends:
-            why = "; ".join(filter(None, (backend.reason, backend.remedy)))
+            remedy = backend.install if backend.lacking else backend.remedy
+            why = "; ".join(filter(None, (backend.reason, backend.lacking, remedy)))
             table.add_row(*map(literal, (backend.name, "yes" if backend.loads else "no", why)))
         print_table(console, table)
     if found.reason:

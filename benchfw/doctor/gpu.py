@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from benchfw.doctor import permission
 from benchfw.doctor.findings import DEADLINE_S, Check, Finding, Level
 from benchfw.errors import NoDriver, NvmlError
 from benchfw.gpu.nvml import Device, Nvml, open_nvml
@@ -32,7 +33,11 @@ _STUCK = Finding(
 
 
 def checks(
-    module: Any = None, *, deadline_s: float = DEADLINE_S, driver: dict[str, str | None] | None = None
+    module: Any = None,
+    *,
+    deadline_s: float = DEADLINE_S,
+    driver: dict[str, str | None] | None = None,
+    process: Path = permission.THIS,
 ) -> list[Check]:
     """Return the checks of the GPUs.
 
@@ -40,16 +45,19 @@ def checks(
         module: Takes the place of `pynvml`.
         deadline_s: Seconds after which the driver counts as stuck.
         driver: Filled with what other checks want to know of the driver: `cuda`, the newest version that it serves.
+        process: Where the kernel tells of this process.
     """
-    return [Check("GPU", "NVML", functools.partial(_look, module, driver), deadline_s, late=_STUCK)]
+    return [Check("GPU", "NVML", functools.partial(_look, module, driver, process), deadline_s, late=_STUCK)]
 
 
-def _look(module: Any, driver: dict[str, str | None] | None) -> Iterator[Finding]:
+def _look(module: Any, driver: dict[str, str | None] | None, process: Path) -> Iterator[Finding]:
     try:
         with open_nvml(module) as nvml:
             if driver is not None:
                 driver["cuda"] = nvml.cuda
             yield from _driver(nvml)
+            if nvml.count:
+                yield _finding("clocks", "OK", permission.to_lock_clocks(process))
             for index in range(nvml.count):
                 yield from _gpu(nvml, index)
     except NoDriver:
@@ -103,31 +111,41 @@ def _modes(facts: dict[str, Any]) -> str:
     parts = [f"{text} {states[facts[name]]}" for name, text in switches]
     if None not in (facts["memory_mhz"], facts["memory_max_mhz"]):
         parts.append(f"memory clock {facts['memory_mhz']} of {facts['memory_max_mhz']} MHz")
-    may = "as root, --lock-clocks may hold the SM clock" if os.geteuid() == 0 else "--lock-clocks needs root"
-    return ", ".join([*parts, may])
+    return ", ".join(parts)
 
 
 def _calls(device: Device) -> Iterator[Finding]:
-    """Yield what telemetry costs: the calls of one reading, and those between blocks."""
+    """Yield what calls cost: those of one reading of telemetry, those between blocks, and what is asked once."""
     tick = [field for field, _ in TICK.values()]
+    once = {name: us for name, us in _costs(device, device.costs).items() if name not in {*tick, *_BETWEEN}}
     try:
         for _ in range(_READS):
             device.read(*tick, *_BETWEEN)
     except NvmlError as error:
         yield _finding(f"GPU {device.index}", "FAIL", error.message, error.hint or "")
         return
-
-    def cost(names: Iterable[str]) -> dict[str, float]:
-        return {name: device.costs[name].mean_us for name in names if name not in device.refused}
-
-    often, between = cost(tick), cost(_BETWEEN)
-    text = f"telemetry reads {len(often)} of {len(tick)} fields in {sum(often.values()):.0f} µs ten times per second"
-    text += f"; between blocks {', '.join(f'{name} {us:.0f} µs' for name, us in between.items())}" if between else ""
-    if sum(often.values()) > _DEAR_US:
+    often, between = _costs(device, tick), _costs(device, _BETWEEN)
+    total = sum(often.values())
+    text = f"telemetry reads {len(often)} of {len(tick)} fields in {total:.0f} µs ten times per second"
+    text += f": {_listed(often)}" if often else ""
+    text += f"; between blocks {_listed(between)}" if between else ""
+    if once:
+        dearest = max(once, key=lambda name: once[name])
+        text += f"; once {len(once)} calls in {sum(once.values()):.0f} µs, the dearest {dearest} {once[dearest]:.0f} µs"
+    if total > _DEAR_US:
         remedy = 'it will be read more seldom; leave it out if that disturbs: samplers = ["host"]'
         yield _finding(f"GPU {device.index}", "WARN", text, remedy)
     else:
         yield _finding(f"GPU {device.index}", "OK", text)
+
+
+def _costs(device: Device, names: Iterable[str]) -> dict[str, float]:
+    """Return what a call for each field takes, in µs, of those that this GPU has."""
+    return {name: device.costs[name].mean_us for name in names if name not in device.refused}
+
+
+def _listed(costs: dict[str, float]) -> str:
+    return ", ".join(f"{name} {us:.0f} µs" for name, us in costs.items())
 
 
 def _state(index: int, facts: dict[str, Any]) -> Iterator[Finding]:

@@ -174,11 +174,16 @@ def _backends(registry: Registry, environments: Sequence[CheckedEnvironment], *,
 def _backend(found: CheckedBackend, where: str) -> Finding:
     if not found.loads:
         anew = f"install it anew: {_install(found)}"
-        remedy = f"{found.remedy}; if that does not help, {anew}" if found.remedy else anew
+        # a plugin's own "pip install" is not for this interpreter, and would find all that is there in place
+        told = "" if found.remedy.startswith("pip install") else found.remedy
+        remedy = f"{told}; if that does not help, {anew}" if told else anew
         return Finding("backends", found.name, "FAIL", f"does not import{where}: {found.reason}", remedy)
     seconds = f" in {found.seconds:.1f} s" if found.seconds >= _QUICK_S else ""
     versions = "".join(f", {package} {version}" for package, version in found.packages.items())
-    return Finding("backends", found.name, "OK", f"imports{where}{seconds}{versions}")
+    text = f"imports{where}{seconds}{versions}"
+    if found.lacking:
+        return Finding("backends", found.name, "WARN", f"{text}, but {found.lacking}", _install(found))
+    return Finding("backends", found.name, "OK", text)
 
 
 def _install(found: CheckedBackend) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,19 +10,24 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 from benchfw.environments import managed
 from benchfw.environments.environment import Environment, check_made, check_packages, start_worker
+from benchfw.environments.install import Installer, asked_after
 from benchfw.environments.managed import create_command
 from benchfw.errors import BenchfwError, MissingDependency
 from benchfw.handover import hand_over
-from benchfw.requirements import alternatives, check_requirements, distributions, versions
+from benchfw.requirements import check_requirements, distributions, versions
 from benchfw.spec.backend import BackendInfo
 from benchfw.supervisor import Worker
 
 IMPORT_TIMEOUT_S = 120.0
 """Importing a framework takes seconds; from a cold disk or over a network, tens of them."""
+
+LOOK_TIMEOUT_S = 60.0
+"""Looking for modules and libraries; loading those of CUDA from a cold disk takes seconds."""
+
+_BINDINGS = "cuda-bindings"
+"""What benchfw itself asks of a device through, whichever backend runs there."""
 
 _UTF8 = "files are read in the encoding of the locale: export PYTHONUTF8=1, or a UTF-8 locale: export LC_ALL=C.UTF-8"
 
@@ -38,7 +42,9 @@ class CheckedBackend:
         missing: Whether a requirement is not met; it was not imported then.
         reason: Why it does not load; empty if it does.
         remedy: What to do about it, where that is known.
-        install: The command that brings what it requires into this environment, where that is known.
+        install: The command that brings what it needs into this environment, or what to do where there is none; empty
+            if nothing is known.
+        lacking: What keeps it from its device although it loads: libraries that are not there, a package.
         packages: Version of each package that it requires; None where it is missing.
         seconds: What the import took, in a worker that may have the framework already; 0 if it does not load.
     """
@@ -49,6 +55,7 @@ class CheckedBackend:
     reason: str = ""
     remedy: str = ""
     install: str = ""
+    lacking: str = ""
     packages: Mapping[str, str | None] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -86,7 +93,9 @@ class CheckedEnvironment:
         return asdict(self)
 
 
-def check(environment: Environment, backends: Iterable[BackendInfo], folder: Path) -> CheckedEnvironment:
+def check(
+    environment: Environment, backends: Iterable[BackendInfo], folder: Path, cuda: str | None = None
+) -> CheckedEnvironment:
     """Start a worker in an environment, then import each backend there whose requirements are met.
 
     Backends of one module share a worker, those of different ones do not, as in a run: two frameworks in one process
@@ -97,6 +106,7 @@ def check(environment: Environment, backends: Iterable[BackendInfo], folder: Pat
         backends: What to import.
         folder: A scratch folder: for code and logs of workers, and for what frameworks leave in TMPDIR when they are
             imported. Its name begins the mark of the workers.
+        cuda: Newest version of CUDA that the driver serves, like `13.0`; None without a GPU, or where it is not known.
     """
     infos = tuple(backends)
     place = folder / environment.name
@@ -105,7 +115,7 @@ def check(environment: Environment, backends: Iterable[BackendInfo], folder: Pat
         environment,
         check=False,
         env={"TMPDIR": str(folder)},
-        distributions={name for info in infos for name in _needs(info)},
+        distributions={name for info in infos for name in _needs(info)} | asked_after(infos) | {_BINDINGS},
         mark=folder.name,
     )
     state = managed.state_of(environment.name) if environment.managed else ""
@@ -118,20 +128,33 @@ def check(environment: Environment, backends: Iterable[BackendInfo], folder: Pat
         return refused(made=False, **_told(error))
     try:
         worker = start(code=hand_over(place / "code", []), log=place / "log")
+        try:
+            names = sorted({"pip", *(name for info in infos for name in info.modules)})
+            modules = worker.ask("modules", LOOK_TIMEOUT_S, names=names).values["found"]
+        finally:
+            worker.close()
     except (BenchfwError, OSError) as error:
         return refused(**_told(error, _again(environment)))
-    worker.close()
     hello = worker.hello
     lacks: Mapping[str, Any] = {}
     try:
         check_packages(environment, hello)
     except MissingDependency as error:
         lacks = _told(error)
-    checked = {info.name: _held_against(environment, info, hello) for info in infos}
+    installer = Installer(
+        environment=environment,
+        python=hello["python"],
+        packages=hello["packages"],
+        modules=frozenset(modules),
+        cuda=int(cuda.partition(".")[0]) if cuda else None,
+        built_for=tuple(dict.fromkeys(each for info in infos for each in info.built_for)),
+    )
+    checked = {info.name: _held_against(info, installer) for info in infos}
+    by_name = {info.name: info for info in infos}
     met = sorted((info for info in infos if not checked[info.name].reason), key=_module)
     for number, (_, group) in enumerate(groupby(met, key=_module)):
         for name, outcome in _import(list(group), start, place / str(number)):
-            checked[name] = replace(checked[name], **outcome)
+            checked[name] = _after(replace(checked[name], **outcome), by_name[name], installer)
     return CheckedEnvironment(
         name=environment.name,
         python=environment.python,
@@ -145,20 +168,39 @@ def check(environment: Environment, backends: Iterable[BackendInfo], folder: Pat
     )
 
 
-def _held_against(environment: Environment, info: BackendInfo, hello: Mapping[str, Any]) -> CheckedBackend:
+def _held_against(info: BackendInfo, there: Installer) -> CheckedBackend:
     """Compare what a backend requires with what a worker found; there is no reason yet where that is met."""
     checked = CheckedBackend(
         name=info.name,
         loads=False,
-        install=_install(environment, info, hello),
-        packages=versions(info.requires, hello["packages"]) if _needs(info) else {},
+        install=there.command(info),
+        packages=versions(info.requires, there.packages) if _needs(info) else {},
     )
     try:
-        check_requirements("it", info.requires, hello["packages"], checked.install)
+        check_requirements("it", info.requires, there.packages, checked.install)
     except MissingDependency as error:
         return replace(checked, missing=True, **_told(error))
     except ValueError as error:
         return replace(checked, reason=f"its plugin states a requirement that is none: {error}")
+    absent = [name for name in info.modules if name not in there.modules]
+    if absent:
+        reason = f"it needs the module {absent[0]!r}, which is not installed"
+        return replace(checked, missing=True, reason=reason, remedy=checked.install)
+    return checked
+
+
+def _after(checked: CheckedBackend, info: BackendInfo, there: Installer) -> CheckedBackend:
+    """Add what follows from an import: what is there and does not work is installed anew; a device wants more."""
+    if not checked.loads:
+        return replace(checked, install=there.command(info, anew=True))
+    devices = info.capabilities.devices
+    if "cuda" in devices and "cpu" in devices and there.cuda is None:
+        return replace(checked, lacking="")  # what it lacks for a GPU costs nothing here
+    if checked.lacking:
+        return replace(checked, install=there.mending(info))
+    if there.cuda is not None and "cuda" in devices and there.packages[_BINDINGS] is None:
+        line = there.line([f"{_BINDINGS}<{there.cuda + 1}"], requires=info.requires)
+        return replace(checked, lacking=f"on a GPU it needs {_BINDINGS}, which is not installed", install=line)
     return checked
 
 
@@ -177,64 +219,20 @@ def _import(
             except (BenchfwError, OSError) as error:
                 yield info.name, _told(error, _UTF8 if "UnicodeDecodeError" in str(error) else "")
             else:
-                yield info.name, {"loads": True, "seconds": time.monotonic() - before}
+                took = time.monotonic() - before
+                yield info.name, {"loads": True, "seconds": took, "lacking": _lacking(worker, info)}
     finally:
         if worker is not None:
             worker.close()
 
 
-def _install(environment: Environment, info: BackendInfo, hello: Mapping[str, Any]) -> str:
-    """Return the command that brings what a backend requires; elsewhere than here that is not the plugin itself."""
-    if not environment.foreign:
-        return info.install
-    if not _needs(info):
-        return ""
-    if environment.managed:
-        made = managed.find(environment.name)
-        packages = _merged(made.requirements if made else (), info, hello["packages"])
-        # Under another name: what is there may be pinned for good reason, serve other scenarios, and could not be had
-        # back if the new one cannot be installed. The user removes it when nobody needs it any more.
-        return create_command(managed.free_name(environment.name), _minor(hello["python"]), packages)
-    choices = (_choice(text, hello["packages"]) for text in info.requires)
-    return shlex.join([environment.python, "-m", "pip", "install", *choices])
-
-
-def _merged(asked: Sequence[str], info: BackendInfo, packages: Mapping[str, str | None]) -> list[str]:
-    """Return what an environment was asked for, with what a backend requires in place of the pins that it refuses."""
-    unmet = {name for text in info.requires if not _is_met(text, packages) for name in map(_name, alternatives(text))}
-    kept = [text for text in asked if _name(text) not in unmet]
-    names = set(map(_name, kept))
-    fit = ([choice for choice in alternatives(text) if _is_met(choice, packages)] for text in info.requires)
-    wanted = (text for text, fits in zip(info.requires, fit, strict=True) if names.isdisjoint(map(_name, fits)))
-    return [*kept, *(_choice(text, packages) for text in wanted)]
-
-
-def _choice(requirement: str, packages: Mapping[str, str | None]) -> str:
-    """Return which of some alternatives to install: one that is met, else one that is there in another version.
-
-    Alternatives install the same module, so that a second one would overwrite what is there.
-    """
-
-    def distance(choice: str) -> tuple[bool, bool]:
-        return not _is_met(choice, packages), packages.get(distributions([choice])[0]) is None
-
-    return min(alternatives(requirement), key=distance)
-
-
-def _is_met(requirement: str, packages: Mapping[str, str | None]) -> bool:
+def _lacking(worker: Worker, info: BackendInfo) -> str:
+    """Return which libraries an imported backend does not find; they are loaded, which may end the worker."""
     try:
-        check_requirements("it", [requirement], packages, "")
-    except MissingDependency:
-        return False
-    return True
-
-
-def _name(requirement: str) -> str:
-    """Return the name of what a requirement asks for; of one that somebody has written by hand, what it says."""
-    try:
-        return canonicalize_name(distributions([requirement])[0])
-    except ValueError:
-        return requirement
+        missing = worker.ask("libraries", LOOK_TIMEOUT_S, factory=info.factory).values["missing"]
+    except (BenchfwError, OSError) as error:
+        return f"its libraries could not be looked for: {_told(error)['reason']}"
+    return f"it does not find {', '.join(missing)}" if missing else ""
 
 
 def _again(environment: Environment) -> str:

@@ -10,7 +10,7 @@ from benchfw.spec.device import DeviceName
 from benchfw.spec.executor import Executor, ExecutorInfo, Job, Outcome
 from benchfw.spec.info import SPEC_VERSION
 from benchfw.spec.layers import LayerProfile, LayerTime
-from benchfw.spec.packages import BuiltFor, Wants
+from benchfw.spec.packages import BuiltFor, Bundle, Wants
 from benchfw.spec.plan import PlanEdit, PlannedCase
 from benchfw.spec.sampler import Sampler, SamplerInfo
 from benchfw.spec.tensors import AxisRange, IoSpec, Profile, TensorSpec
@@ -23,6 +23,7 @@ __all__ = [
     "BackendInfo",
     "Bound",
     "BuiltFor",
+    "Bundle",
     "Capabilities",
     "CommandInfo",
     "Context",

@@ -27,7 +27,7 @@ methods; before `outputs` and `close` it has waited for the stream.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -36,7 +36,7 @@ from benchfw.errors import BackendError, Invalid, Unsupported
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.info import NamedInfo
 from benchfw.spec.layers import LayerProfile
-from benchfw.spec.packages import BuiltFor
+from benchfw.spec.packages import BuiltFor, Bundle
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 
 if TYPE_CHECKING:  # the parent reads registrations, which must not cost it the import of numpy
@@ -91,6 +91,10 @@ class BackendInfo(NamedInfo):
         exact_options: Options with which it runs each node of an ONNX graph as it stands, none fused or left out: what
             `benchfw check --bisect` compares others with. Empty if it cannot.
         built_for: What packages that it uses were built for; `benchfw doctor` names those that do not fit each other.
+        bundles: What brings it into an environment, most wanted first: the first of those that fit the environment's
+            Python, its packages and the driver is what `benchfw doctor` says to install. Default: `requires`.
+        modules: Modules that it imports and that `requires` cannot name, as they come from one of several distributions
+            or from none, with the names of these: an interpreter without them is one in which it is not installed.
         capabilities: See `Capabilities`.
     """
 
@@ -102,6 +106,8 @@ class BackendInfo(NamedInfo):
     step_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     exact_options: Mapping[str, Any] = field(default_factory=dict)
     built_for: tuple[BuiltFor, ...] = ()
+    bundles: tuple[Bundle, ...] = ()
+    modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     capabilities: Capabilities = field(default_factory=Capabilities)
 
 
@@ -164,6 +170,15 @@ class Backend(ABC):
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         self.options = options
         self.context = context
+
+    @classmethod
+    def missing_libraries(cls) -> Sequence[str]:
+        """Return the shared libraries without which the framework is imported, and cannot be used: by file names.
+
+        For those that it loads when it is first asked for a device. `benchfw doctor` asks, in a worker of its own, and
+        with no device at hand: see `benchfw.spec.libraries`.
+        """
+        return ()
 
     @property
     def stream(self) -> int | None:

@@ -23,6 +23,24 @@ class Wants:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Packages that together bring all that a backend needs, its libraries included: what a user is told to install.
+
+    Attributes:
+        packages: As pip is asked for them, with their extras: `some-gpu[cuda]>=1.27`. Of those that install one module,
+            `a>=1 | b>=1`, the one that is there is named, else the first.
+        cuda: Major version of CUDA that they are made for, which the driver has to serve; None if they want no GPU.
+        python: Versions of Python that they are there for, as `>=3.11`.
+        instead_of: Distributions that install files of theirs, and have to go first.
+    """
+
+    packages: tuple[str, ...]
+    cuda: int | None = None
+    python: str = ""
+    instead_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BuiltFor:
     """What some versions of a package were built for. Nothing is said of versions that no such statement is about.
 

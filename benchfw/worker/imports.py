@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from typing import Any
 
 from benchfw.errors import BuildFailed, MissingDependency
@@ -30,6 +32,14 @@ def load_class(path: str) -> Any:
         return getattr(imported, name)
     except AttributeError as error:
         raise BuildFailed(f"the plugin's factory {path!r} cannot be imported: {module} has no {name!r}") from error
+
+
+def is_there(module: str) -> bool:
+    """Say whether there is a module of this name; it is not imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # what sys.modules has of it is no ordinary module
+        return module in sys.modules
 
 
 def version_of(distribution: str) -> str | None:

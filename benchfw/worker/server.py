@@ -23,9 +23,9 @@ from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.worker import clocks, counters, inputs, loops, protocol, returned
 from benchfw.worker.canary import Canary
 from benchfw.worker.devices import Device, DeviceMemory, open_device
-from benchfw.worker.imports import load_class, version_of
-from benchfw.worker.making import Making
-from benchfw.worker.protocol import Message, ok
+from benchfw.worker.imports import is_there, load_class, version_of
+from benchfw.worker.pace import MIN_PERIOD_NS
+from benchfw.worker.protocol import Message
 from benchfw.worker.quiet import quiet
 from benchfw.worker.telemetry import Telemetry
 from benchfw.worker.timing import Mode, Run, Timing, timing_of
@@ -138,6 +138,15 @@ class Server:
         """Import a class and make no instance of it: does it load here?"""
         load_class(values["factory"])
         return ok()
+
+    def on_modules(self, values: Mapping[str, Any]) -> Message:
+        """Tell which modules are there, without importing one."""
+        return ok(found=[name for name in values["names"] if is_there(name)])
+
+    def on_libraries(self, values: Mapping[str, Any]) -> Message:
+        """Tell which libraries the class of a backend will not find."""
+        look = getattr(load_class(values["factory"]), "missing_libraries", tuple)
+        return ok(missing=list(look()))
 
     def on_canary(self, values: Mapping[str, Any]) -> Message:
         """Look at the canary; with `whole`, at all its parts, which takes longer."""

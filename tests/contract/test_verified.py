@@ -50,6 +50,7 @@ def test_what_a_backend_needs_is_what_it_registers(
         words = re.split(r"[ ,:]+", listed[name][1])
         for text in info.requires:
             assert {Requirement(choice).name for choice in alternatives(text)} <= set(words), (name, text)
+        assert ("cuda-bindings" in words) >= ("cuda" in info.capabilities.devices), name
         assert ("GPU" in words) == ("cpu" not in info.capabilities.devices), name
 
 

@@ -12,9 +12,12 @@ from typing import Any, NoReturn
 
 import pytest
 
+from benchfw.environments import Environment, managed
+from benchfw.environments.check import check
 from benchfw.environments.create import create
 from benchfw.errors import BenchfwError
 from benchfw.executors import arm
+from benchfw.plugins import Registry
 from tests.unit import fake_cuda_modules
 
 pytestmark = [pytest.mark.slow, pytest.mark.framework, pytest.mark.usefixtures("brief")]
@@ -70,6 +73,19 @@ def rows(project: Any, ort_gpu: None) -> Callable[..., list[tuple[str, str]]]:
 def test_without_a_gpu(rows: Callable[..., list[tuple[str, str]]]) -> None:
     reason = "{} needs a GPU (run it on a machine that has one)"
     assert rows() == [("SKIPPED", reason.format("ort-cuda")), ("SKIPPED", reason.format("ort-tensorrt"))]
+
+
+def test_the_libraries_that_the_providers_do_not_find_are_named(
+    ort_gpu: None, registry: Registry, tmp_path: Path
+) -> None:
+    """They are what every FALLBACK below sends its reader to `benchfw doctor` for."""
+    environment = Environment(name="ort-gpu", python=str(managed.python_of("ort-gpu")))
+    infos = [registry.backend(name) for name in ("ort-cpu", "ort-cuda", "ort-tensorrt")]
+    cpu, cuda, tensorrt = check(environment, infos, tmp_path / "work").backends
+    assert (cpu.loads, cpu.lacking) == (True, "")
+    assert cuda.loads and "libcublas.so.13" in cuda.lacking and "libcuda.so" not in cuda.lacking
+    assert tensorrt.loads and "libnvinfer.so.10" in tensorrt.lacking and "libcudnn.so.9" in tensorrt.lacking
+    assert "--with 'onnxruntime-gpu[cuda,cudnn]>=1.31,<1.32' --with 'tensorrt-cu13>=10.15,<11'" in tensorrt.install
 
 
 def test_with_a_gpu_and_no_driver(rows: Callable[..., list[tuple[str, str]]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from benchfw.errors import BuildFailed, FellBack, Invalid
 from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.cuda import Buffer, all_of, describe_device, destroy_stream, make_stream, synchronize
+from benchfw.spec.libraries import missing
 from benchfw_onnxruntime.backend import LIBRARIES, OrtBackend, sizes_of
 from benchfw_onnxruntime.cuda_options import for_cuda, for_tensorrt
 
@@ -124,7 +125,15 @@ class OrtCuda(OrtBackend):
             self._own_stream = make_stream()
         return super().load(artifact)
 
-    def _load_libraries(self) -> None:
+    @classmethod
+    def missing_libraries(cls) -> list[str]:
+        """Return what the provider's library needs and would not find, once that is loaded which pip has installed."""
+        cls._load_libraries()
+        kind = cls.provider.removesuffix("ExecutionProvider").lower()
+        return missing(Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{kind}.so")
+
+    @classmethod
+    def _load_libraries(cls) -> None:
         """Load what pip has installed beside ONNX Runtime, which is not where the loader looks."""
         if hasattr(ort, "preload_dlls"):  # since 1.21
             ort.preload_dlls()
@@ -222,7 +231,8 @@ class OrtTensorrt(OrtCuda):
             return super()._precision
         return self._loaded.precision if self._loaded.precision in ("fp16", "bf16") else "fp32"
 
-    def _load_libraries(self) -> None:
+    @classmethod
+    def _load_libraries(cls) -> None:
         super()._load_libraries()
         with contextlib.suppress(ImportError, OSError):  # it is the system that has them, or none has
             importlib.import_module("tensorrt_libs")  # which loads them all when it is imported

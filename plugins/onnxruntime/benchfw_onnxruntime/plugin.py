@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, BuiltFor, Capabilities, StepInfo, Wants
+from benchfw.spec import BackendInfo, BuiltFor, Bundle, Capabilities, StepInfo, Wants
 from benchfw.spec.hooks import hookimpl
 
 _ANY = "onnxruntime>=1.20 | onnxruntime-gpu>=1.20"  # the one for GPUs has the CPU execution provider too
@@ -10,6 +10,7 @@ _STEP = ("onnx>=1.19", _ANY)
 _CUDA = ("onnxruntime-gpu>=1.17", "cuda-bindings>=12")
 _INSTALL = "pip install 'benchfw-onnxruntime[cpu]'"
 _INSTALL_CUDA = "pip install 'benchfw-onnxruntime[cuda]'"
+_INSTALL_TENSORRT = "pip install 'benchfw-onnxruntime[cuda,tensorrt]'"
 _TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings")
 
 
@@ -39,7 +40,29 @@ def _built_for(versions: str, cuda: int, cudnn: int, tensorrt: int) -> BuiltFor:
     )
 
 
-_BUILT_FOR = (_built_for(">=1.31,<1.32", 13, 9, 10), _built_for(">=1.17,<1.18", 11, 8, 8))
+_BUILT_FOR = (
+    _built_for(">=1.31,<1.32", 13, 9, 10),
+    _built_for(">=1.23,<1.24", 12, 9, 10),
+    _built_for(">=1.17,<1.18", 11, 8, 8),
+)
+
+
+def _bundle(cuda: int, versions: str, bindings: str, python: str, *more: str) -> Bundle:
+    """Return onnxruntime-gpu with the libraries of its CUDA, which its wheels do not bring themselves."""
+    return Bundle(
+        packages=(f"onnxruntime-gpu[cuda,cudnn]{versions}", *more, f"cuda-bindings{bindings}"),
+        cuda=cuda,
+        python=python,
+        instead_of=("onnxruntime",),
+    )
+
+
+_FOR_13, _FOR_12 = (13, ">=1.27", ">=12.6", ">=3.11"), (12, ">=1.21,<1.27", ">=12.6,<13", ">=3.10")
+_CUDA_BUNDLES = (_bundle(*_FOR_13), _bundle(*_FOR_12))
+_TENSORRT_BUNDLES = (
+    _bundle(13, ">=1.31,<1.32", *_FOR_13[2:], "tensorrt-cu13>=10.15,<11"),
+    _bundle(*_FOR_12, "tensorrt-cu12>=10.15,<11"),
+)
 
 
 @hookimpl
@@ -64,6 +87,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
                 },
             ),
             requires=(_ANY,),
+            bundles=(Bundle(packages=(_ANY,)),),
             install=_INSTALL,
         ),
         BackendInfo(
@@ -87,6 +111,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             ),
             requires=_CUDA,
             built_for=_BUILT_FOR,
+            bundles=_CUDA_BUNDLES,
             install=_INSTALL_CUDA,
         ),
         BackendInfo(
@@ -104,7 +129,8 @@ def benchfw_register_backends() -> list[BackendInfo]:
             ),
             requires=_CUDA,
             built_for=_BUILT_FOR,
-            install=_INSTALL_CUDA,
+            bundles=_TENSORRT_BUNDLES,
+            install=_INSTALL_TENSORRT,
         ),
     ]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, Capabilities
+from benchfw.spec import BackendInfo, Bundle, Capabilities
 from benchfw.spec.hooks import hookimpl
+
+_OPENVINO = ("openvino>=2025.0",)
 
 
 @hookimpl
@@ -24,7 +26,8 @@ def benchfw_register_backends() -> list[BackendInfo]:
                 profiles=True,
                 lacks={"fp16": "its CPU plugin computes in bf16 or fp32 where fp16 is asked for"},
             ),
-            requires=("openvino>=2025.0",),
+            requires=_OPENVINO,
+            bundles=(Bundle(packages=_OPENVINO),),
             install="pip install 'benchfw-openvino[cpu]'",
         )
     ]

@@ -1,11 +1,12 @@
 """Registrations of the TensorRT plugin. Light: imported in the parent.
 
-TensorRT itself is not among what its backends require: it comes from one of several distributions, or from none.
+TensorRT itself is not among what its backends require: it comes from one of several distributions, or from none. What
+they need of it is its module.
 """
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, Capabilities, FormatInfo, StepInfo
+from benchfw.spec import BackendInfo, Bundle, Capabilities, FormatInfo, StepInfo
 from benchfw.spec.artifact import ALWAYS
 from benchfw.spec.hooks import hookimpl
 
@@ -15,6 +16,11 @@ _RUN_RTX = "pip install 'benchfw-tensorrt[rtx,cuda]'"
 _RTX_ENGINE = "rtx-engine"
 _CUDA = ("cuda-bindings>=12.6",)
 _TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11")
+_BRINGS = (*_TENSORRT, "tensorrt-cu13-bindings", "tensorrt-cu12-bindings")
+_BUNDLES = (
+    Bundle(packages=("tensorrt-cu13>=10.15", *_CUDA), cuda=13),
+    Bundle(packages=("tensorrt-cu12>=10.15", "cuda-bindings>=12.6,<13"), cuda=12),
+)
 _INSTALL = "pip install 'benchfw-tensorrt[cu13]'"
 _ENGINE = "trt-engine"
 _PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "int8")
@@ -41,6 +47,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
                 profiles=True,
             ),
             requires=(*_RTX, *_CUDA),
+            bundles=(Bundle(packages=(*_RTX, *_CUDA), cuda=13),),
             install=_RUN_RTX,
         ),
         _backend("trt-static", "TensorRT, an engine for one shape, bound once", "TrtStatic", dynamic=False),
@@ -67,6 +74,8 @@ def _backend(name: str, summary: str, factory: str, *, dynamic: bool = True) -> 
             profiles=True,
         ),
         requires=_CUDA,
+        bundles=_BUNDLES,
+        modules={"tensorrt": _BRINGS},
         install=_INSTALL,
     )
 

@@ -75,6 +75,11 @@ def _launch_by_place(model: Callable[..., Any], given: tuple[Any, ...], result: 
 class TorchEager(Backend):
     """`torch-eager`. Options: `benchfw_torch.options.EagerOptions`."""
 
+    @classmethod
+    def missing_libraries(cls) -> list[str]:
+        """Return the library that a PyTorch for CPUs has not; where it is asked for a GPU, it has none to offer."""
+        return [] if torch.version.cuda else ["libtorch_cuda.so"]
+
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         super().__init__(options, context)
         self._model: nn.Module | None = None

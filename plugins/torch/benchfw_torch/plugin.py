@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchfw.spec import BackendInfo, Capabilities, ModelSourceInfo, StepInfo
+from benchfw.spec import BackendInfo, Bundle, Capabilities, ModelSourceInfo, StepInfo
 from benchfw.spec.hooks import hookimpl
 
 _TORCH = ("torch>=2.11", "safetensors>=0.5")
@@ -15,6 +15,7 @@ _ABLE = Capabilities(
     cuda_graph=True,
     releases_gil=True,
 )
+_BUNDLES = (Bundle(packages=(*_TORCH, "cuda-bindings>=12.6"), cuda=13), Bundle(packages=_TORCH))
 _INSTALL = "pip install 'benchfw-torch[cpu]'"
 
 
@@ -30,6 +31,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             provider="torch",
             capabilities=replace(_ABLE, specializes=False, profiles=True),
             requires=_TORCH,
+            bundles=_BUNDLES,
             install=_INSTALL,
         ),
         BackendInfo(
@@ -41,6 +43,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             provider="inductor",
             capabilities=_ABLE,
             requires=_TORCH,
+            bundles=_BUNDLES,
             install=_INSTALL,
         ),
     ]

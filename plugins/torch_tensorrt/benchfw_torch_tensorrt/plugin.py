@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from benchfw.spec import BackendInfo, BuiltFor, Capabilities, Wants
+from benchfw.spec import BackendInfo, BuiltFor, Bundle, Capabilities, Wants
 from benchfw.spec.hooks import hookimpl
 
+_REQUIRES = ("torch-tensorrt>=2.11", "torch>=2.11", "safetensors>=0.5", "cuda-bindings>=12.6")
 _TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings")
 
 
@@ -58,7 +59,8 @@ def benchfw_register_backends() -> list[BackendInfo]:
                 asynchronous=True,
                 cuda_graph=True,
             ),
-            requires=("torch-tensorrt>=2.11", "torch>=2.11", "safetensors>=0.5"),
+            requires=_REQUIRES,
+            bundles=(Bundle(packages=_REQUIRES, cuda=13),),
             built_for=_BUILT_FOR,
             install="pip install 'benchfw-torch-tensorrt[cuda]'",
         )

@@ -41,11 +41,9 @@ def test_golden(width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert capsys.readouterr().out == (GOLDEN / f"doctor-{width}.txt").read_text(encoding="utf-8")
 
 
-def test_golden_of_gpus(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], registry: Registry
-) -> None:
+def test_golden_of_gpus(tmp_path: Path, capsys: pytest.CaptureFixture[str], registry: Registry) -> None:
     """One GPU that is well, one with all that can be wrong. What calls cost is left out."""
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    (tmp_path / "status").write_text("Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n")
     ill = FakeGpu(
         uuid="GPU-11111111-1111-1111-1111-111111111111",
         mig=True,
@@ -59,8 +57,10 @@ def test_golden_of_gpus(
     packages = {"torch": "2.11.0+cu130", "onnxruntime-gpu": "1.31.1", "tensorrt": "11.4"}
     built_for = [each for info in registry.backends.values() for each in info.built_for]
     libraries = cuda.findings("default", packages, built_for, "12.8")
-    findings = [*examine(gpu.checks(FakeNvml([FakeGpu(), ill], cuda=12080))), *libraries]
-    findings = [replace(finding, text=re.sub(r"\d+ µs", "N µs", finding.text)) for finding in findings]
+    findings = [*examine(gpu.checks(FakeNvml([FakeGpu(), ill], cuda=12080), process=tmp_path)), *libraries]
+    texts = (re.sub(r"\d+ µs", "N µs", finding.text) for finding in findings)
+    texts = (re.sub(r"the dearest \w+ ", "the dearest mig ", text) for text in texts)
+    findings = [replace(finding, text=text) for finding, text in zip(findings, texts, strict=True)]
     show(findings, Console(width=120, highlight=False, markup=False, emoji=False))
     assert capsys.readouterr().out == (GOLDEN / "doctor-gpu-120.txt").read_text(encoding="utf-8")
 

@@ -21,7 +21,7 @@ from benchfw.spec.backend import PRECISIONS, BackendInfo, Capabilities
 from benchfw.spec.events import Event, Notice, Stage
 from benchfw.spec.hooks import hookimpl
 from benchfw.spec.info import SPEC_VERSION
-from benchfw.spec.packages import BuiltFor, Wants
+from benchfw.spec.packages import BuiltFor, Bundle, Wants
 from benchfw.spec.plan import PlanEdit
 from benchfw.testing.options import FakeOptions
 from benchfw.worker import imports
@@ -208,6 +208,14 @@ def _wants(**fields: Any) -> Wants:
         ("spec", "1"),
         ("capabilities", {"precisions": ("fp32",)}),
         ("exact_options", ("optimization",)),
+        ("bundles", Bundle(packages=("a",))),
+        ("bundles", (Bundle(packages=()),)),
+        ("bundles", (Bundle(packages=("a>",)),)),
+        ("bundles", (Bundle(packages=("a",), python="3.11"),)),
+        ("bundles", (Bundle(packages=("a",), cuda="13"),)),  # type: ignore[arg-type]
+        ("bundles", (Bundle(packages=("a",), instead_of="b"),)),  # type: ignore[arg-type]
+        ("modules", ("a",)),
+        ("modules", {"a": "b"}),
         ("built_for", BuiltFor(distribution="a", versions="==1.*")),
         ("built_for", (BuiltFor(distribution="a", versions="1.*"),)),
         ("built_for", (BuiltFor(distribution="a", versions="", cuda_remedy="{nobody}"),)),

@@ -107,6 +107,20 @@ def test_what_is_met_but_does_not_import_fails() -> None:
     ]
 
 
+def test_a_backend_that_loads_and_lacks_libraries_warns_with_the_command() -> None:
+    """benchfw works, and the cases say FALLBACK: nothing is wrong with the numbers."""
+    lacks = backend("a", lacking="it does not find libX.so.1", packages={"x": "1.0"})
+    assert look(registry("a"), environment("old", lacks)) == [
+        ("a", "WARN", "imports in old, x 1.0, but it does not find libX.so.1", "pip install a")
+    ]
+
+
+def test_what_is_there_and_broken_is_not_told_to_be_installed_as_if_it_were_not() -> None:
+    broken = backend("a", loads=False, reason="libx.so: no", remedy="pip install 'a[gpu]', which brings it")
+    ((*_, remedy),) = look(registry("a", "b"), environment("default", broken, backend("b")))[:1]
+    assert remedy == "install it anew: pip install a"
+
+
 def test_a_backend_that_another_environment_has_is_not_missing() -> None:
     here, there = environment("default", missing("a")), environment("old", backend("a", seconds=2))
     assert look(registry("a"), here, there) == [("a", "OK", "imports in old in 2.0 s", "")]

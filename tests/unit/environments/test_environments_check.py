@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchfw.environments import Environment, managed
+from benchfw.environments import check as looking
 from benchfw.environments.check import check
+from benchfw.spec import Bundle, Capabilities
 from benchfw.spec.backend import BackendInfo
 
+CUDA = Capabilities(devices=("cuda",))
 HERE = ".".join(map(str, sys.version_info[:3]))
 
 
@@ -110,6 +114,52 @@ def test_what_installs_a_backend_fits_the_environment(root: Path, tmp_path: Path
         unmet, fine = found.backends
         assert unmet.missing and unmet.remedy == unmet.install == remedies[environment.name]
         assert fine.loads
+
+
+def test_what_keeps_a_backend_from_its_device_is_told_though_it_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looking for libraries does costs this backend alone, and never its import."""
+    (tmp_path / "check_device.py").write_text(
+        "import os\n"
+        "class Whole:\n"
+        "    missing_libraries = staticmethod(lambda: ())\n"
+        "class Lacks:\n"
+        "    missing_libraries = staticmethod(lambda: ['libA.so.1', 'libB.so.2'])\n"
+        "class Raises:\n"
+        "    missing_libraries = staticmethod(lambda: 1 / 0)\n"
+        "class Deadly:\n"
+        "    missing_libraries = staticmethod(lambda: os._exit(7))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = ["Deadly", "Whole", "Lacks", "Raises"]
+    infos = [replace(backend(name, f"check_device:{name}", "numpy"), capabilities=CUDA) for name in names]
+    without = {one.name: one for one in check(Environment(), infos, tmp_path / "work").backends}
+    assert all(one.loads for one in without.values())
+    assert (without["Whole"].lacking, without["Lacks"].lacking) == ("", "it does not find libA.so.1, libB.so.2")
+    assert without["Raises"].lacking == ("its libraries could not be looked for: ZeroDivisionError: division by zero")
+    assert "exited with 7" in without["Deadly"].lacking
+
+    on_cpus = backend("CPU", "check_device:Whole", "numpy")
+    infos = [*infos[1:3], on_cpus]
+    monkeypatch.setattr(looking, "_BINDINGS", "no-such-bindings")
+    found = {one.name: one for one in check(Environment(), infos, tmp_path / "more", "13.0").backends}
+    assert found["Whole"].lacking == "on a GPU it needs no-such-bindings, which is not installed"
+    assert found["Whole"].install.endswith(" -m pip install 'no-such-bindings<14'")
+    assert found["Lacks"].lacking == without["Lacks"].lacking and found["CPU"].lacking == ""
+    both = replace(backend("Both", "check_device:Lacks", "numpy"), capabilities=Capabilities(devices=("cpu", "cuda")))
+    (here,) = check(Environment(), [both], tmp_path / "cpu").backends
+    assert here.lacking == "", "without a GPU it lacks nothing"
+
+
+def test_a_framework_that_is_not_installed_is_missing_whichever_package_would_bring_it(tmp_path: Path) -> None:
+    """It would be imported, and fail, as no requirement can name it."""
+    bundle = Bundle(packages=("no-such-a>=1", "numpy>=1"))
+    info = replace(backend("x", "check_nowhere:Backend", "numpy>=1"), modules={"no_such_module": ("no-such-a",)})
+    (found,) = check(Environment(), [replace(info, bundles=(bundle,))], tmp_path / "work").backends
+    assert found.missing and not found.loads
+    assert found.reason == "it needs the module 'no_such_module', which is not installed"
+    assert found.remedy == found.install and found.install.endswith(" -m pip install 'no-such-a>=1' 'numpy>=1'")
 
 
 def test_of_alternatives_the_one_that_was_asked_for_stays_and_else_the_first_is_named(

@@ -6,6 +6,7 @@ host's. Without that name it is ONNX Runtime itself that has no such provider.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -460,3 +461,22 @@ def test_what_does_not_fit_the_model_is_refused(lab: Lab) -> None:
         with pytest.raises((Invalid, BackendError)):
             bind()
     assert not lab.cuda.live
+
+
+def test_the_libraries_of_a_provider_are_looked_for_once_those_of_pip_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loader itself does not look where pip installs. This ONNX Runtime has neither provider."""
+    install(monkeypatch, tmp_path, ["benchfw_onnxruntime.cuda"])
+    from benchfw_onnxruntime import cuda
+
+    loaded: list[str] = []
+    monkeypatch.setattr(ort, "preload_dlls", lambda: loaded.append("CUDA"), raising=False)
+    monkeypatch.setattr(importlib, "import_module", loaded.append)
+    assert cuda.OrtCuda.missing_libraries() == ["libonnxruntime_providers_cuda.so"] and loaded == ["CUDA"]
+    assert cuda.OrtTensorrt.missing_libraries() == ["libonnxruntime_providers_tensorrt.so"]
+    assert loaded[1:] == ["CUDA", "tensorrt_libs"]
+    monkeypatch.setattr(cuda, "missing", lambda path: [str(path)])
+    assert cuda.OrtCuda.missing_libraries() == [
+        str(Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so")
+    ]
