@@ -22,8 +22,8 @@ from benchfw.errors import BuildFailed, FellBack, Invalid
 from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.cuda import Buffer, all_of, describe_device, destroy_stream, make_stream, synchronize
+from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt
 from benchfw_onnxruntime.backend import LIBRARIES, OrtBackend, sizes_of
-from benchfw_onnxruntime.cuda_options import for_cuda, for_tensorrt
 
 _UNSYNCHRONISED = "disable_synchronize_execution_providers"
 """The entry of a run's configuration with which `run` returns once all is enqueued."""

@@ -20,7 +20,8 @@ from onnx import TensorProto, helper
 
 from benchfw.errors import BackendError, BuildFailed, FellBack, Invalid, OutOfMemory
 from benchfw.spec import Artifact, AxisRange, Context, Profile
-from benchfw_onnxruntime.cuda_options import CudaOptions, TensorrtOptions, for_cuda, for_tensorrt
+from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt
+from benchfw_onnxruntime.cuda_options import CudaOptions, TensorrtOptions
 from tests.unit.fake_cuda_modules import install
 from tests.unit.fake_cudart import FakeCuda
 from tests.unit.onnx_steps.graphs import BATCH, IMAGE, artifact, convolutions
