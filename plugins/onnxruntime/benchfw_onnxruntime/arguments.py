@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 _SEPARATORS = {"extra_plugin_lib_paths": ";"}
@@ -15,6 +16,7 @@ _CUDA_AS_IT_STANDS = (
     "cudnn_conv1d_pad_to_nc1d",
     "do_copy_in_default_stream",
     "enable_skip_layer_norm_strict_mode",
+    "enable_cudnn",
     "fuse_conv_bias",
     "sdpa_kernel",
     "tunable_op_enable",
@@ -39,7 +41,13 @@ _TENSORRT_AS_IT_STANDS = (
     "engine_hw_compatible",
     "load_user_initializer",
     "detailed_build_log",
+    "preview_features",
+    "weight_stripped_engine_enable",
+    "dump_ep_context_model",
+    "ep_context_embed_mode",
+    "engine_cache_prefix",
 )
+_PATHS = ("onnx_model_folder_path", "ep_context_file_path")
 
 
 def for_cuda(options: Mapping[str, Any]) -> dict[str, str]:
@@ -47,9 +55,15 @@ def for_cuda(options: Mapping[str, Any]) -> dict[str, str]:
     return _as_text({name: options[name] for name in _CUDA_AS_IT_STANDS})
 
 
-def for_tensorrt(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return validated options as the TensorRT provider takes them, without those of the calibration table."""
+def for_tensorrt(options: Mapping[str, Any], root: Path) -> dict[str, str]:
+    """Return validated options as the TensorRT provider takes them, without those of the calibration table.
+
+    Args:
+        options: They.
+        root: Folder of the scenario, in which relative paths begin.
+    """
     given = {f"trt_{name}": options[name] for name in _TENSORRT_AS_IT_STANDS}
+    given |= {f"trt_{name}": str(root / options[name]) for name in _PATHS if options[name] is not None}
     if options["workspace_mib"] is not None:
         given["trt_max_workspace_size"] = options["workspace_mib"] << 20
     if options["dla_core"] is not None:

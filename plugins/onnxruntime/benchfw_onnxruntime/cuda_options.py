@@ -1,7 +1,8 @@
 """Options of ONNX Runtime on NVIDIA GPUs; `arguments` has how its providers take them. Light: imported in the parent.
 
 A field is called as the provider calls it, without `trt_`, where the provider is given the value as it stands. What is
-left out is the core's or the plugin's: devices, streams, precision, profiles, caches and CUDA graphs. What is not given
+left out is the core's or the plugin's (devices, streams, precision, profiles, caches and CUDA graphs), a pointer of a
+program that embeds the provider, the encryption of engines, or writes into the folder of the process. What is not given
 is not passed on: a provider refuses options that its version does not know, and says which.
 """
 
@@ -24,6 +25,10 @@ class CudaOptions(BaseModel):
     asynchronous: bool = Field(
         True, description="`run` returns once all is enqueued; otherwise it waits for its stream, as by default."
     )
+    disable_cpu_ep_fallback: bool = Field(
+        False,
+        description="`FALLBACK` where a node would run on the CPU; else they are counted (V05).",
+    )
     cudnn_conv_algo_search: Literal["EXHAUSTIVE", "HEURISTIC", "DEFAULT"] = Field(
         "EXHAUSTIVE", description="How algorithms of convolutions are chosen."
     )
@@ -40,6 +45,7 @@ class CudaOptions(BaseModel):
     enable_skip_layer_norm_strict_mode: bool | None = Field(
         None, description="SkipLayerNormalization sums in fp32: more precise, slower."
     )
+    enable_cudnn: bool | None = Field(None, description="Operators may use cuDNN (not in 1.17).")
     fuse_conv_bias: bool | None = Field(None, description="cuDNN adds biases within convolutions (not in 1.17).")
     sdpa_kernel: NonNegativeInt | None = Field(
         None, description="Which kernels attention may use, as ONNX Runtime's bits (not in 1.17); default: its choice."
@@ -86,6 +92,23 @@ class TensorrtOptions(CudaOptions):
         None, description="Weights stay out of copies of the model (not in 1.17)."
     )
     detailed_build_log: bool | None = Field(None, description="The log of the worker says how long each step took.")
+    preview_features: tuple[str, ...] | None = Field(
+        None, strict=False, description="Features of TensorRT that are not yet final, by its names (not in 1.17)."
+    )
+    weight_stripped_engine_enable: bool | None = Field(
+        None, description="Engines are kept without weights, which come from the model at each load (not in 1.17)."
+    )
+    onnx_model_folder_path: str | None = Field(
+        None, min_length=1, description="Folder with the model that has these weights; default: that of the model."
+    )
+    dump_ep_context_model: bool | None = Field(
+        None, description="Write a model whose nodes are the engines, for other programs; benchfw does not load it."
+    )
+    ep_context_file_path: str | None = Field(None, min_length=1, description="Where: a folder or a file.")
+    ep_context_embed_mode: Literal[0, 1] | None = Field(
+        None, description="1: the engines are in that model; 0: it has their paths."
+    )
+    engine_cache_prefix: str | None = Field(None, min_length=1, description="How names of kept engines begin.")
     dla_core: NonNegativeInt | None = Field(
         None, description="Run on this deep-learning accelerator, where there is one."
     )
