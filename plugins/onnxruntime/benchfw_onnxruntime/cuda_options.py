@@ -99,7 +99,7 @@ class TensorrtOptions(CudaOptions):
         None, description="Engines are kept without weights, which come from the model at each load (not in 1.17)."
     )
     onnx_model_folder_path: str | None = Field(
-        None, min_length=1, description="Folder with the model that has these weights; default: that of the model."
+        None, min_length=1, description="Folder of the model with these weights (not in 1.17); default: its own."
     )
     dump_ep_context_model: bool | None = Field(
         None, description="Write a model whose nodes are the engines, for other programs; benchfw does not load it."
