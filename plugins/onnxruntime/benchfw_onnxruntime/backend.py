@@ -56,6 +56,16 @@ _ALLOCATION = re.compile(
 """What ONNX Runtime says when memory has run out. A missing allocator ("Failed to get allocator") is another matter."""
 
 
+_NEWER_FORMAT = re.compile(r"max supported IR version: (\d+)")
+
+
+def _lower(version: str) -> str:
+    return (
+        f"save it in the older format: m = onnx.load(FILE); m.ir_version = {version}; onnx.save(m, FILE), "
+        "which is right if this onnxruntime knows its opset; or take a later onnxruntime"
+    )
+
+
 class OrtBound(Bound):
     """An I/O binding: inputs in OrtValues, outputs preallocated where their shapes follow from the inputs'."""
 
@@ -108,7 +118,8 @@ class OrtBackend(Backend):
         except Exception as error:  # ONNX Runtime raises a class of its own per status code
             if meaning := self.explain(error):
                 raise meaning from error
-            hint = onnx_remedy(artifact.path)
+            newer = _NEWER_FORMAT.search(str(error))
+            hint = _lower(newer[1]) if newer else onnx_remedy(artifact.path)
             raise BuildFailed(f"onnxruntime: {type(error).__name__}: {str(error).strip()}", hint=hint) from error
         self._loaded = artifact
         providers = self._session.get_providers()

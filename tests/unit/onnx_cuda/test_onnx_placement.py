@@ -11,7 +11,8 @@ import onnxruntime as ort
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from benchfw.errors import BuildFailed, FellBack
+from benchfw.errors import BuildFailed, FellBack, Unsupported
+from benchfw.worker.timing import HostTiming, Mode, timing_of
 from benchfw_onnxruntime import placement
 from tests.unit.onnx_cuda.lab import CPU, CUDA, TENSORRT, Lab
 from tests.unit.onnx_steps.graphs import convolutions
@@ -130,6 +131,21 @@ def test_an_option_of_another_version_is_no_missing_library(lab: Lab, words: str
     with pytest.raises(BuildFailed, match=words) as raised:
         lab.backend("OrtTensorrt", precision="bf16", allow_fallback=True)
     assert raised.value.hint == f"leave it out, or take another onnxruntime-gpu than {ort.__version__}"
+
+
+def test_a_format_that_is_too_new_has_a_remedy(lab: Lab) -> None:
+    """The words are those of 1.17.1."""
+    lab.session.refusal = states.Fail("Unsupported model IR version: 10, max supported IR version: 9\n")
+    with pytest.raises(BuildFailed, match="Unsupported model IR version: 10") as raised:
+        lab.backend()
+    assert "m.ir_version = 9;" in str(raised.value.hint)
+
+
+def test_a_graph_needs_launches_that_return_early(lab: Lab) -> None:
+    backend = lab.backend(asynchronous=False)
+    assert isinstance(timing_of(backend, None, Mode()), HostTiming)
+    with pytest.raises(Unsupported, match='graph = "on" needs a backend that enqueues on a stream'):
+        timing_of(backend, None, Mode(graph="on"))
 
 
 @pytest.mark.parametrize("allowed", [True, False])
