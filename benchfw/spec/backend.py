@@ -240,8 +240,9 @@ class Backend(ABC):
         """Return what is true of the loaded artifact, JSON values only.
 
         Required keys: `provider_effective` (str), `precision_effective` (str), and `threads_effective` (int, 1 for an
-        engine that has no more). Known: `nodes` (provider to node count), `backend_version` (str, of a framework
-        that comes from one of several distributions). All are kept in the column `facts`.
+        engine that has no more). Known: `nodes` (provider to node count), `nodes_unknown` (str, why `nodes` is empty
+        although others than the provider that was asked for may run some; a warning), `backend_version` (str, of a
+        framework that comes from one of several distributions). All are kept in the column `facts`.
         """
         return {}
 

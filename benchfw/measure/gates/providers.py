@@ -39,7 +39,9 @@ def check_nodes(member: Member, provider: str) -> None:
         FellBack: None of them runs there, and that is not allowed.
     """
     assert member.instance is not None
-    nodes = _counts(member.instance.facts)
+    nodes, unknown = _counts(member.instance.facts), member.instance.facts.get("nodes_unknown")
+    if provider and unknown and not nodes:
+        member.warn("V05", None, None, f"which nodes run on {provider} is not known: {unknown}")
     elsewhere = {name: count for name, count in nodes.items() if name != provider and count}
     if not provider or not elsewhere:
         return

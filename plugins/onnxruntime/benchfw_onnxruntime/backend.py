@@ -6,7 +6,6 @@ import json
 import re
 import tempfile
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchfw.spec import Artifact, Backend, Bound, IoSpec, TensorSpec
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.layers import WARMUP, LayerProfile
 from benchfw.spec.remedies import onnx_remedy
+from benchfw_onnxruntime.placement import VERBOSE, assigned, logged
 from benchfw_onnxruntime.trace import layers
 
 LIBRARIES = "`benchfw doctor` names the libraries that are missing or do not fit"
@@ -54,6 +54,16 @@ _ALLOCATION = re.compile(
     r"|CUDA failure 2: out of memory|CU(BLAS|DNN)_STATUS_ALLOC_FAILED"
 )
 """What ONNX Runtime says when memory has run out. A missing allocator ("Failed to get allocator") is another matter."""
+
+
+_NEWER_FORMAT = re.compile(r"max supported IR version: (\d+)")
+
+
+def _lower(version: str) -> str:
+    return (
+        f"save it in the older format: m = onnx.load(FILE); m.ir_version = {version}; onnx.save(m, FILE), "
+        "which is right if this onnxruntime knows its opset; or take a later onnxruntime"
+    )
 
 
 class OrtBound(Bound):
@@ -97,16 +107,19 @@ class OrtBackend(Backend):
     _session: ort.InferenceSession | None = None
     _loaded: Artifact | None = None
     _io: IoSpec | None = None
+    _placement: Mapping[str, Any] | None = None
 
     def load(self, artifact: Artifact) -> IoSpec:
+        self._placement = None
         try:
-            self._session = self._make_session(artifact)
+            self._session = self._make_session(artifact, self._session_options())
         except (MemoryError, BackendError):
             raise
         except Exception as error:  # ONNX Runtime raises a class of its own per status code
             if meaning := self.explain(error):
                 raise meaning from error
-            hint = onnx_remedy(artifact.path)
+            newer = _NEWER_FORMAT.search(str(error))
+            hint = _lower(newer[1]) if newer else onnx_remedy(artifact.path)
             raise BuildFailed(f"onnxruntime: {type(error).__name__}: {str(error).strip()}", hint=hint) from error
         self._loaded = artifact
         providers = self._session.get_providers()
@@ -118,17 +131,15 @@ class OrtBackend(Backend):
         return self._io
 
     def facts(self) -> Mapping[str, Any]:
-        if self._session is None:
+        if self._session is None or self._loaded is None:
             return {}
-        assigned: list[Any] = getattr(self._session, "get_provider_graph_assignment_info", list)()  # since 1.24
-        nodes: Counter[str] = Counter()
-        for graph in assigned:  # a provider that compiles nothing has one of them for each node
-            nodes[graph.ep_name] += sum(1 for _ in graph.get_nodes())
+        if self._placement is None:
+            self._placement = self._placed(self._session, self._loaded)
         return {
             "provider_effective": self._session.get_providers()[0],
             "precision_effective": self._precision,
             "threads_effective": self._session.get_session_options().intra_op_num_threads,
-            "nodes": dict(nodes),
+            **self._placement,
         }
 
     def explain(self, error: Exception) -> BackendError | None:
@@ -147,8 +158,25 @@ class OrtBackend(Backend):
         """What the loaded artifact is computed in."""
 
     @abstractmethod
-    def _make_session(self, artifact: Artifact) -> ort.InferenceSession:
+    def _make_session(self, artifact: Artifact, options: ort.SessionOptions) -> ort.InferenceSession:
         """Load an artifact."""
+
+    def _placed(self, session: ort.InferenceSession, artifact: Artifact) -> Mapping[str, Any]:
+        """Return the facts `nodes`, and `nodes_unknown` where they are not known.
+
+        Where a session cannot tell and has a choice, another one is made and thrown away: after the load, so that no
+        time has it in it, and before the device's memory is looked at.
+        """
+        nodes = assigned(session)
+        if nodes or len(session.get_providers()) == 1:
+            return {"nodes": nodes or {}}
+        options = self._session_options()
+        options.log_severity_level = VERBOSE
+        try:
+            return {"nodes": logged(lambda: self._make_session(artifact, options))}
+        except Exception as error:  # ONNX Runtime raises a class of its own per status code
+            text = " ".join(str(error).split())
+            return {"nodes": {}, "nodes_unknown": text or type(error).__name__}
 
     def _session_options(self) -> ort.SessionOptions:
         options = ort.SessionOptions()
@@ -198,8 +226,7 @@ class OrtCpu(OrtBackend):
     def _precision(self) -> str:
         return "int8" if self._integer_nodes else "fp32"  # what else comes in is cast to fp32
 
-    def _make_session(self, artifact: Artifact) -> ort.InferenceSession:
-        options = self._session_options()
+    def _make_session(self, artifact: Artifact, options: ort.SessionOptions) -> ort.InferenceSession:
         if artifact.precision != "int8":
             return ort.InferenceSession(artifact.path, sess_options=options, providers=[self.provider])
         session, self._integer_nodes = _integer_session(artifact.path, options, self.provider)

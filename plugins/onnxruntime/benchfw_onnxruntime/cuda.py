@@ -10,21 +10,20 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from benchfw.errors import BuildFailed, FellBack, Invalid
 from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
-from benchfw.spec.cuda import Buffer, all_of, describe_device, destroy_stream, make_stream, synchronize
-from benchfw.spec.libraries import missing
-from benchfw_onnxruntime.backend import LIBRARIES, OrtBackend, sizes_of
-from benchfw_onnxruntime.cuda_options import for_cuda, for_tensorrt
+from benchfw.spec.cuda import describe_device, destroy_stream, make_stream
+from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt
+from benchfw_onnxruntime.backend import LIBRARIES, OrtBackend
+from benchfw_onnxruntime.cuda_bound import CudaBound
 
 _UNSYNCHRONISED = "disable_synchronize_execution_providers"
 """The entry of a run's configuration with which `run` returns once all is enqueued."""
@@ -33,69 +32,11 @@ _PLACE = re.compile(r"/\S+:\d+ .*?\) (?=[A-Z])")
 
 _HAS_TF32 = tuple(int(part) for part in ort.__version__.split(".")[:2]) >= (1, 18)
 """The CUDA provider knows `use_tf32`. It refuses options that it does not know, and does not say which it knows."""
+_UNKNOWN_OPTION = re.compile(r"(Invalid|Unknown) [\w ]*option: ", re.IGNORECASE)
+_REFUSALS = (RuntimeError, ValueError, states.Fail, states.InvalidArgument)
+"""What a session is refused by. Those of states are no RuntimeErrors."""
+_NO_CPU = "session.disable_cpu_ep_fallback"
 _FLAGS = {"fp16": "trt_fp16_enable", "bf16": "trt_bf16_enable", "int8": "trt_int8_enable"}
-
-
-class CudaBound(Bound):
-    """An I/O binding whose inputs and outputs lie on the device, each with a twin in page-locked memory.
-
-    Outputs whose shapes do not follow from those of the inputs are allocated by ONNX Runtime in each launch; then
-    there is no `copy_out`.
-    """
-
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        io: IoSpec,
-        inputs: Mapping[str, NDArray[Any]],
-        stream: int,
-        options: ort.RunOptions,
-        device: int = 0,
-    ) -> None:
-        self._binding = session.io_binding()
-        self._device = device
-        self._names = [spec.name for spec in io.outputs]
-        self._stream = stream
-        self._buffers: dict[str, Buffer] = {}
-        self._results: dict[str, Buffer] = {}
-        try:
-            self._place(io, inputs)
-        except Exception:
-            self.free()
-            raise
-        self.launch = partial(session.run_with_iobinding, self._binding, options)
-        self.copy_in = all_of([buffer.copier_in(stream) for buffer in self._buffers.values()])
-        self._fetch = all_of([buffer.copier_out(stream) for buffer in self._results.values()])
-        self.copy_out = self._fetch if len(self._results) == len(self._names) else None
-        self.copy_in()
-        synchronize(stream)
-
-    def outputs(self) -> Mapping[str, NDArray[Any]]:
-        self._fetch()
-        synchronize(self._stream)
-        if len(self._results) == len(self._names):
-            return {name: self._results[name].host for name in self._names}
-        values = self._binding.copy_outputs_to_cpu()
-        return dict(zip(self._names, values, strict=True))
-
-    def free(self) -> None:
-        """Give the memory back. Idempotent."""
-        for buffer in (*self._buffers.values(), *self._results.values()):
-            buffer.free()
-
-    def _place(self, io: IoSpec, inputs: Mapping[str, NDArray[Any]]) -> None:
-        for name, array in inputs.items():
-            self._buffers[name] = buffer = Buffer(array.shape, array.dtype.name)
-            buffer.host[...] = array
-            self._binding.bind_input(name, "cuda", self._device, array.dtype.type, array.shape, buffer.address)
-        sizes = sizes_of(io.inputs, inputs)
-        for spec in io.outputs:
-            if all(isinstance(dim, int) or dim in sizes for dim in spec.shape):
-                shape, kind = spec.concrete(sizes), np.dtype(spec.dtype)
-                self._results[spec.name] = buffer = Buffer(shape, kind.name)
-                self._binding.bind_output(spec.name, "cuda", self._device, kind.type, shape, buffer.address)
-            else:
-                self._binding.bind_output(spec.name, "cuda", self._device)
 
 
 class OrtCuda(OrtBackend):
@@ -164,38 +105,58 @@ class OrtCuda(OrtBackend):
             return self._loaded.precision
         return self.context.precision
 
-    def _make_session(self, artifact: Artifact) -> ort.InferenceSession:
+    def _make_session(self, artifact: Artifact, options: ort.SessionOptions) -> ort.InferenceSession:
         """Load an artifact; without the provider on the next one, if there is one on the GPU and that is allowed.
 
         There is nothing behind the CUDA provider: without it inputs and outputs cannot lie on the device.
         """
         providers = self._providers(artifact)
         try:
-            return self._session_on(providers, artifact)
+            return self._session_on(providers, artifact, options)
         except FellBack:
             if not (self.context.allow_fallback and self.stand_ins):
                 raise
-            return self._session_on(providers[1:], artifact)
+            return self._session_on(providers[1:], artifact, options)
 
-    def _session_on(self, providers: list[tuple[str, dict[str, str]]], artifact: Artifact) -> ort.InferenceSession:
+    def _session_on(
+        self, providers: list[tuple[str, dict[str, str]]], artifact: Artifact, options: ort.SessionOptions
+    ) -> ort.InferenceSession:
         """Load an artifact without the retry, in which ONNX Runtime would go on without the first provider.
 
         Raises:
-            FellBack: The first provider cannot be loaded.
+            FellBack: The first provider cannot be loaded, or a node would run on the CPU and may not.
             OutOfMemory: Its device is full.
+            BuildFailed: It does not know an option.
         """
         first = providers[0][0]
         try:
-            return ort.InferenceSession(
-                artifact.path, sess_options=self._session_options(), providers=providers, enable_fallback=0
-            )
-        except (RuntimeError, ValueError) as error:
-            if meaning := self.explain(error):  # the provider is there, and its device is full
-                raise meaning from error
-            if first.removesuffix("ExecutionProvider").lower() in str(error).lower():
-                words = _PLACE.sub("", str(error)).strip()
-                raise FellBack(f"onnxruntime cannot load {first}: {words}", hint=LIBRARIES) from error
-            raise
+            made = ort.InferenceSession(artifact.path, sess_options=options, providers=providers, enable_fallback=0)
+        except _REFUSALS as error:
+            raise self._refusal(error, first) from error
+        if made.get_providers()[0] != first:  # 1.17 does not know `enable_fallback`, and goes on without our options
+            raise FellBack(f"asked for {first}, got {made.get_providers()}", hint=LIBRARIES)
+        return made
+
+    def _refusal(self, error: Exception, provider: str) -> Exception:
+        """Return what it means that a session is refused."""
+        if meaning := self.explain(error):  # the provider is there, and its device is full
+            return meaning
+        words = _PLACE.sub("", str(error)).strip()
+        if _UNKNOWN_OPTION.search(words):
+            hint = f"leave it out, or take another onnxruntime-gpu than {ort.__version__}"
+            return BuildFailed(f"onnxruntime: {provider}: {words}", hint=hint)
+        if "CPU EP" in words and self.options["disable_cpu_ep_fallback"]:
+            hint = f"without `disable_cpu_ep_fallback` they are counted (V05); if it is all of them, {LIBRARIES}"
+            return FellBack(f"onnxruntime: not all nodes run on {provider}: {words}", hint=hint)
+        if provider.removesuffix("ExecutionProvider").lower() in words.lower():
+            return FellBack(f"onnxruntime cannot load {provider}: {words}", hint=LIBRARIES)
+        return error
+
+    def _session_options(self) -> ort.SessionOptions:
+        options = super()._session_options()
+        if self.options["disable_cpu_ep_fallback"]:
+            options.add_session_config_entry(_NO_CPU, "1")
+        return options
 
     def _providers(self, artifact: Artifact) -> list[tuple[str, dict[str, str]]]:
         return [("CUDAExecutionProvider", self._cuda())]
@@ -242,7 +203,7 @@ class OrtTensorrt(OrtCuda):
 
     def _tensorrt(self, artifact: Artifact) -> dict[str, str]:
         flag = _FLAGS.get(artifact.precision if artifact.precision == "int8" else self.context.precision)
-        kept = for_tensorrt(self.options) | ({flag: "1"} if flag else {}) | self._shapes()
+        kept = for_tensorrt(self.options, self.context.root) | ({flag: "1"} if flag else {}) | self._shapes()
         return {**self._device(), **kept, **self._caches(artifact, kept)}
 
     def _caches(self, artifact: Artifact, given: Mapping[str, str]) -> dict[str, str]:

@@ -1,18 +1,16 @@
-"""Options of ONNX Runtime on NVIDIA GPUs, and how its providers take them. Light: imported in the parent.
+"""Options of ONNX Runtime on NVIDIA GPUs; `arguments` has how its providers take them. Light: imported in the parent.
 
 A field is called as the provider calls it, without `trt_`, where the provider is given the value as it stands. What is
-left out is the core's or the plugin's: devices, streams, precision, profiles, caches and CUDA graphs. What is not given
+left out is the core's or the plugin's (devices, streams, precision, profiles, caches and CUDA graphs), a pointer of a
+program that embeds the provider, the encryption of engines, or writes into the folder of the process. What is not given
 is not passed on: a provider refuses options that its version does not know, and says which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
-
-_SEPARATORS = {"extra_plugin_lib_paths": ";"}
 
 
 class CudaOptions(BaseModel):
@@ -26,6 +24,10 @@ class CudaOptions(BaseModel):
     )
     asynchronous: bool = Field(
         True, description="`run` returns once all is enqueued; otherwise it waits for its stream, as by default."
+    )
+    disable_cpu_ep_fallback: bool = Field(
+        False,
+        description="`FALLBACK` where a node would run on the CPU; else they are counted (V05).",
     )
     cudnn_conv_algo_search: Literal["EXHAUSTIVE", "HEURISTIC", "DEFAULT"] = Field(
         "EXHAUSTIVE", description="How algorithms of convolutions are chosen."
@@ -43,6 +45,7 @@ class CudaOptions(BaseModel):
     enable_skip_layer_norm_strict_mode: bool | None = Field(
         None, description="SkipLayerNormalization sums in fp32: more precise, slower."
     )
+    enable_cudnn: bool | None = Field(None, description="Operators may use cuDNN (not in 1.17).")
     fuse_conv_bias: bool | None = Field(None, description="cuDNN adds biases within convolutions (not in 1.17).")
     sdpa_kernel: NonNegativeInt | None = Field(
         None, description="Which kernels attention may use, as ONNX Runtime's bits (not in 1.17); default: its choice."
@@ -51,24 +54,6 @@ class CudaOptions(BaseModel):
     tunable_op_tuning_enable: bool | None = Field(None, description="And tune while they run, which warm-up waits for.")
     tunable_op_max_tuning_duration_ms: PositiveInt | None = Field(None, description="How long one may tune.")
     use_ep_level_unified_stream: bool | None = Field(None, description="All nodes of a session share a stream.")
-
-
-_CUDA_AS_IT_STANDS = (
-    "cudnn_conv_algo_search",
-    "cudnn_conv_use_max_workspace",
-    "prefer_nhwc",
-    "arena_extend_strategy",
-    "gpu_mem_limit",
-    "cudnn_conv1d_pad_to_nc1d",
-    "do_copy_in_default_stream",
-    "enable_skip_layer_norm_strict_mode",
-    "fuse_conv_bias",
-    "sdpa_kernel",
-    "tunable_op_enable",
-    "tunable_op_tuning_enable",
-    "tunable_op_max_tuning_duration_ms",
-    "use_ep_level_unified_stream",
-)
 
 
 class TensorrtOptions(CudaOptions):
@@ -107,6 +92,23 @@ class TensorrtOptions(CudaOptions):
         None, description="Weights stay out of copies of the model (not in 1.17)."
     )
     detailed_build_log: bool | None = Field(None, description="The log of the worker says how long each step took.")
+    preview_features: tuple[str, ...] | None = Field(
+        None, strict=False, description="Features of TensorRT that are not yet final, by its names (not in 1.17)."
+    )
+    weight_stripped_engine_enable: bool | None = Field(
+        None, description="Engines are kept without weights, which come from the model at each load (not in 1.17)."
+    )
+    onnx_model_folder_path: str | None = Field(
+        None, min_length=1, description="Folder of the model with these weights (not in 1.17); default: its own."
+    )
+    dump_ep_context_model: bool | None = Field(
+        None, description="Write a model whose nodes are the engines, for other programs; benchfw does not load it."
+    )
+    ep_context_file_path: str | None = Field(None, min_length=1, description="Where: a folder or a file.")
+    ep_context_embed_mode: Literal[0, 1] | None = Field(
+        None, description="1: the engines are in that model; 0: it has their paths."
+    )
+    engine_cache_prefix: str | None = Field(None, min_length=1, description="How names of kept engines begin.")
     dla_core: NonNegativeInt | None = Field(
         None, description="Run on this deep-learning accelerator, where there is one."
     )
@@ -116,48 +118,3 @@ class TensorrtOptions(CudaOptions):
     int8_use_native_calibration_table: bool = Field(
         False, description="The file is of TensorRT's calibrator; otherwise of ONNX Runtime's."
     )
-
-
-_TENSORRT_AS_IT_STANDS = (
-    "builder_optimization_level",
-    "min_subgraph_size",
-    "max_partition_iterations",
-    "auxiliary_streams",
-    "tactic_sources",
-    "op_types_to_exclude",
-    "extra_plugin_lib_paths",
-    "sparsity_enable",
-    "layer_norm_fp32_fallback",
-    "context_memory_sharing_enable",
-    "build_heuristics_enable",
-    "force_sequential_engine_build",
-    "force_timing_cache",
-    "engine_hw_compatible",
-    "load_user_initializer",
-    "detailed_build_log",
-)
-
-
-def for_cuda(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return validated options as the CUDA provider takes them: text by its names, without those that are not given."""
-    return _as_text({name: options[name] for name in _CUDA_AS_IT_STANDS})
-
-
-def for_tensorrt(options: Mapping[str, Any]) -> dict[str, str]:
-    """Return validated options as the TensorRT provider takes them, without those of the calibration table."""
-    given = {f"trt_{name}": options[name] for name in _TENSORRT_AS_IT_STANDS}
-    if options["workspace_mib"] is not None:
-        given["trt_max_workspace_size"] = options["workspace_mib"] << 20
-    if options["dla_core"] is not None:
-        given |= {"trt_dla_enable": True, "trt_dla_core": options["dla_core"]}
-    return _as_text(given)
-
-
-def _as_text(given: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _text(name, value) for name, value in given.items() if value is not None}
-
-
-def _text(name: str, value: str | int | Iterable[str]) -> str:
-    if isinstance(value, (str, int)):  # a bool is 0 or 1
-        return str(value) if isinstance(value, str) else str(int(value))
-    return _SEPARATORS.get(name.removeprefix("trt_"), ",").join(value)

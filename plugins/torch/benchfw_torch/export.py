@@ -123,17 +123,25 @@ def _export_dynamo(job: _Job, external: bool) -> None:
         if name in axes
     }
     shapes = tuple({place: dims[axis] for place, axis in job.dynamic[name].items()} for name in job.examples)
-    torch.onnx.export(
+    program = torch.onnx.export(
         job.model,
         tuple(job.examples.values()),
-        str(job.destination),
         input_names=list(job.examples),
         output_names=job.outputs,
         opset_version=job.opset,
         dynamic_shapes=(shapes,) if dims else None,
         dynamo=True,
-        external_data=external,
     )
+    assert program is not None  # only the older exporter returns none
+    # it writes 10 whatever the opset is, which ONNX Runtime 1.17 refuses although it knows every operator
+    program.model.ir_version = min(program.model.ir_version, _least_ir_version(program.model.opset_imports))
+    program.save(str(job.destination), external_data=external)
+
+
+def _least_ir_version(opsets: Mapping[str, int]) -> int:
+    """Return the version of the format that came with the opset; other domains have none of their own."""
+    least: int = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opsets[""])])
+    return least
 
 
 def _export_torchscript(job: _Job, external: bool) -> None:

@@ -177,6 +177,17 @@ def test_nodes_elsewhere_are_a_warning(nodes: Any, share: float | None, members:
     assert [(row["code"], row["value"]) for row in member.warnings] == ([] if share is None else [("V05", share)])
 
 
+def test_nodes_that_cannot_be_counted_are_a_warning(members: Any) -> None:
+    member = members.member()
+    member.instance.facts = {"nodes": {}, "nodes_unknown": "the log does not say it"}
+    check_nodes(member, "")
+    assert not member.warnings
+    check_nodes(member, "p")
+    assert [(row["code"], row["value"], row["message"]) for row in member.warnings] == [
+        ("V05", None, "which nodes run on p is not known: the log does not say it")
+    ]
+
+
 def test_no_node_at_all_is_a_fallback(members: Any) -> None:
     member = members.member()
     member.instance.facts = {"nodes": {"q": 4, "p": 0}}

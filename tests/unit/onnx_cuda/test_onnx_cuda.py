@@ -9,149 +9,23 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
 from benchfw.errors import BackendError, BuildFailed, FellBack, Invalid, OutOfMemory
-from benchfw.spec import Artifact, AxisRange, Context, Profile
-from benchfw_onnxruntime.cuda_options import CudaOptions, TensorrtOptions, for_cuda, for_tensorrt
-from tests.unit.fake_cuda_modules import install
-from tests.unit.fake_cudart import FakeCuda
-from tests.unit.onnx_steps.graphs import BATCH, IMAGE, artifact, convolutions
+from benchfw.spec import Artifact, AxisRange, Profile
+from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt
+from benchfw_onnxruntime.cuda_options import TensorrtOptions
+from tests.unit.onnx_cuda.lab import CUDA, TENSORRT, Lab, expected, images, only
+from tests.unit.onnx_steps.graphs import artifact, convolutions
 
-UNSYNCHRONISED = "disable_synchronize_execution_providers"
-REAL = ort.InferenceSession
-CUDA, TENSORRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
-
-
-class Binding:
-    """An I/O binding whose device memory is the host's."""
-
-    def __init__(self, real: Any) -> None:
-        self.real = real
-        self.devices: set[tuple[str, int]] = set()
-
-    def bind_input(self, name: str, device: str, number: int, *rest: Any) -> None:
-        self.devices.add((device, number))
-        self.real.bind_input(name, "cpu", 0, *rest)
-
-    def bind_output(self, name: str, device: str, number: int, *rest: Any) -> None:
-        self.devices.add((device, number))
-        self.real.bind_output(name, "cpu", 0, *rest)
-
-    def copy_outputs_to_cpu(self) -> list[Any]:
-        return list(self.real.copy_outputs_to_cpu())
-
-
-class Session(ort.InferenceSession):  # type: ignore[misc]  # it has no types
-    """A session that says it got what it asked for.
-
-    Attributes:
-        asked: Providers and their options, of the session that was made last.
-        binding: Made last.
-        entries: Of the run's options, in each launch.
-        refusal: Raised in place of making one.
-        refused: Providers with which it is; empty for all.
-    """
-
-    asked: Mapping[str, Mapping[str, str]] = {}
-    binding: Binding | None = None
-    entries: list[str] = []  # noqa: RUF012  (each test has a class of its own)
-    refusal: Exception | None = None
-    refused: Sequence[str] = ()
-
-    def __init__(self, path: str, **given: Any) -> None:
-        assert given.pop("enable_fallback") == 0
-        type(self).asked = dict(given.pop("providers"))
-        if self.refusal is not None and not {*self.asked}.isdisjoint(self.refused or self.asked):
-            raise self.refusal
-        super().__init__(path, providers=[CPU], **given)
-
-    def get_providers(self) -> list[str]:
-        return [*self.asked, CPU]
-
-    def io_binding(self) -> Any:
-        type(self).binding = Binding(super().io_binding())
-        return self.binding
-
-    def run_with_iobinding(self, binding: Any, options: Any = None) -> None:
-        self.entries.append(options.get_run_config_entry(UNSYNCHRONISED))
-        super().run_with_iobinding(binding.real, options)
-
-
-class Lab:
-    """Makes backends on a CUDA that is made up.
-
-    Attributes:
-        cuda: It.
-        session: Class of its sessions.
-    """
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.cuda: FakeCuda = install(monkeypatch, folder, ["benchfw_onnxruntime.cuda"])
-        self.session: Any = type("Own", (Session,), {"entries": []})
-        self._monkeypatch = monkeypatch
-
-    def backend(
-        self,
-        name: str = "OrtCuda",
-        *,
-        precision: str = "fp32",
-        device: str = "cuda:0",
-        profile: Profile = BATCH,
-        real: bool = False,
-        source: Artifact | None = None,
-        allow_fallback: bool = False,
-        **options: Any,
-    ) -> Any:
-        """Return a backend that has loaded a model; with `real`, through ONNX Runtime as it is."""
-        from benchfw_onnxruntime import cuda
-
-        if not real:
-            self._monkeypatch.setattr(ort, "InferenceSession", self.session)
-        model = CudaOptions if name == "OrtCuda" else TensorrtOptions
-        context = Context(
-            device=device,
-            threads=1,
-            precision=precision,
-            cache_dir=self.folder,
-            root=self.folder,
-            inputs=IMAGE,
-            allow_fallback=allow_fallback,
-        )
-        self.made = getattr(cuda, name)(model(**options).model_dump(mode="json"), context)
-        self.made.load(self.made.prepare(source or artifact(convolutions(), self.folder), profile))
-        return self.made
-
-
-@pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "unset by no test")
-    made = Lab(tmp_path, monkeypatch)
-    yield made
-    made.made.close()
-    assert not made.cuda.live and not made.cuda.streams
-
-
-def images(batch: int, seed: int = 0) -> dict[str, Any]:
-    return {"x": np.random.default_rng(seed).standard_normal((batch, 3, 8, 8)).astype(np.float32)}
-
-
-def expected(folder: Path, inputs: Mapping[str, Any]) -> Any:
-    return REAL(str(folder / "source.onnx"), providers=[CPU]).run(None, dict(inputs))[0]
-
-
-def only(outputs: Mapping[str, Any]) -> Any:
-    (output,) = outputs.values()
-    return output
+PATHS = ("onnx_model_folder_path", "ep_context_file_path")
 
 
 # --- what is asked for ----------------------------------------------------------------------------------------------
@@ -239,11 +113,6 @@ def test_options_reach_the_provider(lab: Lab, precision: str) -> None:
     assert lab.session.binding.devices == {("cuda", 1)}
 
 
-def test_the_nodes_of_a_graph_are_counted(lab: Lab) -> None:
-    nodes = lab.backend(optimization="disabled").facts()["nodes"]
-    assert nodes == {CPU: len(convolutions().graph.node)} or not hasattr(REAL, "get_provider_graph_assignment_info")
-
-
 def test_the_precision_of_a_model_is_that_in_effect(lab: Lab) -> None:
     source = artifact(convolutions(), lab.folder)
     half = Artifact(format="onnx", path=source.path, sha256=source.sha256, precision="fp16")
@@ -272,15 +141,16 @@ def test_tensorrt_is_told_of_options_profile_and_caches(lab: Lab) -> None:
 
 def test_every_option_of_the_providers_is_passed_on() -> None:
     """What somebody may set and nothing reads would be a lie; what is not set stays the provider's own."""
-    ours = {"threads", "optimization", "asynchronous", "int8_calibration_table", "int8_use_native_calibration_table"}
+    ours = {"threads", "optimization", "asynchronous", "disable_cpu_ep_fallback"}
+    ours |= {"int8_calibration_table", "int8_use_native_calibration_table"}
     renamed = {"workspace_mib": "trt_max_workspace_size", "dla_core": "trt_dla_core"}
     fields = TensorrtOptions.model_fields
-    every = dict.fromkeys(fields, 3)
-    passed = for_cuda(every) | for_tensorrt(every)
+    every = {name: "folder" if name in PATHS else 3 for name in fields}
+    passed = for_cuda(every) | for_tensorrt(every, Path())
     for name in set(fields) - ours:
         assert {name, f"trt_{name}", renamed.get(name)} & set(passed), name
     unset = TensorrtOptions().model_dump(mode="json")
-    assert for_tensorrt(unset) == {}
+    assert for_tensorrt(unset, Path()) == {}
     assert set(for_cuda(unset)) == {name for name in fields if unset[name] is not None and name in for_cuda(every)}
 
 
@@ -290,14 +160,20 @@ def test_lists_and_switches_are_text() -> None:
         extra_plugin_lib_paths=["a.so", "b.so"],
         sparsity_enable=False,
         dla_core=0,
+        preview_features=["ALIASED_PLUGIN_IO_10_03"],
+        ep_context_file_path="contexts/model_ctx.onnx",
+        ep_context_embed_mode=1,
         gpu_mem_limit=1 << 30,
     ).model_dump(mode="json")
-    assert for_tensorrt(options) == {
+    assert for_tensorrt(options, Path("/root")) == {
         "trt_tactic_sources": "-CUDNN,+JIT_CONVOLUTIONS",
         "trt_extra_plugin_lib_paths": "a.so;b.so",
         "trt_sparsity_enable": "0",
         "trt_dla_enable": "1",
         "trt_dla_core": "0",
+        "trt_preview_features": "ALIASED_PLUGIN_IO_10_03",
+        "trt_ep_context_file_path": "/root/contexts/model_ctx.onnx",
+        "trt_ep_context_embed_mode": "1",
     }
     assert for_cuda(options)["gpu_mem_limit"] == str(1 << 30)
 
