@@ -87,6 +87,8 @@ def test_profiles_of_a_range_leave_an_engine_for_one_shape_alone(bench: Bench) -
         ("10.16.1", "fp16", False, []),
         ("10.16.1", "tf32", False, ["TF32"]),
         ("10.16.1", "bf16", True, ["BF16"]),
+        ("10.16.1", "bf16", False, []),  # by the types of the model
+        ("11.4.0", "bf16", False, []),
         ("11.4.0", "int8", False, []),
         ("11.4.0", "tf32", False, ["TF32"]),
     ],
@@ -113,6 +115,7 @@ def test_how_networks_are_made(bench_of: Callable[[str], Bench], version: str, w
     ("version", "precision", "weak", "given", "says"),
     [
         ("8.6.0", "bf16", True, {}, "tensorrt 8.6.0 has no BuilderFlag.BF16, which bf16 needs"),
+        ("8.6.0", "bf16", False, {}, "tensorrt 8.6.0 has no BuilderFlag.BF16, which bf16 needs"),
         ("11.4.0", "fp16", True, {}, "tensorrt 11.4.0 has no BuilderFlag.FP16, which fp16 needs"),
         ("8.6.0", "fp32", False, {"weight_streaming": True}, "option weight_streaming: tensorrt 8.6.0 has no"),
         (
