@@ -69,10 +69,14 @@ class TrtEngineOptions(EngineOptions):
         description='Where kernels may come from, as `["jit-convolutions"]`; default: the builder\'s own choice.',
     )
     hardware_compatibility: Literal["none", "ampere-plus", "same-compute-capability"] = Field(
-        "none", description="Other GPUs that the engine shall run on, at the price of speed."
+        "none",
+        description="Other GPUs that the engine shall be able to run on, at the price of speed: to measure that price, or "
+        "for a copy of the engine. benchfw itself builds one for each GPU.",
     )
     version_compatible: bool = Field(
-        False, description="Let later TensorRTs of the same major version load the engine."
+        False,
+        description="Let later TensorRTs of the same major version load the engine, as the option above: for a copy of it. "
+        "benchfw itself builds one for each version.",
     )
     refit: bool = Field(False, description="Let weights be exchanged in the finished engine.")
     sparse_weights: bool = Field(False, description="Use kernels for weights of which two in four are zero.")

@@ -224,34 +224,29 @@ def test_an_engine_for_a_device_that_is_not_there(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "here"),
+    "elsewhere",
     [
-        ({}, {}),
-        ({"flags": ["VERSION_COMPATIBLE"], "version": "10.1.0"}, {}),
-        ({"hardware_compatibility": "AMPERE_PLUS"}, {"gpu": "NVIDIA L4", "compute_capability": "8.9"}),
-        ({"hardware_compatibility": "SAME_COMPUTE_CAPABILITY"}, {"gpu": "NVIDIA H200"}),
+        {"version": "10.15.0"},
+        {"version": "10.17.0"},
+        {"gpu": "NVIDIA H200"},
+        {"compute_capability": "8.9"},
+        {"driver": "535.1"},
     ],
 )
-def test_an_engine_may_be_made_to_serve_others(made: dict[str, Any], here: dict[str, str]) -> None:
-    place = {"version": "10.16.1", **PLACE}
-    check_origin({**place, "flags": [], "hardware_compatibility": "NONE", **made}, {**place, **here})
-
-
-@pytest.mark.parametrize(
-    ("made", "here"),
-    [
-        ({"flags": ["VERSION_COMPATIBLE"], "version": "10.17.0"}, {}),  # a later one
-        ({"flags": ["VERSION_COMPATIBLE"], "version": "8.6.1"}, {}),
-        ({"hardware_compatibility": "AMPERE_PLUS"}, {"gpu": "NVIDIA T4", "compute_capability": "7.5"}),
-        ({"hardware_compatibility": "SAME_COMPUTE_CAPABILITY"}, {"gpu": "NVIDIA L4", "compute_capability": "8.9"}),
-        ({}, {"gpu": "NVIDIA H200"}),
-    ],
-)
-def test_but_not_all_others(made: dict[str, Any], here: dict[str, str]) -> None:
-    place = {"version": "10.16.1", **PLACE}
+def test_what_is_measured_here_was_built_here(elsewhere: dict[str, str]) -> None:
+    """Whatever others could load it: the cache's key, and what is looked at before an engine is loaded, are the same."""
+    here = {"version": "10.16.1", **PLACE}
+    portable = {"flags": ["VERSION_COMPATIBLE"], "hardware_compatibility": "AMPERE_PLUS"}
+    check_origin({**here, **portable}, here)
     with pytest.raises(BuildFailed) as raised:
-        check_origin({**place, "flags": [], "hardware_compatibility": "NONE", **made}, {**place, **here})
+        check_origin({**here, **portable, **elsewhere}, here)
     assert raised.value.message.startswith("the engine was made ")
+    assert raised.value.hint == "build it again; the cache does so by itself"
+
+
+@pytest.mark.parametrize("given", [{}, {"hardware_compatibility": "ampere-plus", "version_compatible": True}])
+def test_the_key_of_an_engine_for_others_has_this_machine_too(bench: Bench, given: dict[str, Any]) -> None:
+    assert bench.step(**given).reads([X], Profile({})) == {"version": bench.trt.__version__, **PLACE}
 
 
 # --- the timing cache -----------------------------------------------------------------------------------------------
