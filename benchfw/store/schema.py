@@ -256,7 +256,12 @@ CASES = _schema(
             "Whose figures the next columns are: `gpu`, or `gpu_shared` for a MIG slice. All of them are null on the "
             "CPU and without NVML, and each where NVML does not tell.",
         ),
-        ("clocks", _WORD, "Clocks of the GPU: `floating`, or `locked:MHZ` by `--lock-clocks`; null on the CPU."),
+        (
+            "clocks",
+            _WORD,
+            "Clocks of the GPU: `locked:MHZ` by `--lock-clocks`, else `floating`, also where nvidia-smi has locked "
+            "them, which NVML does not tell; null on the CPU.",
+        ),
         ("sm_clock_mhz", _REAL, "Median SM clock of the GPU within measured blocks, in MHz."),
         ("sm_clock_min_mhz", _REAL, "Smallest one."),
         ("memory_clock_mhz", _REAL, "Median memory clock of the GPU within measured blocks, in MHz."),

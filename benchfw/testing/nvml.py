@@ -50,6 +50,7 @@ class FakeGpu:
             clock, a process that comes.
         clock: Its time, in seconds; energy and times of throttling grow with it.
         locked: The clock that it was locked at, in MHz.
+        steps: Graphics clocks that it has, in MHz; if there are none, it does not tell them.
     """
 
     name: str = "NVIDIA Fake 80GB"
@@ -75,6 +76,7 @@ class FakeGpu:
     later: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     locked: int | None = None
+    steps: Sequence[int] = ()
     energy_mj: float = 0.0
     counters_ns: dict[int, float] = field(default_factory=dict)
     _begun: float | None = None
@@ -216,6 +218,16 @@ class FakeNvml:
     def nvmlDeviceSetGpuLockedClocks(self, handle: FakeGpu, minGpuClockMHz: int, maxGpuClockMHz: int) -> None:
         self._ask("nvmlDeviceSetGpuLockedClocks", handle)
         handle.locked = maxGpuClockMHz
+
+    def nvmlDeviceGetSupportedMemoryClocks(self, handle: FakeGpu) -> list[int]:
+        self._ask("nvmlDeviceGetSupportedMemoryClocks", handle)
+        return [handle.clocks[pynvml.NVML_CLOCK_MEM][1]] if pynvml.NVML_CLOCK_MEM in handle.clocks else []
+
+    def nvmlDeviceGetSupportedGraphicsClocks(self, handle: FakeGpu, memoryClockMHz: int) -> list[int]:
+        self._ask("nvmlDeviceGetSupportedGraphicsClocks", handle)
+        if not handle.steps:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return list(handle.steps)
 
     def nvmlDeviceResetGpuLockedClocks(self, handle: FakeGpu) -> None:
         self._ask("nvmlDeviceResetGpuLockedClocks", handle)

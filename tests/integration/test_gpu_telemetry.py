@@ -69,7 +69,7 @@ def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest
     ]
     assert not any(inside), "counters are never read within a block"
     attempt = json.loads((outcome.folder / "manifest.json").read_text())["attempts"][0]
-    assert attempt["clocks"] == {"cuda:0": {"locked_mhz": 1980, "restored": True}}
+    assert attempt["clocks"] == {"cuda:0": {"locked_mhz": 1980, "sm_mhz": 1470, "released": True}}
     facts = attempt["samplers"]["nvml"]["facts"]
     assert facts["gpus"]["cuda:0"]["calls"]["sm_mhz"] > 5
     assert facts["driver"] == "580.95.05"

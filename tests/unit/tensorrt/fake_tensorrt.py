@@ -92,7 +92,7 @@ class FakeTensorrt(ModuleType):
         fails: Name of the call that fails next: `build`, `deserialize`, `execute`.
         layer_type: Type that the inspector tells of a product.
         capturable: What contexts of TensorRT-RTX say of themselves.
-        config, runtime: The configuration of the last build, and the last runtime.
+        config, network, runtime: Those of the last build, and the last runtime.
     """
 
     ILogger = IProfiler = IProgressMonitor = Base
@@ -106,6 +106,9 @@ class FakeTensorrt(ModuleType):
         self.errors: list[str] = []
         self.warnings: list[str] = []
         self.fails = ""
+        self.config: Any = None
+        self.runtime: Any = None
+        self.network: Any = None
         self.layer_type = "FP32"
         self.capturable = True
         self.executed: list[tuple[int, ...]] = []
@@ -290,7 +293,7 @@ class Builder:
         self._calibrate(network, config)
         if hasattr(config, "cache"):
             config.cache.content += b";timed here"
-        trt.config, trt.network = config, network  # type: ignore[attr-defined]
+        trt.config, trt.network = config, network
         tensors = [(tensor, 1) for tensor in network.inputs] + [(tensor, 2) for tensor in network.outputs]
         data = {
             "version": trt.__version__,
@@ -324,7 +327,7 @@ class Runtime:
     def __init__(self, trt: FakeTensorrt, logger: Any) -> None:
         self._trt, self._logger = trt, logger
         self.engine_host_code_allowed = False
-        trt.runtime = self  # type: ignore[attr-defined]
+        trt.runtime = self
         if "rtx" in trt.features:
             self.get_engine_validity = self._get_engine_validity
 

@@ -121,10 +121,11 @@ FLAGS = {
 )
 def test_an_option_sets_its_flag_and_no_other(bench_of: Callable[[str], Bench], version: str, option: str) -> None:
     bench, flag = bench_of(version), FLAGS[option]
-    meta = bench.build(**{option: True}).meta
+    on: dict[str, Any] = {option: True}
+    meta = bench.build(**on).meta
     assert bench.trt.config.named() == {flag}
     assert meta["flags"] == [flag]
-    bench.build(**{option: False})
+    bench.build(**dict.fromkeys(on, False))
     assert bench.trt.config.named() == set()
 
 
