@@ -361,3 +361,29 @@ class _Heating(FakeNvml):
 def hot_at_first() -> FakeNvml:
     """Return a machine whose GPU is too hot in the first rounds, likewise."""
     return _Heating(4)
+
+
+def always_hot() -> FakeNvml:
+    """Return a machine whose GPU is too hot all the time, likewise; its clock does not fall for that."""
+    return _Heating(1 << 62)
+
+
+def crowded() -> FakeNvml:
+    """Return a machine where somebody else computes on the GPU as well, likewise."""
+    return FakeNvml([FakeGpu(processes=[(1, _GIB)], busy=99)])
+
+
+def losing() -> FakeNvml:
+    """Return a machine whose GPU is lost after a while, likewise."""
+    return FakeNvml([FakeGpu()], lost_after=60)
+
+
+def sliced() -> FakeNvml:
+    """Return a machine whose GPU is cut into slices, likewise: `CUDA_VISIBLE_DEVICES` names one as `MIG-…`."""
+    return FakeNvml([FakeGpu(mig=True)])
+
+
+def forbidden() -> FakeNvml:
+    """Return a machine on which this user may not read energy and counters, likewise."""
+    calls = "nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetFieldValues"
+    return FakeNvml([FakeGpu(errors=dict.fromkeys(calls, pynvml.NVML_ERROR_NO_PERMISSION))])

@@ -113,3 +113,57 @@ def test_rounds_on_a_gpu_that_is_too_hot_are_measured_again(project: Any, monkey
     assert again["start_ns"].max() < counted["start_ns"].min()
     (message,) = results.warnings.query("code == 'W07'")["message"]
     assert re.match(r"heat held the clock in [12] of \d+ segments of its rounds: .*again after cooling$", message)
+
+
+def test_who_else_computes_on_the_gpu_makes_a_row_contended(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:crowded")
+    outcome, results = project.run(SCENARIO)
+    (row,) = outcome.rows
+    assert (row["status"], row["verdict"]) == ("OK", "CONTENDED")
+    seen = "cuda:0 was busy for 99% of the time while every worker was held: 1 foreign processes"
+    assert row["verdict_reason"] == seen
+    assert "W09" in set(results.warnings["code"])
+
+
+def test_heat_that_stays_makes_a_row_unstable(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:always_hot")
+    outcome, results = project.run(
+        SCENARIO, "measure.budget=30s", "measure.max_time=700ms", "measure.settle_time=50ms"
+    )
+    (row,) = outcome.rows
+    assert (row["status"], row["verdict"]) == ("OK", "UNSTABLE")
+    assert row["verdict_reason"].startswith("heat held the clock in ")
+    assert "W07" in set(results.warnings["code"])
+    assert row["latency_p50_ns"] > 200_000
+
+
+def test_a_gpu_that_nvml_loses_on_the_way_is_told_of(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:losing")
+    outcome, results = project.run(SCENARIO)
+    (row,) = outcome.rows
+    assert (row["status"], row["verdict"] in ("VALID", "NOT_CONVERGED")) == ("OK", True), row["verdict_reason"]
+    (warning,) = results.warnings.query("code == 'W12'")["message"]
+    assert "lost" in warning
+    assert len(results.telemetry.query("sampler == 'nvml'")), "what was read until then is kept"
+
+
+def test_a_slice_has_the_figures_of_its_gpu_and_no_energy(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:sliced")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-00000000-0000-0000-0000-000000000000")
+    outcome, results = project.run(SCENARIO)
+    (row,) = outcome.rows
+    assert (row["status"], row["gpu_scope"], row["sm_clock_mhz"]) == ("OK", "gpu_shared", 345)
+    assert {row[name] for name in ("power_w", "energy_sample_j")} == {None}
+    assert "W12" in set(results.warnings["code"])
+
+
+def test_what_this_user_may_not_read_is_null_and_told_of(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:forbidden")
+    outcome, results = project.run(SCENARIO)
+    (row,) = outcome.rows
+    assert (row["status"], row["gpu_scope"], row["sm_clock_mhz"]) == ("OK", "gpu", 345)
+    assert {row[name] for name in ("power_w", "energy_sample_j")} == {None}
+    assert row["throttled_share"] == 0, "bits of the readings take the place of counters"
+    (warning,) = results.warnings.query("code == 'W12'")["message"]
+    assert warning.startswith("NVML does not tell all of cuda:0, the columns are null: ")
+    assert "energy_j: Insufficient Permissions (code 4)" in warning and "counters: " in warning
