@@ -127,9 +127,7 @@ def test_who_else_computes_on_the_gpu_makes_a_row_contended(project: Any, monkey
 
 def test_heat_that_stays_makes_a_row_unstable(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:always_hot")
-    outcome, results = project.run(
-        SCENARIO, "measure.budget=30s", "measure.max_time=700ms", "measure.settle_time=50ms"
-    )
+    outcome, results = project.run(SCENARIO, "measure.budget=30s", "measure.max_time=700ms", "measure.settle_time=50ms")
     (row,) = outcome.rows
     assert (row["status"], row["verdict"]) == ("OK", "UNSTABLE")
     assert row["verdict_reason"].startswith("heat held the clock in ")

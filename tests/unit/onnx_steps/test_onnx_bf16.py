@@ -53,7 +53,7 @@ def modelopt(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
         package = ModuleType("modelopt.onnx")
         package.autocast = convert and ModuleType("autocast")  # type: ignore[attr-defined]
         if convert:
-            package.autocast.convert_to_mixed_precision = convert  # type: ignore[attr-defined]
+            package.autocast.convert_to_mixed_precision = convert
         monkeypatch.setitem(sys.modules, "modelopt", ModuleType("modelopt") if convert else None)
         monkeypatch.setitem(sys.modules, "modelopt.onnx", package if convert else None)
 
