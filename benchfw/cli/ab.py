@@ -40,6 +40,7 @@ _DEFAULT = "p50:1%"
 @options.no_wait
 @options.allow_shared
 @options.rebuild
+@options.lock_clocks
 @options.verbosity
 @options.verdicts
 def command(
@@ -54,6 +55,7 @@ def command(
     no_wait: bool,
     allow_shared: bool,
     rebuild: bool,
+    lock_clocks: int | None,
     verbosity: str | None,
     fail_on: str | None,
     min_delta: str | None,
@@ -97,6 +99,7 @@ def command(
         wait=not no_wait,
         shared=allow_shared,
         rebuild=rebuild,
+        lock_clocks=lock_clocks,
     )
     outcome = session.run(job, verbosity=verbosity or ("quiet" if as_json else None))
     files = {"junit_file": junit_file, "markdown_file": markdown_file}

@@ -90,6 +90,12 @@ allow_shared = click.option(
     "--allow-shared", is_flag=True, help="Measure beside another run; the rows of both say CONTENDED."
 )
 rebuild = click.option("--rebuild", is_flag=True, help="Make every artifact anew, though the cache has it.")
+lock_clocks = click.option(
+    "--lock-clocks",
+    type=click.IntRange(min=1),
+    metavar="MHZ",
+    help="Hold the SM clock of the GPUs at so many MHz while the run lasts; needs root.",
+)
 
 
 def environment(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,12 +28,7 @@ from benchfw.cli import completers, options
 @options.no_wait
 @options.allow_shared
 @options.rebuild
-@click.option(
-    "--lock-clocks",
-    type=click.IntRange(min=1),
-    metavar="MHZ",
-    help="Hold the SM clock of the GPUs at so many MHz while the run lasts; needs root.",
-)
+@options.lock_clocks
 @click.option("--strict", is_flag=True, help="Exit with 3 if a case was skipped or is unsupported.")
 @options.verbosity
 @click.option(

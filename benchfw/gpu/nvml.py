@@ -105,23 +105,41 @@ class Device:
         return value
 
     def lock_clocks(self, mhz: int) -> None:
-        """Hold the graphics and SM clock at the step that is nearest to so many MHz.
+        """Hold the graphics and SM clock at so many MHz, which the driver would else round without a word.
 
         Raises:
-            NvmlError: This user may not, or the GPU cannot.
+            NvmlError: It is none of the GPU's steps, this user may not, or the GPU cannot.
         """
+        steps = self._clock_steps()
+        if steps and mhz not in steps:
+            nearest = sorted(sorted(steps, key=lambda step: abs(step - mhz))[:2])
+            raise NvmlError(
+                f"GPU {self.index} has no clock of {mhz} MHz, its steps are {min(steps)} to {max(steps)} MHz",
+                hint=f"the nearest: {' or '.join(map(str, nearest))}",
+            )
         try:
             self._nvml.nvmlDeviceSetGpuLockedClocks(self._handle, mhz, mhz)
         except self._nvml.NVMLError as error:
             failure = _translated(f"the clock of GPU {self.index} cannot be locked", error)
             if failure.code == NO_PERMISSION:
                 failure.hint = (
-                    f"only root may: run benchfw as root, or before it: sudo nvidia-smi -i {self.index} -lgc {mhz}"
+                    "only root may: run benchfw as root. A lock that nvidia-smi -lgc has set before holds too, but "
+                    "NVML does not tell it: the rows of such a run say `floating` like any others"
                 )
             raise failure from error
 
+    def _clock_steps(self) -> set[int]:
+        """Return the graphics clocks beside the fastest memory clock, in MHz; none if the GPU does not tell."""
+        try:
+            memory = max(self._nvml.nvmlDeviceGetSupportedMemoryClocks(self._handle), default=0)
+            return set(self._nvml.nvmlDeviceGetSupportedGraphicsClocks(self._handle, memory))
+        except self._nvml.NVMLError as error:
+            if code_of(_code(error)).consequence is Consequence.FATAL:
+                raise _translated(f"GPU {self.index}", error) from error
+            return set()
+
     def unlock_clocks(self) -> None:
-        """Let the clock float again.
+        """Let the clock float again, also where it was locked before, which NVML does not tell.
 
         Raises:
             NvmlError: As `lock_clocks`.

@@ -97,7 +97,7 @@ class GpuWatch:
     def reads(self, member: Member) -> bool:
         """Say whether the GPU of a case is read, as far as is known by now."""
         device, gpus = member.case.session.device, self._gpus
-        return self.active and device in gpus and _are_the_same(member.session.device, gpus[device])
+        return self.active and device in gpus and _are_the_same(member.session.device, gpus[device], len(gpus))
 
     def clock(self, member: Member, rows: Sequence[Mapping[str, Any]], since_ns: int) -> Clock | None:
         """Return the last reading of the SM clock of a case's GPU.
@@ -129,7 +129,7 @@ class GpuWatch:
         found: dict[str, list[tuple[Record, GpuEvidence]]] = {}
         for record in records:
             device = record.case.session.device
-            if device in gpus and record.failure is None and _is_the_same(record, device, gpus[device]):
+            if device in gpus and record.failure is None and _is_the_same(record, device, gpus):
                 stretch = next((member.stretch for member in record.all if member.stretch), None)
                 record.gpu = evidence(
                     rows,
@@ -181,18 +181,24 @@ def _warn(pairs: list[tuple[Record, GpuEvidence]]) -> None:
                 record.last.warn(*finding)
 
 
-def _is_the_same(record: Record, device: str, facts: Mapping[str, Any]) -> bool:
+def _is_the_same(record: Record, device: str, gpus: Mapping[str, Mapping[str, Any]]) -> bool:
     """Say whether NVML reads the GPU that the worker uses, by their UUIDs; a warning if not."""
     used = getattr(record.last.session, "device", None)
-    if _are_the_same(used, facts):
+    if _are_the_same(used, gpus[device], len(gpus)):
         return True
-    ids = f"{(used or {})['uuid']} for CUDA, and NVML read {facts['uuid']}"
+    known = [(facts or {}).get("uuid") or "one without a UUID" for facts in (used, gpus[device])]
+    ids = f"{known[0]} for CUDA, and NVML read {known[1]}"
     text = f"{device} is {ids}: no figures; name the UUID in CUDA_VISIBLE_DEVICES"
     record.last.warn("W12", None, None, text)
     return False
 
 
-def _are_the_same(used: Mapping[str, Any] | None, facts: Mapping[str, Any]) -> bool:
-    """Say whether a device of CUDA's is the one that NVML reads, as far as both tell."""
-    ids = {(used or {}).get("uuid"), facts.get("uuid")}
-    return None in ids or len(ids) == 1 or facts.get("scope") != "gpu"  # CUDA may name a slice by its GPU
+def _are_the_same(used: Mapping[str, Any] | None, facts: Mapping[str, Any], gpus: int) -> bool:
+    """Say whether a device of CUDA's is the one that NVML reads.
+
+    A UUID that one of them does not tell fits where there is one GPU alone; of several it may be another.
+    """
+    if used is None or facts.get("scope") != "gpu":  # no worker has told yet; CUDA may name a slice by its GPU
+        return True
+    ids = {used.get("uuid"), facts.get("uuid")}
+    return len(ids - {None}) <= 1 and (None not in ids or gpus == 1)

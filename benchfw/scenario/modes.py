@@ -22,13 +22,13 @@ def modes_of(entry: BackendEntry, info: BackendInfo | None, device: str, cache: 
     if device == CPU:
         return [Mode(cache=cache)]
     returns_early = info is not None and info.capabilities.asynchronous
-    sync = (entry.sync or "spin") if returns_early else "blocking"
+    waits: list[Literal["spin", "blocking"]] = (entry.sync or ["spin"]) if returns_early else ["blocking"]
     scopes: list[Literal["device", "pinned"]] = entry.io_scope or ["device"]
     graphs: list[Literal["off", "on"]] = entry.graph or ["off"]
     return [
         Mode(io_scope=scope, graph=graph, sync=sync, cache=policy)
-        for scope, graph, policy in itertools.product(
-            dict.fromkeys(scopes), dict.fromkeys(graphs), dict.fromkeys(entry.cache or [cache])
+        for scope, graph, sync, policy in itertools.product(
+            dict.fromkeys(scopes), dict.fromkeys(graphs), dict.fromkeys(waits), dict.fromkeys(entry.cache or [cache])
         )
     ]
 
@@ -40,6 +40,6 @@ def device_label(entry: BackendEntry, device: str, mode: Mode) -> str:
     kind, number = DeviceName.parse(device)
     name = f"{kind}{number}" if ":" in (entry.device or "") else kind
     graph = "graph" if mode.graph == "on" else ""
-    sync = "blocking" if entry.sync == "blocking" else ""
+    sync = "blocking" if mode.sync == "blocking" and "blocking" in (entry.sync or ()) else ""
     cache = "" if mode.cache == "rotate" else mode.cache
     return "-".join(filter(None, (name, mode.io_scope, graph, sync, cache)))

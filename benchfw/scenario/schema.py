@@ -267,10 +267,11 @@ class BackendEntry(Strict):
         min_length=1,
         description='On a device, whether launches are replayed from a CUDA graph, a case each. Default: `["off"]`.',
     )
-    sync: Literal["spin", "blocking"] | None = Field(
+    sync: list[Literal["spin", "blocking"]] | None = Field(
         None,
-        description="On a device, how the host waits for outputs: it spins, or lets its CPU sleep, which notices "
-        "later. Default: `spin`.",
+        min_length=1,
+        description="On a device, how the host waits for outputs, a case each: it spins, or lets its CPU sleep, which "
+        'notices later. Default: `["spin"]`.',
     )
     cache: list[CachePolicy] | None = Field(
         None,

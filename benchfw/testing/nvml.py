@@ -50,6 +50,7 @@ class FakeGpu:
             clock, a process that comes.
         clock: Its time, in seconds; energy and times of throttling grow with it.
         locked: The clock that it was locked at, in MHz.
+        steps: Graphics clocks that it has, in MHz; if there are none, it does not tell them.
     """
 
     name: str = "NVIDIA Fake 80GB"
@@ -75,6 +76,7 @@ class FakeGpu:
     later: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     locked: int | None = None
+    steps: Sequence[int] = ()
     energy_mj: float = 0.0
     counters_ns: dict[int, float] = field(default_factory=dict)
     _begun: float | None = None
@@ -216,6 +218,16 @@ class FakeNvml:
     def nvmlDeviceSetGpuLockedClocks(self, handle: FakeGpu, minGpuClockMHz: int, maxGpuClockMHz: int) -> None:
         self._ask("nvmlDeviceSetGpuLockedClocks", handle)
         handle.locked = maxGpuClockMHz
+
+    def nvmlDeviceGetSupportedMemoryClocks(self, handle: FakeGpu) -> list[int]:
+        self._ask("nvmlDeviceGetSupportedMemoryClocks", handle)
+        return [handle.clocks[pynvml.NVML_CLOCK_MEM][1]] if pynvml.NVML_CLOCK_MEM in handle.clocks else []
+
+    def nvmlDeviceGetSupportedGraphicsClocks(self, handle: FakeGpu, memoryClockMHz: int) -> list[int]:
+        self._ask("nvmlDeviceGetSupportedGraphicsClocks", handle)
+        if not handle.steps:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return list(handle.steps)
 
     def nvmlDeviceResetGpuLockedClocks(self, handle: FakeGpu) -> None:
         self._ask("nvmlDeviceResetGpuLockedClocks", handle)
@@ -363,3 +375,29 @@ def sagging() -> FakeNvml:
 def hot_at_first() -> FakeNvml:
     """Return a machine whose GPU is too hot in the first rounds, likewise."""
     return _Heating(4)
+
+
+def always_hot() -> FakeNvml:
+    """Return a machine whose GPU is too hot all the time, likewise; its clock does not fall for that."""
+    return _Heating(1 << 62)
+
+
+def crowded() -> FakeNvml:
+    """Return a machine where somebody else computes on the GPU as well, likewise."""
+    return FakeNvml([FakeGpu(processes=[(1, _GIB)], busy=99)])
+
+
+def losing() -> FakeNvml:
+    """Return a machine whose GPU is lost after a while, likewise."""
+    return FakeNvml([FakeGpu()], lost_after=60)
+
+
+def sliced() -> FakeNvml:
+    """Return a machine whose GPU is cut into slices, likewise: `CUDA_VISIBLE_DEVICES` names one as `MIG-…`."""
+    return FakeNvml([FakeGpu(mig=True)])
+
+
+def forbidden() -> FakeNvml:
+    """Return a machine on which this user may not read energy and counters, likewise."""
+    calls = "nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetFieldValues"
+    return FakeNvml([FakeGpu(errors=dict.fromkeys(calls, pynvml.NVML_ERROR_NO_PERMISSION))])

@@ -271,8 +271,8 @@ found["flags"] = {name: refused(allow_precisions, trt, config, [name]) for name 
 found["set"] = config.flags
 found["cudnn"] = refused(_set_sources, trt, config, ["cudnn"])
 found["sources"] = _set_sources(trt, config, ["jit-convolutions", "edge-mask-convolutions"])
-found["formats"] = refused(set_formats, trt, [tensor], {"x": "fp16:hwc8"}, typed=False)
-found["tensor"] = [tensor.dtype.name, tensor.allowed_formats == 1 << int(trt.TensorFormat.HWC8)]
+found["formats"] = refused(set_formats, trt, [tensor], {"x": "fp16:chw"}, typed=False)
+found["tensor"] = [tensor.dtype.name, tensor.allowed_formats == 1 << int(trt.TensorFormat.LINEAR)]
 
 log = BuildLog()
 logger = listen(trt, log)

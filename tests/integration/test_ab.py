@@ -482,6 +482,10 @@ def test_an_interrupted_comparison_is_started_anew(folder: Path, cli: Cli, monke
         (["--b", "nonsense"], ["nonsense"]),
         (["--a", "backend=x", "--b", "backend=y", "--fail-on", "p51:1%"], ["p51"]),
         (["--b", "backend=x", "--sweep", "random-batch"], ["--sweep random-batch", "only fixed"]),
+        (
+            ["--a", "backend=x", "--b", "backend=y", "--lock-clocks", "1410"],
+            ["--lock-clocks was given, and no case runs on a GPU", "leave it out"],
+        ),
     ],
 )
 def test_mistakes_name_the_place_and_the_remedy(folder: Path, cli: Cli, arguments: list[str], words: list[str]) -> None:

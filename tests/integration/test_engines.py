@@ -173,6 +173,20 @@ def test_the_engine_has_the_precision_of_its_model(build: Any) -> None:
     assert [item["dtype"] for item in made.artifact.meta["tensors"]] == ["float16", "float16"]
 
 
+def test_a_model_in_bf16_between_casts(build: Any) -> None:
+    graph = perceptron("brain", "batch")
+    weights = helper.make_tensor("w", TensorProto.BFLOAT16, [8, 4], np.linspace(-1, 1, 32))
+    graph.initializer[0].CopyFrom(weights)
+    graph.node[0].input[0], graph.node[1].output[0] = "x16", "y16"
+    graph.node.insert(0, helper.make_node("Cast", ["x"], ["x16"], to=TensorProto.BFLOAT16))
+    graph.node.append(helper.make_node("Cast", ["y16"], ["y"], to=TensorProto.FLOAT))
+    made = build(graph, [X], {"batch": BATCH})
+    assert made.artifact.precision == "bf16"
+    assert [item["dtype"] for item in made.artifact.meta["tensors"]] == ["float32", "float32"]
+    layers = json.loads(Path(made.artifact.path).with_name("layers.json").read_text())
+    assert any("product" in layer["nodes"] for layer in layers)
+
+
 def test_integer_biases_of_a_quantised_model(build: Any) -> None:
     graph = perceptron("biased", "batch")
     graph.node[1].input[0] = "sum"
@@ -423,7 +437,7 @@ kind = "fixed"
 batch = [2]
 [[backend]]
 use = "trt-rtx"
-precision = ["fp32", "bf16"]
+precision = ["fp32", "bf16", "fp8"]
 """
 
 
@@ -434,9 +448,11 @@ def test_plan_shows_the_route_of_what_is_skipped_here(model: str, tmp_path: Path
     told = {case["case_id"].split("/")[2]: case for case in json.loads(result.stdout)["cases"]}
     assert (told["fp32"]["status"], told["fp32"]["reason"]) == ("SKIPPED", "trt-rtx needs a GPU")
     assert told["fp32"]["route"] == "onnx -> onnx (FixedBatchOnnx) -> rtx-engine (RtxEngineFromOnnx)"
-    assert (told["bf16"]["status"], told["bf16"]["route"]) == ("UNSUPPORTED", "")
+    assert told["bf16"]["status"] == "SKIPPED"
+    assert told["bf16"]["route"].endswith("onnx in bf16 (Bf16Onnx) -> rtx-engine (RtxEngineFromOnnx)")
+    assert (told["fp8"]["status"], told["fp8"]["route"]) == ("UNSUPPORTED", "")
     text = CliRunner().invoke(cli, ["plan", str(tmp_path / "s.toml")], standalone_mode=False).stdout
-    assert text.count("its route: onnx -> onnx (FixedBatchOnnx)") == 1
+    assert text.count("its route: onnx -> onnx (FixedBatchOnnx)") == 2
 
 
 def test_init_leaves_what_needs_a_gpu_in_a_comment(model: str) -> None:
@@ -455,5 +471,6 @@ def test_a_run_skips_what_needs_a_gpu(project: Any) -> None:
     outcome, _ = project.run(SCENARIO)
     assert {(row["precision"], row["status"], row["status_reason"]) for row in outcome.rows} == {
         ("fp32", "SKIPPED", "trt-rtx needs a GPU (run it on a machine that has one)"),
-        ("bf16", "UNSUPPORTED", "trt-rtx does not compute in bf16 (it computes in fp32, tf32, fp16, int8)"),
+        ("bf16", "SKIPPED", "trt-rtx needs a GPU (run it on a machine that has one)"),
+        ("fp8", "UNSUPPORTED", "trt-rtx does not compute in fp8 (it computes in fp32, tf32, fp16, bf16, int8)"),
     }

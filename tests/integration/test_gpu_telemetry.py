@@ -51,6 +51,7 @@ def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest
     assert (row["gpu_scope"], row["clocks"]) == ("gpu", "locked:1980")
     assert (row["sm_clock_mhz"], row["sm_clock_min_mhz"], row["memory_clock_mhz"]) == (1470, 1470, 2619)
     assert row["temperature_max_c"] == 71
+    assert row["telemetry_cost"] > -1.0, "a ratio less 1: of rounds with samplers to those without"
     assert row["throttled_share"] == pytest.approx(1.0, abs=0.01)
     assert row["energy_sample_low_j"] < row["energy_sample_j"] < row["energy_sample_high_j"]
     assert 0.5 * 700 < row["power_w"] < 1.5 * 700, "the counter steps by 100 ms, in half a second here"
@@ -69,7 +70,7 @@ def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest
     ]
     assert not any(inside), "counters are never read within a block"
     attempt = json.loads((outcome.folder / "manifest.json").read_text())["attempts"][0]
-    assert attempt["clocks"] == {"cuda:0": {"locked_mhz": 1980, "restored": True}}
+    assert attempt["clocks"] == {"cuda:0": {"locked_mhz": 1980, "sm_mhz": 1470, "released": True}}
     facts = attempt["samplers"]["nvml"]["facts"]
     assert facts["gpus"]["cuda:0"]["calls"]["sm_mhz"] > 5
     assert facts["driver"] == "580.95.05"
@@ -115,15 +116,53 @@ def test_rounds_on_a_gpu_that_is_too_hot_are_measured_again(project: Any, monkey
     assert re.match(r"heat held the clock in [12] of \d+ segments of its rounds: .*again after cooling$", message)
 
 
-def test_a_case_first_gets_its_clock_back(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:sagging")
-    outcome, results = project.run(SCENARIO, "measure.budget=30s", "measure.max_time=3s", "measure.settle_time=300ms")
+def test_who_else_computes_on_the_gpu_makes_a_row_contended(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:crowded")
+    outcome, results = project.run(SCENARIO)
     (row,) = outcome.rows
-    assert row["status"] == "OK"
-    blocks = results.blocks.sort_values("start_ns")
-    measured = blocks[blocks["phase"] == "measure"]
-    leads = blocks[(blocks["phase"] == "warmup") & (blocks["start_ns"] > measured["start_ns"].min())]
-    assert len(leads), "it ran on until its clock was back"
-    clocks = results.telemetry.query("field == 'sm_clock:cuda:0'")
-    before = [clocks[clocks["time_ns"] < start]["value"].iloc[-1] for start in leads["start_ns"]]
-    assert set(before) == {1605}, "and only then"
+    assert (row["status"], row["verdict"]) == ("OK", "CONTENDED")
+    seen = "cuda:0 was busy for 99% of the time while every worker was held: 1 foreign processes"
+    assert row["verdict_reason"] == seen
+    assert "W09" in set(results.warnings["code"])
+
+
+def test_heat_that_stays_makes_a_row_unstable(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:always_hot")
+    outcome, results = project.run(SCENARIO, "measure.budget=30s", "measure.max_time=700ms", "measure.settle_time=50ms")
+    (row,) = outcome.rows
+    assert (row["status"], row["verdict"]) == ("OK", "UNSTABLE")
+    assert row["verdict_reason"].startswith("heat held the clock in ")
+    assert "W07" in set(results.warnings["code"])
+    assert row["latency_p50_ns"] > 200_000
+
+
+def test_a_gpu_that_nvml_loses_on_the_way_is_told_of(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:losing")
+    outcome, results = project.run(SCENARIO)
+    (row,) = outcome.rows
+    assert (row["status"], row["verdict"] in ("VALID", "NOT_CONVERGED")) == ("OK", True), row["verdict_reason"]
+    (warning,) = results.warnings.query("code == 'W12'")["message"]
+    assert "lost" in warning
+    assert len(results.telemetry.query("sampler == 'nvml'")), "what was read until then is kept"
+
+
+def test_a_slice_has_the_figures_of_its_gpu_and_no_energy(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:sliced")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-00000000-0000-0000-0000-000000000000")
+    outcome, results = project.run(SCENARIO)
+    (row,) = outcome.rows
+    assert (row["status"], row["gpu_scope"], row["sm_clock_mhz"]) == ("OK", "gpu_shared", 345)
+    assert {row[name] for name in ("power_w", "energy_sample_j")} == {None}
+    assert "W12" in set(results.warnings["code"])
+
+
+def test_what_this_user_may_not_read_is_null_and_told_of(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:forbidden")
+    outcome, results = project.run(SCENARIO)
+    (row,) = outcome.rows
+    assert (row["status"], row["gpu_scope"], row["sm_clock_mhz"]) == ("OK", "gpu", 345)
+    assert {row[name] for name in ("power_w", "energy_sample_j")} == {None}
+    assert row["throttled_share"] == 0, "bits of the readings take the place of counters"
+    (warning,) = results.warnings.query("code == 'W12'")["message"]
+    assert warning.startswith("NVML does not tell all of cuda:0, the columns are null: ")
+    assert "energy_j: Insufficient Permissions (code 4)" in warning and "counters: " in warning

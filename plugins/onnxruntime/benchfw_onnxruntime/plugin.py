@@ -174,6 +174,16 @@ def benchfw_register_steps() -> list[StepInfo]:
             install=_INSTALL,
         ),
         StepInfo(
+            name="Bf16Onnx",
+            summary="bf16 weights and arithmetic; needs NVIDIA's modelopt",
+            source="onnx",
+            target="onnx",
+            factory="benchfw_onnxruntime.bf16:Bf16Onnx",
+            makes=("bf16",),
+            requires=(*_STEP, "nvidia-modelopt>=0.46"),
+            install="pip install 'benchfw-onnxruntime[quant]'",
+        ),
+        StepInfo(
             name="Int8Onnx",
             summary="int8 by QuantizeLinear and DequantizeLinear, calibrated",
             source="onnx",

@@ -69,10 +69,14 @@ class TrtEngineOptions(EngineOptions):
         description='Where kernels may come from, as `["jit-convolutions"]`; default: the builder\'s own choice.',
     )
     hardware_compatibility: Literal["none", "ampere-plus", "same-compute-capability"] = Field(
-        "none", description="Other GPUs that the engine shall run on, at the price of speed."
+        "none",
+        description="Other GPUs that the engine shall be able to run on, at the price of speed: to measure that price, "
+        "or for a copy of the engine. benchfw itself builds one for each GPU.",
     )
     version_compatible: bool = Field(
-        False, description="Let later TensorRTs of the same major version load the engine."
+        False,
+        description="Let later TensorRTs of the same major version load the engine: to measure what that costs, or for "
+        "a copy of it. benchfw itself builds one for each version.",
     )
     refit: bool = Field(False, description="Let weights be exchanged in the finished engine.")
     sparse_weights: bool = Field(False, description="Use kernels for weights of which two in four are zero.")
@@ -84,8 +88,8 @@ class TrtEngineOptions(EngineOptions):
     )
     io_formats: dict[str, Format] = Field(
         {},
-        description='Types and layouts of inputs and outputs as `{ image = "fp16:chw" }`. Another type than the '
-        "model's needs weak typing; of layouts, the backends run `chw`.",
+        description='Types of inputs and outputs as `{ image = "fp16:chw" }`. Another type than the model\'s needs '
+        "weak typing. `chw`, rows, is the one layout that the backends fill and read.",
     )
     profiles: tuple[dict[str, Range], ...] = Field(
         (),
@@ -93,6 +97,17 @@ class TrtEngineOptions(EngineOptions):
         description="Several profiles in place of one, each with ranges of axes as `{ batch = [1, 1, 4] }` (min, opt, "
         "max); axes that are not named keep the range of the case.",
     )
+
+    @field_validator("io_formats")
+    @classmethod
+    def _fed(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            kind, _, layout = text.partition(":")
+            if layout != "chw":
+                raise ValueError(f"{name} = {text}: the backends fill and read rows alone, {kind}:chw")
+            if kind == "bf16":
+                raise ValueError(f"{name} = {text}: numpy has no bf16, so that nothing could fill it; use fp32")
+        return value
 
     @field_validator("profiles")
     @classmethod

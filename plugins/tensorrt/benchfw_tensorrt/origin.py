@@ -11,7 +11,6 @@ from benchfw.errors import BuildFailed
 DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11")
 """Names under which TensorRT is installed, and no other of its kind beside it."""
 
-_AMPERE = (8, 0)
 _REBUILD = "build it again; the cache does so by itself"
 
 
@@ -27,11 +26,13 @@ def distribution() -> str:
 
 
 def check_origin(made: Mapping[str, Any], here: Mapping[str, str]) -> None:
-    """Refuse an engine that belongs elsewhere, in one sentence.
+    """Refuse an engine that belongs elsewhere, in one sentence; also one that was made for others to load as well.
+
+    Such an engine could be loaded, but the key of the cache has all of these too: what is measured here is built here.
 
     Args:
-        made: `meta` of the engine: `version`, `gpu`, `compute_capability`, `driver`, `flags`, `hardware_compatibility`.
-        here: The same of this process: `version`, `gpu`, `compute_capability`, `driver`.
+        made: `meta` of the engine: `version`, `gpu`, `compute_capability`, `driver`.
+        here: The same of this process.
 
     Raises:
         BuildFailed: Made by another TensorRT, on another GPU or with another driver.
@@ -42,19 +43,14 @@ def check_origin(made: Mapping[str, Any], here: Mapping[str, str]) -> None:
 
 
 def _version(made: Mapping[str, Any], here: Mapping[str, str]) -> str:
-    then, now = str(made.get("version")), here["version"]
-    portable = "VERSION_COMPATIBLE" in made.get("flags", ()) and _numbers(then)[:1] == _numbers(now)[:1]
-    if then == now or (portable and _numbers(then) <= _numbers(now)):
+    if made.get("version") == here["version"]:
         return ""
-    return f"the engine was made by TensorRT {then}, and only that version can load it; here is {now}"
+    return f"the engine was made by TensorRT {made.get('version')}; here is {here['version']}"
 
 
 def _gpu(made: Mapping[str, Any], here: Mapping[str, str]) -> str:
     then, now = made.get("compute_capability"), here["compute_capability"]
-    level = made.get("hardware_compatibility")
-    if level == "AMPERE_PLUS" and _numbers(now) >= _AMPERE:
-        return ""
-    if then == now and (made.get("gpu") == here["gpu"] or level == "SAME_COMPUTE_CAPABILITY"):
+    if then == now and made.get("gpu") == here["gpu"]:
         return ""
     return f"the engine was made on {made.get('gpu')} ({then}), for which it is tuned; here is {here['gpu']} ({now})"
 
@@ -63,7 +59,3 @@ def _driver(made: Mapping[str, Any], here: Mapping[str, str]) -> str:
     if made.get("driver") == here["driver"]:
         return ""
     return f"the engine was made with the driver {made.get('driver')}, here is {here['driver']}"
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())

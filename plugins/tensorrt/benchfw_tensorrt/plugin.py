@@ -39,7 +39,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             typed=True,
             step_options={"Int8Onnx": {"recipe": "tensorrt"}},
             capabilities=Capabilities(
-                precisions=("fp32", "tf32", "fp16", "int8"),
+                precisions=_PRECISIONS,
                 devices=("cuda",),
                 dynamic_shapes=True,
                 asynchronous=True,

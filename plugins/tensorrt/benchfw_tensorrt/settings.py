@@ -69,29 +69,27 @@ def allow_precisions(trt: Any, config: Any, precisions: Collection[str]) -> None
 
 
 def set_formats(trt: Any, tensors: Sequence[Any], wanted: Mapping[str, str], *, typed: bool) -> None:
-    """Set types and memory layouts of inputs and outputs, given as `fp16:chw` by their names.
+    """Set types of inputs and outputs, given as `fp16:chw` by their names, in rows (`chw`).
 
     Raises:
-        BuildFailed: There is no such tensor, type or layout, or a typed network has another type.
+        BuildFailed: There is no such tensor or type, or a typed network has another type.
     """
     by_name = {tensor.name: tensor for tensor in tensors}
     for name, text in wanted.items():
         if name not in by_name:
             raise BuildFailed(f"option io_formats: the model has no {name!r}", hint=f"it has {', '.join(by_name)}")
-        kind, _, layout = text.partition(":")
-        layout_name = "LINEAR" if layout == "chw" else layout.upper()
+        kind = text.partition(":")[0]
         kind_name = _KINDS.get(kind, kind.upper())
-        _need(trt, "io_formats", layout_name in trt.TensorFormat.__members__, f"layout {layout!r}")
         _need(trt, "io_formats", kind_name in trt.DataType.__members__, f"type {kind!r}")
         tensor, dtype = by_name[name], trt.DataType.__members__[kind_name]
         if typed and tensor.dtype != dtype:
             raise BuildFailed(
                 f"option io_formats: {name!r} is {tensor.dtype.name} in the model, and the network takes its types",
-                hint="convert the model, or ask for another layout alone",
+                hint="convert the model, or leave the option out",
             )
         if not typed:
             tensor.dtype = dtype
-        tensor.allowed_formats = 1 << int(trt.TensorFormat.__members__[layout_name])
+        tensor.allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
 
 
 def configure(trt: Any, config: Any, options: Mapping[str, Any]) -> dict[str, Any]:

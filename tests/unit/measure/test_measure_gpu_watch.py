@@ -118,6 +118,25 @@ def test_another_gpu_than_cuda_uses_has_no_figures() -> None:
     assert "cuda:0 is GPU-2 for CUDA, and NVML read GPU-1" in text
 
 
+@pytest.mark.parametrize(
+    ("cuda", "nvml", "text"),
+    [
+        (None, "GPU-1", "cuda:0 is one without a UUID for CUDA, and NVML read GPU-1"),
+        ("GPU-1", None, "cuda:0 is GPU-1 for CUDA, and NVML read one without a UUID"),
+    ],
+)
+def test_a_gpu_without_a_uuid_is_the_one_that_is_meant_only_where_there_is_one(
+    cuda: str | None, nvml: str | None, text: str
+) -> None:
+    for gpus, figures in (("cuda:0",), True), (("cuda:0", "cuda:1"), False):
+        case = record("cuda:0")
+        case.last.session.device = {"uuid": cuda}
+        watch(Samplers({gpu: {**FACTS, "uuid": nvml} for gpu in gpus})).judge([case], [clock(1500)])
+        assert (case.gpu is not None) == figures
+        told = [(code, words.partition(": no figures")[0]) for code, _, _, words in case.last.warnings]
+        assert told == ([] if figures else [("W12", text)])
+
+
 def test_a_lower_clock_than_that_of_another_case_is_told_of() -> None:
     fast, slow = record("cuda:0"), record("cuda:0")
     slow.last.blocks[0].starts, slow.last.blocks[0].ends = np.array([110 * MS]), np.array([190 * MS])

@@ -88,7 +88,7 @@ def test_a_good_scenario() -> None:
 
 @pytest.mark.parametrize("key", ["io_scope", "graph", "sync", "cache"])
 def test_labels_of_a_device_are_refused_on_the_cpu(key: str) -> None:
-    values = {"io_scope": '["pinned"]', "graph": '["on"]', "sync": '"blocking"', "cache": '["flush"]'}
+    values = {"io_scope": '["pinned"]', "graph": '["on"]', "sync": '["blocking"]', "cache": '["flush"]'}
     text = GOOD.replace('use = "fake"', f'use = "fake"\n{key} = {values[key]}', 1)
     fault = _fault(text)
     assert fault.path == ("backend", 0, key)

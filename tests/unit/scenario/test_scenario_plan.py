@@ -176,6 +176,23 @@ def test_each_state_of_the_cache_is_a_case_on_a_device(policies: Any, default: s
     assert labels == {each: "cuda-device" + ("" if each == "rotate" else f"-{each}") for each in found}
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (None, {"spin": "cuda-device"}),
+        (["blocking"], {"blocking": "cuda-device-blocking"}),
+        (["spin", "blocking", "spin"], {"spin": "cuda-device", "blocking": "cuda-device-blocking"}),
+    ],
+)
+def test_each_way_to_wait_is_a_case_on_a_device(given: Any, found: dict[str, str]) -> None:
+    scenario = _scenario(_fixed(batch=[1]), backends=[{"use": "gpu", **({"sync": given} if given else {})}])
+    early = {"gpu": _info("gpu", devices=("cuda",), asynchronous=True)}
+    cases = make_plan(scenario, backends=early).cases
+    assert {case.mode.sync: case.device_label for case in cases} == found
+    assert len(cases) == len(found)
+    assert [case.mode.sync for case in make_plan(scenario, backends=BACKENDS).cases] == ["blocking"], "it always waits"
+
+
 def test_the_caches_of_a_cpu_are_not_flushed() -> None:
     plan = _plan(_fixed(batch=[1]), backends=[{"use": "special"}, {"use": "gpu"}], measure={"cache": "flush"})
     on_cpu, on_device = plan.cases

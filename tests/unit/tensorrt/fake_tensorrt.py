@@ -92,6 +92,7 @@ class FakeTensorrt(ModuleType):
         fails: Name of the call that fails next: `build`, `deserialize`, `execute`.
         layer_type: Type that the inspector tells of a product.
         capturable: What contexts of TensorRT-RTX say of themselves.
+        config, network, runtime: Those of the last build, and the last runtime.
     """
 
     ILogger = IProfiler = IProgressMonitor = Base
@@ -105,6 +106,9 @@ class FakeTensorrt(ModuleType):
         self.errors: list[str] = []
         self.warnings: list[str] = []
         self.fails = ""
+        self.config: Any = None
+        self.runtime: Any = None
+        self.network: Any = None
         self.layer_type = "FP32"
         self.capturable = True
         self.executed: list[tuple[int, ...]] = []
@@ -225,6 +229,10 @@ class Config:
     def get_flag(self, flag: int) -> bool:
         return int(flag) in self.flags
 
+    def named(self) -> set[str]:
+        """Return the names of the flags that are set, for tests."""
+        return {flag.name for flag in self._trt.BuilderFlag if int(flag) in self.flags}
+
     def set_memory_pool_limit(self, pool: Any, limit: int) -> None:
         self.pools[pool] = limit
 
@@ -285,12 +293,13 @@ class Builder:
         self._calibrate(network, config)
         if hasattr(config, "cache"):
             config.cache.content += b";timed here"
-        trt.config, trt.network = config, network  # type: ignore[attr-defined]
+        trt.config, trt.network = config, network
         tensors = [(tensor, 1) for tensor in network.inputs] + [(tensor, 2) for tensor in network.outputs]
         data = {
             "version": trt.__version__,
             "tensors": [[t.name, t.dtype.name, list(t.shape), mode, t.allowed_formats] for t, mode in tensors],
             "profiles": [profile.shapes for profile in config.made],
+            "streams": "WEIGHT_STREAMING" in config.named(),
         }
         content = json.dumps(data).encode()
         return Plan(_header(trt, len(content)) + content)
@@ -318,6 +327,7 @@ class Runtime:
     def __init__(self, trt: FakeTensorrt, logger: Any) -> None:
         self._trt, self._logger = trt, logger
         self.engine_host_code_allowed = False
+        trt.runtime = self
         if "rtx" in trt.features:
             self.get_engine_validity = self._get_engine_validity
 
@@ -377,7 +387,8 @@ class Engine:
         self.profiles = data["profiles"]
         if hasattr(trt, "ExecutionContextAllocationStrategy"):
             self.device_memory_size_v2 = 64
-            self.streamable_weights_size = 0
+            self.streamable_weights_size = 1 << 20 if data.get("streams") else 0
+            self.weight_streaming_budget_v2 = self.streamable_weights_size
             self.create_execution_context: Any = self._context
         else:
             self.device_memory_size = 64

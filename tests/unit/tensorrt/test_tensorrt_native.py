@@ -16,6 +16,7 @@ from benchfw.spec import AxisRange, Profile, TensorSpec
 from benchfw_tensorrt.inspector import Layer, effective_precision, read_layer
 from benchfw_tensorrt.origin import check_origin
 from tests.unit.tensorrt.conftest import Bench, X
+from tests.unit.tensorrt.fake_tensorrt import FEATURES
 
 PLACE = {"gpu": "NVIDIA H100 80GB HBM3", "compute_capability": "9.0", "driver": "CUDA 13.0"}
 
@@ -87,6 +88,8 @@ def test_profiles_of_a_range_leave_an_engine_for_one_shape_alone(bench: Bench) -
         ("10.16.1", "fp16", False, []),
         ("10.16.1", "tf32", False, ["TF32"]),
         ("10.16.1", "bf16", True, ["BF16"]),
+        ("10.16.1", "bf16", False, []),  # by the types of the model
+        ("11.4.0", "bf16", False, []),
         ("11.4.0", "int8", False, []),
         ("11.4.0", "tf32", False, ["TF32"]),
     ],
@@ -96,6 +99,61 @@ def test_a_precision_is_a_flag_where_types_are_not_those_of_the_model(
 ) -> None:
     bench = bench_of(version)
     assert bench.build(precision=precision, weak=weak).meta["flags"] == flags
+
+
+FLAGS = {
+    "refit": "REFIT",
+    "sparse_weights": "SPARSE_WEIGHTS",
+    "version_compatible": "VERSION_COMPATIBLE",
+    "strict_nans": "STRICT_NANS",
+    "weight_streaming": "WEIGHT_STREAMING",
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "option"),
+    [
+        (version, option)
+        for version in ("8.6.0", "10.16.1", "11.4.0")
+        for option, flag in FLAGS.items()
+        if flag in FEATURES[version]["BuilderFlag"]
+    ],
+)
+def test_an_option_sets_its_flag_and_no_other(bench_of: Callable[[str], Bench], version: str, option: str) -> None:
+    bench, flag = bench_of(version), FLAGS[option]
+    on: dict[str, Any] = {option: True}
+    meta = bench.build(**on).meta
+    assert bench.trt.config.named() == {flag}
+    assert meta["flags"] == [flag]
+    on[option] = False
+    bench.build(**on)
+    assert bench.trt.config.named() == set()
+
+
+@pytest.mark.parametrize(
+    ("level", "versions"),
+    [("ampere-plus", ("8.6.0", "10.16.1", "11.4.0")), ("same-compute-capability", ("10.16.1", "11.4.0"))],
+)
+def test_hardware_compatibility_reaches_the_builder(
+    bench_of: Callable[[str], Bench], level: str, versions: tuple[str, ...]
+) -> None:
+    for version in versions:
+        bench = bench_of(version)
+        name = level.upper().replace("-", "_")
+        assert bench.build(hardware_compatibility=level).meta["hardware_compatibility"] == name
+        assert bench.trt.config.hardware_compatibility_level.name == name
+        bench.build()
+        assert bench.trt.config.hardware_compatibility_level.name == "NONE"
+
+
+@pytest.mark.parametrize("portable", [False, True])
+def test_an_engine_that_brings_its_runtime_may_run_it(bench: Bench, portable: bool) -> None:
+    """TensorRT refuses the code in a version-compatible engine unless the runtime is told to allow it."""
+    engine = bench.build(version_compatible=portable)
+    assert bench.trt.runtime.engine_host_code_allowed is portable  # loaded once, to be looked at
+    bench.trt.runtime = None
+    bench.backend("TrtDynamic").load(engine)
+    assert bench.trt.runtime.engine_host_code_allowed is portable
 
 
 @pytest.mark.parametrize(
@@ -113,6 +171,7 @@ def test_how_networks_are_made(bench_of: Callable[[str], Bench], version: str, w
     ("version", "precision", "weak", "given", "says"),
     [
         ("8.6.0", "bf16", True, {}, "tensorrt 8.6.0 has no BuilderFlag.BF16, which bf16 needs"),
+        ("8.6.0", "bf16", False, {}, "tensorrt 8.6.0 has no BuilderFlag.BF16, which bf16 needs"),
         ("11.4.0", "fp16", True, {}, "tensorrt 11.4.0 has no BuilderFlag.FP16, which fp16 needs"),
         ("8.6.0", "fp32", False, {"weight_streaming": True}, "option weight_streaming: tensorrt 8.6.0 has no"),
         (
@@ -130,7 +189,6 @@ def test_how_networks_are_made(bench_of: Callable[[str], Bench], version: str, w
             "option hardware_compatibility: tensorrt 8.6.0 has no HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY",
         ),
         ("8.6.0", "fp32", False, {"io_formats": {"z": "fp32:chw"}}, "option io_formats: the model has no 'z'"),
-        ("8.6.0", "fp32", False, {"io_formats": {"x": "fp32:chw5"}}, "option io_formats: tensorrt 8.6.0 has no layout"),
         (
             "8.6.0",
             "fp32",
@@ -152,13 +210,13 @@ def test_what_a_version_lacks_is_refused_by_name(
 
 def test_formats_of_inputs_and_outputs(bench_of: Callable[[str], Bench]) -> None:
     bench = bench_of("10.16.1")
-    bench.build(weak=True, precision="fp16", io_formats={"x": "fp16:chw", "y": "fp32:hwc8"})
+    bench.build(weak=True, precision="fp16", io_formats={"x": "fp16:chw", "y": "fp32:chw"})
     read, written = bench.trt.network.inputs[0], bench.trt.network.outputs[0]
     assert (read.dtype.name, read.allowed_formats, written.dtype.name, written.allowed_formats) == (
         "HALF",
         1,
         "FLOAT",
-        4,
+        1,
     )
 
 
@@ -221,34 +279,29 @@ def test_an_engine_for_a_device_that_is_not_there(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "here"),
+    "elsewhere",
     [
-        ({}, {}),
-        ({"flags": ["VERSION_COMPATIBLE"], "version": "10.1.0"}, {}),
-        ({"hardware_compatibility": "AMPERE_PLUS"}, {"gpu": "NVIDIA L4", "compute_capability": "8.9"}),
-        ({"hardware_compatibility": "SAME_COMPUTE_CAPABILITY"}, {"gpu": "NVIDIA H200"}),
+        {"version": "10.15.0"},
+        {"version": "10.17.0"},
+        {"gpu": "NVIDIA H200"},
+        {"compute_capability": "8.9"},
+        {"driver": "535.1"},
     ],
 )
-def test_an_engine_may_be_made_to_serve_others(made: dict[str, Any], here: dict[str, str]) -> None:
-    place = {"version": "10.16.1", **PLACE}
-    check_origin({**place, "flags": [], "hardware_compatibility": "NONE", **made}, {**place, **here})
-
-
-@pytest.mark.parametrize(
-    ("made", "here"),
-    [
-        ({"flags": ["VERSION_COMPATIBLE"], "version": "10.17.0"}, {}),  # a later one
-        ({"flags": ["VERSION_COMPATIBLE"], "version": "8.6.1"}, {}),
-        ({"hardware_compatibility": "AMPERE_PLUS"}, {"gpu": "NVIDIA T4", "compute_capability": "7.5"}),
-        ({"hardware_compatibility": "SAME_COMPUTE_CAPABILITY"}, {"gpu": "NVIDIA L4", "compute_capability": "8.9"}),
-        ({}, {"gpu": "NVIDIA H200"}),
-    ],
-)
-def test_but_not_all_others(made: dict[str, Any], here: dict[str, str]) -> None:
-    place = {"version": "10.16.1", **PLACE}
+def test_what_is_measured_here_was_built_here(elsewhere: dict[str, str]) -> None:
+    """Whatever else could load it: the cache's key and the look at an engine before it is loaded go by this machine."""
+    here = {"version": "10.16.1", **PLACE}
+    portable = {"flags": ["VERSION_COMPATIBLE"], "hardware_compatibility": "AMPERE_PLUS"}
+    check_origin({**here, **portable}, here)
     with pytest.raises(BuildFailed) as raised:
-        check_origin({**place, "flags": [], "hardware_compatibility": "NONE", **made}, {**place, **here})
+        check_origin({**here, **portable, **elsewhere}, here)
     assert raised.value.message.startswith("the engine was made ")
+    assert raised.value.hint == "build it again; the cache does so by itself"
+
+
+@pytest.mark.parametrize("given", [{}, {"hardware_compatibility": "ampere-plus", "version_compatible": True}])
+def test_the_key_of_an_engine_for_others_has_this_machine_too(bench: Bench, given: dict[str, Any]) -> None:
+    assert bench.step(**given).reads([X], Profile({})) == {"version": bench.trt.__version__, **PLACE}
 
 
 # --- the timing cache -----------------------------------------------------------------------------------------------

@@ -138,5 +138,19 @@ def test_options_of_a_build_on_the_gpu_that_cannot_be(given: dict[str, Any]) -> 
         TrtEngineOptions(**given)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("fp16:hwc8", "image = fp16:hwc8: the backends fill and read rows alone, fp16:chw"),
+        ("bf16:chw", "image = bf16:chw: numpy has no bf16, so that nothing could fill it; use fp32"),
+    ],
+)
+def test_formats_that_no_backend_can_feed_are_refused_before_the_build(text: str, says: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        TrtEngineOptions(io_formats={"image": text})
+    assert says in str(raised.value)
+    assert TrtEngineOptions(io_formats={"image": "fp16:chw"}).io_formats == {"image": "fp16:chw"}
+
+
 def test_sizes() -> None:
     assert [size_in_bytes(text) for text in ("1KiB", "3MiB", "2GiB")] == [1 << 10, 3 << 20, 2 << 30]
