@@ -214,7 +214,12 @@ COLUMNS: list[Column] = [
         "Whose figures the next columns are: `gpu`, or `gpu_shared` for a MIG slice. All of them are null on the "
         "CPU and without NVML, and each where NVML does not tell.",
     ),
-    ("clocks", WORD, "Clocks of the GPU: `floating`, or `locked:MHZ` by `--lock-clocks`; null on the CPU."),
+    (
+        "clocks",
+        WORD,
+        "Clocks of the GPU: `locked:MHZ` by `--lock-clocks`, else `floating`, also where nvidia-smi has locked "
+        "them, which NVML does not tell; null on the CPU.",
+    ),
     ("sm_clock_mhz", REAL, "Median SM clock of the GPU within measured blocks, in MHz."),
     ("sm_clock_min_mhz", REAL, "Smallest one."),
     ("memory_clock_mhz", REAL, "Median memory clock of the GPU within measured blocks, in MHz."),

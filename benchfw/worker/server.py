@@ -24,8 +24,8 @@ from benchfw.worker import clocks, counters, inputs, loops, protocol, returned
 from benchfw.worker.canary import Canary
 from benchfw.worker.devices import Device, DeviceMemory, open_device
 from benchfw.worker.imports import is_there, load_class, version_of
-from benchfw.worker.pace import MIN_PERIOD_NS
-from benchfw.worker.protocol import Message
+from benchfw.worker.making import Making
+from benchfw.worker.protocol import Message, ok
 from benchfw.worker.quiet import quiet
 from benchfw.worker.telemetry import Telemetry
 from benchfw.worker.timing import Mode, Run, Timing, timing_of

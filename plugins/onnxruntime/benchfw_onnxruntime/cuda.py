@@ -21,6 +21,7 @@ from benchfw.errors import BuildFailed, FellBack, Invalid
 from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.cuda import describe_device, destroy_stream, make_stream
+from benchfw.spec.libraries import missing
 from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt
 from benchfw_onnxruntime.backend import LIBRARIES, OrtBackend
 from benchfw_onnxruntime.cuda_bound import CudaBound

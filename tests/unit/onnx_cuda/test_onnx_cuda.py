@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
@@ -22,6 +23,7 @@ from benchfw.errors import BackendError, BuildFailed, FellBack, Invalid, OutOfMe
 from benchfw.spec import Artifact, AxisRange, Profile
 from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt
 from benchfw_onnxruntime.cuda_options import TensorrtOptions
+from tests.unit.fake_cuda_modules import install
 from tests.unit.onnx_cuda.lab import CUDA, TENSORRT, Lab, expected, images, only
 from tests.unit.onnx_steps.graphs import artifact, convolutions
 
@@ -343,7 +345,7 @@ def test_the_libraries_of_a_provider_are_looked_for_once_those_of_pip_are_loaded
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loader itself does not look where pip installs. This ONNX Runtime has neither provider."""
-    install(monkeypatch, tmp_path, ["benchfw_onnxruntime.cuda"])
+    install(monkeypatch, tmp_path, ["benchfw_onnxruntime.cuda", "benchfw_onnxruntime.cuda_bound"])
     from benchfw_onnxruntime import cuda
 
     loaded: list[str] = []
