@@ -84,6 +84,17 @@ class Branch(nn.Module):
         return -x
 
 
+class Masked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 16), nn.Linear(16, 16)
+
+    def forward(self, x):
+        heads = self.first(x).view(1, 1, -1, 16)
+        seen = torch.ones(x.shape[0], x.shape[0], dtype=torch.bool)
+        return self.second(nn.functional.scaled_dot_product_attention(heads, heads, heads, attn_mask=seen))
+
+
 class Eigen(nn.Module):
     def forward(self, x):
         return torch.linalg.eigh(x @ x.T)[0]
@@ -313,6 +324,14 @@ def test_weights_that_are_nan_are_refused_by_name(maker: Maker) -> None:
 def test_weights_that_are_too_large_for_half_precision_are_refused_by_name(maker: Maker) -> None:
     with pytest.raises(BuildFailed, match=r"'weight' has values up to 1e\+06, fp16 ends at 65504"):
         maker.make("Huge", precision="fp16", exporter="torchscript")
+
+
+def test_a_graph_that_goes_on_in_fp32_is_no_fp16(maker: Maker) -> None:
+    with pytest.raises(BuildFailed, match=r"wrote \d\d% of the weights of an fp16 model as float32"):
+        maker.make("Masked", precision="fp16", exporter="torchscript", opset=16)
+    graph = _graph(maker.make("Masked", precision="fp16")).graph
+    weights = [tensor for tensor in graph.initializer if len(tensor.dims) == 2]
+    assert {tensor.data_type for tensor in weights} == {onnx.TensorProto.FLOAT16}
 
 
 def test_denormal_weights_are_counted_and_zeroed_on_request(maker: Maker) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from torch.jit._trace import TracerWarning
 
 from benchfw.errors import BuildFailed, Invalid
 from benchfw.spec import Artifact, Profile, Step, TensorSpec
+from benchfw.spec.onnx_files import tensors
 from benchfw_torch.compared import compare_graph
 from benchfw_torch.denormals import Survey
 from benchfw_torch.reasons import reason
@@ -34,6 +37,8 @@ _FP16_ZERO = 2.0**-25
 
 _FEW = 1e-3
 """Share of weights that may become 0 without a warning: random ones lie near 0 now and then."""
+_STAYED = 0.05
+"""Share of a graph's numbers that may be fp32 in an export in fp16: tables that a model makes anew, as of positions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +86,8 @@ class OnnxFromTorch(Step):
         notes += self._export(job)
         self.report("comparing the outputs")
         graph = _checked(job)
+        if half:
+            _check_half(graph, job.opset, self.options["exporter"])
         result = compare_graph(destination, samples, precision)
         return {
             "exporter": self.options["exporter"],
@@ -189,6 +196,29 @@ def _checked(job: _Job) -> onnx.ModelProto:
                     hint="the model's code depends on this very size: give the axis one size in [shapes]",
                 )
     return graph
+
+
+def _check_half(graph: onnx.ModelProto, opset: int, exporter: str) -> None:
+    """Refuse a graph that goes on in fp32: its row would say fp16, and have the time of fp32.
+
+    The older exporter makes one of a model in fp16 whose attention has a mask: from the first mask on all is fp32, the
+    weights included.
+
+    Raises:
+        BuildFailed: Too much of it is fp32.
+    """
+    sizes = Counter[int]()
+    for tensor in tensors(graph):
+        sizes[tensor.data_type] += math.prod(tensor.dims)
+    stayed = sizes[onnx.TensorProto.FLOAT]
+    share = stayed / max(1, stayed + sizes[onnx.TensorProto.FLOAT16])
+    if share > _STAYED:
+        raise BuildFailed(
+            f"torch.onnx.export ({exporter}, opset {opset}) wrote {share:.0%} of the weights of an fp16 model as "
+            "float32: the graph would compute in fp32",
+            hint="try the other `exporter` in [steps.OnnxFromTorch], or the step HalfOnnx, which makes fp16 of an fp32 "
+            "graph",
+        )
 
 
 def _in_order(model: nn.Module, inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
