@@ -279,11 +279,11 @@ class Server:
     def on_close(self, values: Mapping[str, Any]) -> Message:
         """Close one instance, and tell what it leaves on the device; or all of them before the process ends."""
         names = [values["instance"]] if "instance" in values else list(self._instances)
+        gc.unfreeze()  # blocks froze what was alive: a backend that collects before it gives memory back has to see it
         for name in names:
             instance = self._instances.pop(name, None)
             if instance is not None:
                 instance.close()
-        gc.unfreeze()
         gc.collect()
         return ok(device_bytes=self._memory.look(self._device, str(values.get("instance", ""))))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from benchfw.errors import BackendError, DeviceLost, OutOfMemory
 from benchfw.testing.device import FakeDevice
 from benchfw.worker.protocol import Message
-from benchfw.worker.server import Server
+from benchfw.worker.quiet import quiet
+from benchfw.worker.server import Instance, Server
 
 
 @pytest.fixture
@@ -45,3 +48,33 @@ def test_what_fails_on_a_device_that_works_is_what_it_is(device: FakeDevice, fai
     with pytest.raises(type(failure)) as raised:
         ask(device, failure, dies=False)
     assert raised.value is failure
+
+
+class Model:
+    """Refers to itself, as models with hooks do."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+class Collecting:
+    """A backend that collects garbage before it tells its framework to give memory back."""
+
+    def __init__(self) -> None:
+        self.model: Model | None = Model()
+        self.seen = weakref.ref(self.model)
+        self.dead: bool | None = None
+
+    def close(self) -> None:
+        self.model = None
+        gc.collect()
+        self.dead = self.seen() is None
+
+
+def test_a_backend_that_is_closed_after_blocks_finds_its_garbage() -> None:
+    server: Any = Server()
+    backend: Any = Collecting()
+    server._instances["case"] = Instance(backend, mode=Any)  # type: ignore[arg-type]
+    quiet(lambda: None)
+    server.answer(Message("close", {"instance": "case"}))
+    assert backend.dead
