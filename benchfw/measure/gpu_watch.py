@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STRETCH_S = 2.2
 """22 steps of an energy counter that changes ten times per second: they leave 5 % of doubt."""
 LEAD_S = 0.3
-"""Before that, for clock and power to come to what this case makes of them: an H100 takes this long."""
+"""For clock and power to come to what a case makes of them: an H100 takes this long. Whole blocks, so at least that."""
 CLOCK_OFF = 0.02
 """A clock that is this far from a case's own makes its latencies wrong by as much; ± one step of 15 MHz is 0.8 %."""
 
@@ -59,17 +59,21 @@ class GpuWatch:
         than the re-warm of a block; and one that is held starts too fast after a light one.
 
         Args:
-            member: The case; its clock once it had warmed up is the one that is waited for.
+            member: The case; its clock once it had warmed up is the one that is waited for. Where that does not come
+                back, the one that it has come to instead is its own from now on: the GPU is warmer, say.
             read: Returns the rows of `telemetry` so far, in time order. Every block ends with a reading.
         """
-        own = member.sm_mhz
+        clock: Clock | None = None
 
         def is_its_own() -> bool:
+            nonlocal clock
             clock = self.clock(member, read(), self._read_ns)
-            return clock is None or own is None or abs(clock.mhz / own - 1) <= CLOCK_OFF
+            return clock is None or member.sm_mhz is None or abs(clock.mhz / member.sm_mhz - 1) <= CLOCK_OFF
 
-        if self.active and own is not None:
+        if self.active and member.sm_mhz is not None:
             run_for(member, LEAD_S, "warmup", until=is_its_own)
+            if not is_its_own() and clock is not None:
+                member.sm_mhz = clock.mhz
 
     def stretch(self, member: Member) -> None:
         """Run blocks of one case alone for two seconds, for its power and its energy, which take that long to tell."""
@@ -151,7 +155,7 @@ def run_for(
 ) -> list[Any]:
     """Run blocks of a case that count for no statistics, so many seconds at least, or until something is so.
 
-    What is measured after them is what would have been measured without them.
+    Inputs and sizes that are measured after them are those that would have been without them.
     """
     blocks = []
     end = time.monotonic() + seconds

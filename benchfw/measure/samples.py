@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,8 +99,9 @@ class Sampled:
 
     @property
     def warmup_s(self) -> float | None:
-        """How long it warmed up, in seconds."""
-        blocks = [block for block in self.blocks if block.phase in ("first", "warmup")]
+        """How long it warmed up before its rounds, in seconds."""
+        before = itertools.takewhile(lambda block: block.round < 0, self.blocks)
+        blocks = [block for block in before if block.phase in ("first", "warmup")]
         return sum(int(block.ends[-1] - block.starts[0]) for block in blocks) / 1e9 or None
 
     @property

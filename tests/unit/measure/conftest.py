@@ -159,7 +159,10 @@ class Members:
         """Return a member with a first call, a warm-up and a block of `n` iterations around each level, in ns."""
         member = self.member(**more)
         random = np.random.default_rng([2, member.number])
-        member.blocks += [self.block([5000], phase="first"), self.block([3000, 2000], phase="warmup")]
+        member.blocks += [
+            self.block([5000], phase="first", round_=-1),
+            self.block([3000, 2000], phase="warmup", round_=-1),
+        ]
         for round_, level in enumerate(levels):
             latencies = np.rint(level * random.uniform(1 - 2 * spread, 1 + 2 * spread, n)).astype(np.int64)
             member.blocks.append(self.block(latencies.tolist(), rewarm=5, round_=round_))

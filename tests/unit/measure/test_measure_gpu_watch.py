@@ -248,10 +248,19 @@ def test_a_clock_that_never_comes_back_is_not_waited_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(gpu_watch, "LEAD_S", 0.05)
     case = on("cuda:0")
     case.sm_mhz, case.order = 1980, Order(None, Slots(sizes=[1], sets=1))
-    case.measure = lambda *_: SimpleNamespace(rewarm=5)
+    blocks = [SimpleNamespace(rewarm=5)]
+
+    def measure(*_: Any) -> Any:
+        blocks.append(SimpleNamespace(rewarm=5))
+        return blocks[-1]
+
+    case.measure = measure
     begin = time.monotonic()
     watch(Samplers({"cuda:0": FACTS})).lead(case, lambda: [clock(1605)])
     assert 0.05 <= time.monotonic() - begin < 1.0
+    ran = len(blocks)
+    watch(Samplers({"cuda:0": FACTS})).lead(case, lambda: [clock(1605)])
+    assert (case.sm_mhz, len(blocks)) == (1605, ran), "that is its clock now"
 
 
 def test_only_a_reading_after_the_last_block_tells_of_the_clock() -> None:

@@ -29,6 +29,17 @@ def test_only_measured_iterations_after_the_rewarm_count(members: Any) -> None:
     assert member.throughput == pytest.approx(6 * 4 / 210e-9)
 
 
+def test_warming_up_between_rounds_is_not_its_warm_up(members: Any) -> None:
+    member = members.member()
+    member.blocks += [
+        members.block([900], phase="first", round_=-1),
+        members.block([800], phase="warmup", round_=-1),
+        members.block([500, 10, 20, 30]),
+        members.block([7000], phase="warmup", round_=-1),
+    ]
+    assert member.warmup_s == pytest.approx(1700e-9)
+
+
 def test_without_blocks_there_is_nothing(members: Any) -> None:
     member = members.member()
     assert (member.count, member.measured_s, member.throughput, throughput_interval(member)) == (0, 0.0, None, None)
