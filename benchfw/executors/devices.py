@@ -251,8 +251,9 @@ def _me() -> dict[str, Any]:
 
 
 def _describe(owner: Mapping[str, Any]) -> str:
-    if "pid" not in owner:  # it has just begun, or could not write who it is
-        return f"a run that has not said who it is (`lslocks` tells the pid that has {owner.get('lock')})"
+    """Say who a run is, for a terminal: what it says of itself may be anything, as anybody may write there."""
+    if set(owner) == {"lock"}:  # of `_try`: it has just begun, or could not write who it is
+        return printable(f"a run that has not said who it is (`lslocks` tells the pid that has {owner['lock']})")
     run = f", run {owner['run']}" if owner.get("run") else ""
     text = (
         f"a run of {owner.get('user')} on {owner.get('host')} (pid {owner.get('pid')}{run}, since {owner.get('since')})"

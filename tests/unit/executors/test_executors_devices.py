@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import json
 import os
 import stat
 from collections.abc import Sequence
@@ -82,6 +83,29 @@ def test_a_lock_without_a_name_is_told_by_its_file(tmp_path: Path) -> None:
             raise AssertionError
     assert str(tmp_path / "GPU-1.lock") in caught.value.message and "`lslocks`" in caught.value.message
     assert caught.value.message.endswith("measures on the same GPU, GPU-1")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"lock": "\x1b]0;owned\x07\x1b[2J"},
+        {"pid": 1, "user": "\x1b[2J", "host": "a\nb", "run": "\x07", "since": "\x9b2J"},
+        {"pid": "\x1b[2J"},
+        {},
+    ],
+    ids=["a lock", "all of it", "a pid", "nothing"],
+)
+def test_what_others_write_of_themselves_is_made_printable(tmp_path: Path, said: dict[str, Any]) -> None:
+    """Anybody may write into the folder of the locks, and it comes to a terminal."""
+    with (tmp_path / "run-1-a.json").open("w") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        json.dump({**said, "devices": ["GPU-1"], "beside": []}, theirs)
+        theirs.flush()
+        others = Devices(*FIRST, folder=tmp_path).others()
+        with pytest.raises(DeviceBusy) as caught, taken(FIRST, tmp_path):
+            raise AssertionError
+    assert others is not None and others.isprintable() and others.startswith("a run of ")
+    assert caught.value.message == f"{others} measures on the same GPU, GPU-1"
 
 
 def test_one_that_waits_goes_on_when_the_gpu_is_free(tmp_path: Path) -> None:
