@@ -16,7 +16,7 @@ from typing import Any
 from benchfw.errors import MissingDependency, NvmlError
 from benchfw.gpu.fields import COUNTERS
 from benchfw.gpu.fields import Process as GpuProcess
-from benchfw.gpu.nvml import Device, Nvml, open_nvml
+from benchfw.gpu.nvml import Device, open_nvml
 from benchfw.spec.device import CUDA, DeviceName, cuda_numbers
 from benchfw.spec.sampler import Sampler
 
@@ -54,13 +54,16 @@ class NvmlSampler(Sampler):
         self._gpus: dict[str, Device] = {}
         self._known: dict[str, dict[str, Any]] = {}
         self._driver: str | None = None
+        self._visible = 0
         self._workers: dict[str, int] = {}
 
     def open(self) -> Mapping[str, str]:
         try:
             nvml = self._stack.enter_context(open_nvml())
             self._driver = nvml.driver
-            self._gpus = _wanted(nvml, cuda_numbers(self.devices))
+            visible = nvml.visible()
+            self._visible = len(visible)
+            self._gpus = _wanted(visible, cuda_numbers(self.devices))
             self._known = {name: gpu.read(*_FACTS) for name, gpu in self._gpus.items()}
         except NvmlError as error:
             text = f"{error.message} ({error.hint})" if error.hint else error.message
@@ -94,9 +97,13 @@ class NvmlSampler(Sampler):
         return figures
 
     def facts(self) -> Mapping[str, Any]:
-        """Return the driver, and by device what does not change, what it refuses, and what each call costs."""
+        """Return the driver, how many GPUs CUDA sees, and by device of the run what is known of it.
+
+        That is what does not change, what it refuses, and what each call costs.
+        """
         return {
             "driver": self._driver,
+            "visible": self._visible,
             "gpus": {
                 name: {
                     **self._known[name],
@@ -139,13 +146,12 @@ class NvmlSampler(Sampler):
         return False
 
 
-def _wanted(nvml: Nvml, numbers: list[int]) -> dict[str, Device]:
-    """Return the GPUs of the run by their names.
+def _wanted(visible: list[Device], numbers: list[int]) -> dict[str, Device]:
+    """Return the GPUs of the run by their names; `visible` are those that CUDA sees, in its order.
 
     Raises:
         NvmlError: One of them is not there.
     """
-    visible = nvml.visible()
     found = {}
     for number in numbers:
         name = str(DeviceName(CUDA, number))

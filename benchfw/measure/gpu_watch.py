@@ -101,7 +101,7 @@ class GpuWatch:
     def reads(self, member: Member) -> bool:
         """Say whether the GPU of a case is read, as far as is known by now."""
         device, gpus = member.case.session.device, self._gpus
-        return self.active and device in gpus and _are_the_same(member.session.device, gpus[device], len(gpus))
+        return self.active and device in gpus and _are_the_same(member.session.device, gpus[device], self._visible)
 
     def clock(self, member: Member, rows: Sequence[Mapping[str, Any]], since_ns: int) -> Clock | None:
         """Return the last reading of the SM clock of a case's GPU.
@@ -126,6 +126,11 @@ class GpuWatch:
         facts = self._telemetry.facts[SAMPLER]["facts"] if self._telemetry else {}
         return dict(facts.get("gpus", {}))
 
+    @property
+    def _visible(self) -> int | None:
+        """How many GPUs CUDA sees, those that are not of the run included; None if that was not told."""
+        return self._telemetry.facts[SAMPLER]["facts"].get("visible") if self._telemetry else None
+
     def judge(self, records: Iterable[Record], rows: Sequence[Mapping[str, Any]]) -> None:
         """Say of each case what NVML has seen of its GPU; `rows` are those of `telemetry` of the cohort."""
         held, self._held = np.array(self._held, np.int64).reshape(-1, 2), []
@@ -133,7 +138,7 @@ class GpuWatch:
         found: dict[str, list[tuple[Record, GpuEvidence]]] = {}
         for record in records:
             device = record.case.session.device
-            if device in gpus and record.failure is None and _is_the_same(record, device, gpus):
+            if device in gpus and record.failure is None and _is_the_same(record, gpus[device], self._visible):
                 stretch = next((member.stretch for member in record.all if member.stretch), None)
                 record.gpu = evidence(
                     rows,
@@ -185,24 +190,25 @@ def _warn(pairs: list[tuple[Record, GpuEvidence]]) -> None:
                 record.last.warn(*finding)
 
 
-def _is_the_same(record: Record, device: str, gpus: Mapping[str, Mapping[str, Any]]) -> bool:
+def _is_the_same(record: Record, facts: Mapping[str, Any], visible: int | None) -> bool:
     """Say whether NVML reads the GPU that the worker uses, by their UUIDs; a warning if not."""
     used = getattr(record.last.session, "device", None)
-    if _are_the_same(used, gpus[device], len(gpus)):
+    if _are_the_same(used, facts, visible):
         return True
-    known = [(facts or {}).get("uuid") or "one without a UUID" for facts in (used, gpus[device])]
+    known = [(each or {}).get("uuid") or "one without a UUID" for each in (used, facts)]
     ids = f"{known[0]} for CUDA, and NVML read {known[1]}"
-    text = f"{device} is {ids}: no figures; name the UUID in CUDA_VISIBLE_DEVICES"
+    text = f"{record.case.session.device} is {ids}: no figures; name the UUID in CUDA_VISIBLE_DEVICES"
     record.last.warn("W12", None, None, text)
     return False
 
 
-def _are_the_same(used: Mapping[str, Any] | None, facts: Mapping[str, Any], gpus: int) -> bool:
+def _are_the_same(used: Mapping[str, Any] | None, facts: Mapping[str, Any], visible: int | None) -> bool:
     """Say whether a device of CUDA's is the one that NVML reads.
 
-    A UUID that one of them does not tell fits where there is one GPU alone; of several it may be another.
+    A UUID that one of them does not tell fits where CUDA sees one GPU alone; of several it may be another, also in a
+    run that measures on one of them.
     """
     if used is None or facts.get("scope") != "gpu":  # no worker has told yet; CUDA may name a slice by its GPU
         return True
     ids = {used.get("uuid"), facts.get("uuid")}
-    return len(ids - {None}) <= 1 and (None not in ids or gpus == 1)
+    return len(ids - {None}) <= 1 and (None not in ids or visible == 1)

@@ -183,6 +183,14 @@ def test_a_slice_of_a_gpu(opened: Open) -> None:
     assert set(facts["refused"]) == {"busy"}
 
 
+@pytest.mark.parametrize(("named", "visible"), [((0,), 1), ((1, 0), 2), ((1,), 1)])
+def test_gpus_that_the_run_does_not_use_are_counted(named: tuple[int, ...], visible: int, opened: Open) -> None:
+    gpus = [FakeGpu(uuid="GPU-a"), FakeGpu(uuid="GPU-b", bus="00000000:02:00.0")]
+    facts = opened(FakeNvml(gpus), "cuda:0", visible=",".join(gpus[each].uuid for each in named)).facts()
+    assert (list(facts["gpus"]), facts["visible"]) == (["cuda:0"], visible)
+    assert facts["gpus"]["cuda:0"]["uuid"] == gpus[named[0]].uuid
+
+
 def test_whose_processes_are_on_the_gpu(fake_nvml: FakeNvml, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     parents = {100: 50, 101: 100, 200: 1, os.getppid(): 1}
     there = {100, 101, 200, 201}

@@ -22,9 +22,10 @@ MS = 1_000_000
 class Samplers:
     """Telemetry that notes what it was asked for."""
 
-    def __init__(self, gpus: Any = None, ended: str | None = None) -> None:
+    def __init__(self, gpus: Any = None, ended: str | None = None, visible: int | None = None) -> None:
+        facts = {"gpus": gpus or {}, "visible": len(gpus or {}) if visible is None else visible}
         self.facts: dict[str, Any] = {
-            "nvml": {"ended": ended, "facts": {"gpus": gpus or {}}},
+            "nvml": {"ended": ended, "facts": facts},
             "host": {"ended": None, "facts": {}},
         }
         self.asked: list[bool] = []
@@ -129,11 +130,20 @@ def test_another_gpu_than_cuda_uses_has_no_figures() -> None:
 def test_a_gpu_without_a_uuid_is_the_one_that_is_meant_only_where_there_is_one(
     cuda: str | None, nvml: str | None, text: str
 ) -> None:
-    for gpus, figures in (("cuda:0",), True), (("cuda:0", "cuda:1"), False):
+    """One that CUDA sees: a run on one of several may be on another than NVML reads."""
+    for gpus, visible, figures in (
+        (("cuda:0",), 1, True),
+        (("cuda:0", "cuda:1"), 2, False),
+        (("cuda:0",), 8, False),
+    ):
         case = record("cuda:0")
         case.last.session.device = {"uuid": cuda}
-        watch(Samplers({gpu: {**FACTS, "uuid": nvml} for gpu in gpus})).judge([case], [clock(1500)])
+        looks = watch(Samplers({gpu: {**FACTS, "uuid": nvml} for gpu in gpus}, visible=visible))
+        looks.judge([case], [clock(1500)])
         assert (case.gpu is not None) == figures
+        told_of = on("cuda:0")
+        told_of.session.device = {"uuid": cuda}
+        assert looks.reads(told_of) == figures
         told = [(code, words.partition(": no figures")[0]) for code, _, _, words in case.last.warnings]
         assert told == ([] if figures else [("W12", text)])
 
