@@ -94,7 +94,8 @@ lock_clocks = click.option(
     "--lock-clocks",
     type=click.IntRange(min=1),
     metavar="MHZ",
-    help="Hold the SM clock of the GPUs at so many MHz while the run lasts; needs root.",
+    help="Hold the SM clock of the GPUs at so many MHz while the run lasts; needs CAP_SYS_ADMIN, as root has outside "
+    "of containers.",
 )
 
 

@@ -123,8 +123,9 @@ class Device:
             failure = _translated(f"the clock of GPU {self.index} cannot be locked", error)
             if failure.code == NO_PERMISSION:
                 failure.hint = (
-                    "only root may: run benchfw as root. A lock that nvidia-smi -lgc has set before holds too, but "
-                    "NVML does not tell it: the rows of such a run say `floating` like any others"
+                    "only who has CAP_SYS_ADMIN of the machine may, as root has outside of containers; "
+                    "`benchfw doctor` says what this process lacks. A lock that nvidia-smi -lgc has set before holds "
+                    "too, but NVML does not tell it: the rows of such a run say `floating` like any others"
                 )
             raise failure from error
 

@@ -64,8 +64,9 @@ def test_without_permission_nothing_is_changed_and_the_message_says_what_to_do()
     ):
         raise AssertionError("it was locked")
     assert caught.value.hint == (
-        "only root may: run benchfw as root. A lock that nvidia-smi -lgc has set before holds too, but NVML does not "
-        "tell it: the rows of such a run say `floating` like any others"
+        "only who has CAP_SYS_ADMIN of the machine may, as root has outside of containers; `benchfw doctor` says what "
+        "this process lacks. A lock that nvidia-smi -lgc has set before holds too, but NVML does not tell it: the rows "
+        "of such a run say `floating` like any others"
     )
     assert [gpu.locked for gpu in gpus] == [None, None]
 
