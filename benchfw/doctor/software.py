@@ -13,6 +13,7 @@ from benchfw.doctor import cuda, packages
 from benchfw.doctor.findings import Check, Finding
 from benchfw.environments import DEFAULT, Python
 from benchfw.environments.check import CheckedBackend, CheckedEnvironment
+from benchfw.environments.install import is_command
 from benchfw.plugins import Registry
 
 _QUICK_S = 0.1
@@ -173,7 +174,7 @@ def _backends(registry: Registry, environments: Sequence[CheckedEnvironment], *,
 
 def _backend(found: CheckedBackend, where: str) -> Finding:
     if not found.loads:
-        anew = f"install it anew: {_install(found)}"
+        anew = f"install it anew: {found.install}" if is_command(found.install) else _install(found)
         # a plugin's own "pip install" is not for this interpreter, and would find all that is there in place
         told = "" if found.remedy.startswith("pip install") else found.remedy
         remedy = f"{told}; if that does not help, {anew}" if told else anew

@@ -20,6 +20,9 @@ from benchfw.requirements import alternatives, check_requirements, distributions
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.packages import BuiltFor, Bundle
 
+_NEWER_DRIVER, _OTHER_PYTHON = "a newer driver: ", "an environment of Python "
+"""What is said where no command brings a backend begins so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Installer:
@@ -44,7 +47,7 @@ class Installer:
     which: Callable[[str], str | None] = field(default=shutil.which)
 
     def command(self, info: BackendInfo, *, anew: bool = False) -> str:
-        """Return the command that brings a backend; empty where nothing is known.
+        """Return the command that brings a backend, or what to do where none does; empty where nothing is known.
 
         What plugins call `install` brings the plugin too and is for benchfw's own interpreter: it is told there for
         backends that register nothing better.
@@ -125,9 +128,9 @@ class Installer:
     def _refusal(self, info: BackendInfo) -> str:
         oldest = min((bundle.cuda for bundle in info.bundles if bundle.cuda is not None), default=None)
         if oldest is not None and self.cuda is not None and self.cuda < oldest:
-            return f"a newer driver: {info.name} wants one that serves CUDA {oldest}, this one serves CUDA {self.cuda}"
+            return f"{_NEWER_DRIVER}{info.name} wants one that serves CUDA {oldest}, this one serves CUDA {self.cuda}"
         pythons = " or ".join(dict.fromkeys(bundle.python for bundle in info.bundles if bundle.python))
-        return f"an environment of Python {pythons}: benchfw env create --help" if pythons else ""
+        return f"{_OTHER_PYTHON}{pythons}: benchfw env create --help" if pythons else ""
 
     def _unless_brought(self, text: str, info: BackendInfo, anew: bool) -> list[str]:
         """Return what to install for a package: nothing where its module is there, but anew what has brought that."""
@@ -194,6 +197,11 @@ class Installer:
         """Say whether a pin that stays is what is wanted; extras are not known to be there."""
         fits = [choice for choice in alternatives(text) if is_met(choice, self.packages)]
         return not names.isdisjoint(map(name_of, fits)) and not any(Requirement(choice).extras for choice in fits)
+
+
+def is_command(text: str) -> bool:
+    """Say whether what `Installer.command` has returned is a command; else it is what to do where none helps."""
+    return bool(text) and not text.startswith((_NEWER_DRIVER, _OTHER_PYTHON))
 
 
 def asked_after(infos: Iterable[BackendInfo]) -> set[str]:

@@ -19,8 +19,11 @@ from benchfw.doctor.packages import Files, installed, overwritten, recorded
 from benchfw.doctor.software import Interpreter
 from benchfw.environments import Python
 from benchfw.environments.check import CheckedBackend, CheckedEnvironment
+from benchfw.environments.environment import Environment
+from benchfw.environments.install import Installer
 from benchfw.plugins import BrokenPlugin, Registry
 from benchfw.spec.backend import BackendInfo
+from benchfw.spec.packages import Bundle
 
 
 def registry(*names: str, broken: list[BrokenPlugin] | None = None) -> Registry:
@@ -119,6 +122,36 @@ def test_what_is_there_and_broken_is_not_told_to_be_installed_as_if_it_were_not(
     broken = backend("a", loads=False, reason="libx.so: no", remedy="pip install 'a[gpu]', which brings it")
     ((*_, remedy),) = look(registry("a", "b"), environment("default", broken, backend("b")))[:1]
     assert remedy == "install it anew: pip install a"
+
+
+@pytest.mark.parametrize(
+    ("python", "cuda", "words"),
+    [
+        ("3.12.1", 13, "install it anew: /p/python -m pip install --force-reinstall x==2"),
+        ("3.12.1", 12, "a newer driver: a wants one that serves CUDA 13, this one serves CUDA 12"),
+        ("3.10.1", 13, "an environment of Python >=3.11: benchfw env create --help"),
+    ],
+)
+@pytest.mark.parametrize("told", ["", "look; if that does not help, "])
+def test_only_a_command_is_told_to_install_it_anew(python: str, cuda: int, words: str, told: str) -> None:
+    bundles = (Bundle(packages=("x==2",), python=">=3.11", cuda=13),)
+    info = BackendInfo(name="a", summary="", factory="a:B", accepts=("*",), bundles=bundles)
+    there = Installer(
+        environment=Environment(name="old", python="/p/python"),
+        python=python,
+        packages={"x": "2"},
+        modules=frozenset({"pip"}),
+        cuda=cuda,
+    )
+    broken = backend("a", loads=False, remedy=told.partition(";")[0], install=there.command(info, anew=True))
+    ((*_, remedy),) = look(registry("a", "b"), environment("default", broken, backend("b")))[:1]
+    assert remedy == told + words
+
+
+def test_a_backend_that_nothing_is_known_of_is_its_authors() -> None:
+    broken = backend("a", loads=False, install="")
+    ((*_, remedy),) = look(registry("a", "b"), environment("default", broken, backend("b")))[:1]
+    assert remedy == "ask the author of its plugin"
 
 
 def test_a_backend_that_another_environment_has_is_not_missing() -> None:
