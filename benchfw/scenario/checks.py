@@ -184,9 +184,12 @@ def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: 
 
 
 def _labels(entry: BackendEntry, info: BackendInfo | None, path: tuple[str | int, ...]) -> Iterator[Fault]:
-    """Yield the labels of cases on a device that an entry has without being on one."""
+    """Yield the labels that an entry cannot have: those of a device without one, and to spin where nothing spins."""
     devices = info.capabilities.devices if info else ()
     if (entry.device or (CPU if CPU in devices else "")) != CPU:
+        if info and not info.capabilities.asynchronous and "spin" in (entry.sync or ()):
+            reason = f"launches of {entry.use!r} return complete, so that nothing spins: leave `sync` out"
+            yield Fault((*path, "sync"), reason)
         return
     for key in ("io_scope", "graph", "sync", "cache"):
         if getattr(entry, key) is not None:

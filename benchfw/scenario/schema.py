@@ -271,7 +271,8 @@ class BackendEntry(Strict):
         None,
         min_length=1,
         description="On a device, how the host waits for outputs, a case each: it spins, or lets its CPU sleep, which "
-        'notices later. Default: `["spin"]`.',
+        'notices later. Default: `["spin"]`, and `["blocking"]` for a backend whose launches return complete: it has '
+        "no other.",
     )
     cache: list[CachePolicy] | None = Field(
         None,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from benchfw.errors import Fault, ScenarioError
 from benchfw.scenario import Loaded, from_document, load, make_plan, parse
 from benchfw.scenario.schema import FixedSweep
-from benchfw.spec.backend import BackendInfo
+from benchfw.spec.backend import BackendInfo, Capabilities
 from benchfw.testing.options import FakeOptions
 from benchfw.testing.plugin import benchfw_register_backends
 
@@ -93,6 +93,37 @@ def test_labels_of_a_device_are_refused_on_the_cpu(key: str) -> None:
     fault = _fault(text)
     assert fault.path == ("backend", 0, key)
     assert "'fake' runs on the CPU" in fault.reason
+
+
+@pytest.mark.parametrize(
+    ("sync", "is_early", "fine"),
+    [
+        ('["spin"]', False, False),
+        ('["spin", "blocking"]', False, False),
+        ('["blocking"]', False, True),
+        ('["spin", "blocking"]', True, True),
+    ],
+)
+def test_a_backend_that_has_waited_cannot_spin(sync: str, is_early: bool, fine: bool) -> None:
+    """Its cases would say `blocking`, and the one that was asked for would be missing without a word."""
+    able = Capabilities(devices=("cuda",), asynchronous=is_early)
+    backends = {
+        **BACKENDS,
+        "waits": BackendInfo(name="waits", summary="", factory="x:Y", accepts=("*",), capabilities=able),
+    }
+    text = GOOD.replace('use = "fake"', f'use = "waits"\nsync = {sync}', 1)
+
+    def read() -> Loaded:
+        return parse(text, source="s.toml", root=Path(), backends=backends, options={**OPTIONS, "waits": None})
+
+    if fine:
+        assert read().scenario.backend[0].sync is not None
+        return
+    with pytest.raises(ScenarioError) as caught:
+        read()
+    (fault,) = caught.value.faults
+    assert (fault.path, fault.line) == (("backend", 0, "sync"), _line(text, "sync = "))
+    assert "'waits' return complete" in fault.reason and "leave `sync` out" in fault.reason
 
 
 def test_all_kinds_of_faults_at_once_with_their_lines(tmp_path: Path) -> None:
