@@ -44,7 +44,8 @@ def checks(
     Args:
         module: Takes the place of `pynvml`.
         deadline_s: Seconds after which the driver counts as stuck.
-        driver: Filled with what other checks want to know of the driver: `cuda`, the newest version that it serves.
+        driver: Filled with what other checks want to know of the driver: `cuda`, the newest version that it serves, and
+            nothing where no GPU is visible.
         process: Where the kernel tells of this process.
     """
     return [Check("GPU", "NVML", functools.partial(_look, module, driver, process), deadline_s, late=_STUCK)]
@@ -53,7 +54,7 @@ def checks(
 def _look(module: Any, driver: dict[str, str | None] | None, process: Path) -> Iterator[Finding]:
     try:
         with open_nvml(module) as nvml:
-            if driver is not None:
+            if driver is not None and nvml.count:
                 driver["cuda"] = nvml.cuda
             yield from _driver(nvml)
             if nvml.count:

@@ -48,6 +48,14 @@ def test_a_gpu_that_is_well() -> None:
     )
 
 
+def test_a_driver_without_a_gpu_serves_nothing() -> None:
+    """As on a machine whose GPUs a container was not given: what is told to be installed is for a machine without."""
+    driver: dict[str, str | None] = {}
+    (found,) = examine(gpu.checks(FakeNvml(), driver=driver))
+    assert (found.level, found.text) == ("WARN", "580.95.05, CUDA up to 13.0, but no GPU is visible")
+    assert driver == {}
+
+
 class Slow(FakeNvml):
     """One call takes longer than all the others."""
 
