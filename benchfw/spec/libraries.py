@@ -37,7 +37,7 @@ def _unresolved(path: Path) -> list[str]:
             text=True,
             timeout=_TIMEOUT_S,
         )
-    except OSError:  # there is no ldd: the loader names the first one
+    except (OSError, subprocess.TimeoutExpired):  # there is no ldd, or it hangs: the loader names the first one
         return _first(path)
     return list(dict.fromkeys(_NOT_FOUND.findall(done.stdout)))
 

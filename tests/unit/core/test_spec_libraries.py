@@ -77,6 +77,18 @@ def test_without_ldd_the_loader_names_the_first_one(library: Compile, monkeypatc
     assert libraries.missing(library_of_c()) == []
 
 
+def test_an_ldd_that_hangs_is_not_waited_for(library: Compile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = library("absent_fourth")
+    provider = library("fourth", "absent_fourth")
+    absent.unlink()
+    ldd = tmp_path / "ldd"
+    ldd.write_text("#!/bin/sh\nexec sleep 60\n")
+    ldd.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(libraries, "_TIMEOUT_S", 0.2)
+    assert missing(provider) == ["libabsent_fourth.so.1"]
+
+
 def library_of_c() -> Path:
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     return next(Path(line.split()[-1]) for line in lines if "/libc.so" in line or "/libc-" in line)
