@@ -27,7 +27,7 @@ from benchfw.worker.imports import is_there, load_class, version_of
 from benchfw.worker.making import Making
 from benchfw.worker.protocol import Message, ok
 from benchfw.worker.quiet import quiet
-from benchfw.worker.telemetry import Telemetry
+from benchfw.worker.telemetry import SamplerHandlers
 from benchfw.worker.timing import Mode, Run, Timing, timing_of
 
 
@@ -72,7 +72,7 @@ class Server:
     """
 
     def __init__(self, tell: Callable[[Message], None] = lambda message: None) -> None:
-        self._handlers = (self, Making(tell), Telemetry())
+        self._handlers = (self, Making(tell), SamplerHandlers())
         self._instances: dict[str, Instance] = {}
         self._device: Device | None = None
         self._memory = DeviceMemory()

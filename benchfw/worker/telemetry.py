@@ -19,7 +19,7 @@ _NICE = 5
 """Samplers make room for what is measured."""
 
 
-class Telemetry:
+class SamplerHandlers:
     """Handlers of the messages about samplers, and the samplers that run."""
 
     def __init__(self) -> None:
