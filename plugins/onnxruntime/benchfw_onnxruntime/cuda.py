@@ -34,8 +34,10 @@ _PLACE = re.compile(r"/\S+:\d+ .*?\) (?=[A-Z])")
 _HAS_TF32 = tuple(int(part) for part in ort.__version__.split(".")[:2]) >= (1, 18)
 """The CUDA provider knows `use_tf32`. It refuses options that it does not know, and does not say which it knows."""
 _UNKNOWN_OPTION = re.compile(r"(Invalid|Unknown) [\w ]*option: ", re.IGNORECASE)
-_REFUSALS = (RuntimeError, ValueError, states.Fail, states.InvalidArgument)
-"""What a session is refused by. Those of states are no RuntimeErrors."""
+_NO_PROVIDER = (RuntimeError, ValueError)
+"""What a session is refused by whose provider cannot be loaded."""
+_REFUSALS = (*_NO_PROVIDER, states.Fail, states.InvalidArgument)
+"""What a session is refused by. Those of states are no RuntimeErrors, and may have the path of the model in them."""
 _NO_CPU = "session.disable_cpu_ep_fallback"
 _FLAGS = {"fp16": "trt_fp16_enable", "bf16": "trt_bf16_enable", "int8": "trt_int8_enable"}
 
@@ -149,7 +151,7 @@ class OrtCuda(OrtBackend):
         if "CPU EP" in words and self.options["disable_cpu_ep_fallback"]:
             hint = f"without `disable_cpu_ep_fallback` they are counted (V05); if it is all of them, {LIBRARIES}"
             return FellBack(f"onnxruntime: not all nodes run on {provider}: {words}", hint=hint)
-        if provider.removesuffix("ExecutionProvider").lower() in words.lower():
+        if isinstance(error, _NO_PROVIDER) and provider.removesuffix("ExecutionProvider").lower() in words.lower():
             return FellBack(f"onnxruntime cannot load {provider}: {words}", hint=LIBRARIES)
         return error
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime as ort
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as states
@@ -15,7 +17,7 @@ from benchfw.errors import BuildFailed, FellBack, Unsupported
 from benchfw.worker.timing import HostTiming, Mode, timing_of
 from benchfw_onnxruntime import placement
 from tests.unit.onnx_cuda.lab import CPU, CUDA, TENSORRT, Lab
-from tests.unit.onnx_steps.graphs import convolutions
+from tests.unit.onnx_steps.graphs import artifact, convolutions
 
 NODES = len(convolutions().graph.node)
 STAMP = "2026-11-22 02:05:45.658347917 [V:onnxruntime:, session_state.cc:1149 VerifyEachNodeIsAssignedToAnEp] "
@@ -133,12 +135,27 @@ def test_an_option_of_another_version_is_no_missing_library(lab: Lab, words: str
     assert raised.value.hint == f"leave it out, or take another onnxruntime-gpu than {ort.__version__}"
 
 
-def test_a_format_that_is_too_new_has_a_remedy(lab: Lab) -> None:
-    """The words are those of 1.17.1."""
-    lab.session.refusal = states.Fail("Unsupported model IR version: 10, max supported IR version: 9\n")
+@pytest.mark.parametrize("name", ["OrtCuda", "OrtTensorrt"])
+@pytest.mark.parametrize("place", ["", "Load model from /a/cuda/m.onnx failed:"])
+def test_a_format_that_is_too_new_has_a_remedy(lab: Lab, name: str, place: str) -> None:
+    """The words are those of 1.17.1. A path may have the name of a provider in it, and is no library."""
+    lab.session.refusal = states.Fail(f"{place}Unsupported model IR version: 10, max supported IR version: 9\n")
     with pytest.raises(BuildFailed, match="Unsupported model IR version: 10") as raised:
-        lab.backend()
+        lab.backend(name, allow_fallback=True)
     assert "m.ir_version = 9;" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize(("name", "provider"), [("OrtCuda", CUDA), ("OrtTensorrt", TENSORRT)])
+def test_a_bad_model_is_no_missing_library_wherever_it_lies(lab: Lab, name: str, provider: str) -> None:
+    """The words are ONNX Runtime's own, and have the path of the model in them."""
+    source = artifact(convolutions(), lab.folder)
+    model = onnx.load(source.path)
+    model.graph.node[0].input[0] = "nobody"
+    bad = lab.folder / "cuda-and-tensorrt.onnx"
+    onnx.save(model, bad)
+    with pytest.raises(BuildFailed, match=r"Load model from .*cuda-and-tensorrt.*nobody"):
+        lab.backend(name, allow_fallback=True, source=replace(source, path=str(bad)))
+    assert provider in lab.session.asked, "it is not tried on another one"
 
 
 def test_a_graph_needs_launches_that_return_early(lab: Lab) -> None:
