@@ -48,6 +48,9 @@ LEFT_OUT = {
     "trt_engine_decryption_lib_path": "likewise",
     "trt_onnx_bytes_stream": "no option, but a word of a message",
     "trt_dump_subgraphs": "writes into the folder of the process",
+    "trt_dump_ep_context_model": "likewise; and without the engine in it has a path that no program takes",
+    "trt_ep_context_file_path": "one file for all cases, each of which writes over it",
+    "trt_ep_context_embed_mode": "nothing without them",
 }
 NOT_IN = re.compile(r"not in (\d+\.\d+)")
 LATER = {"1.17": {"use_tf32", "trt_bf16_enable"}}

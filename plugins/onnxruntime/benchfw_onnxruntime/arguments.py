@@ -43,11 +43,8 @@ _TENSORRT_AS_IT_STANDS = (
     "detailed_build_log",
     "preview_features",
     "weight_stripped_engine_enable",
-    "dump_ep_context_model",
-    "ep_context_embed_mode",
     "engine_cache_prefix",
 )
-_PATHS = ("onnx_model_folder_path", "ep_context_file_path")
 
 
 def for_cuda(options: Mapping[str, Any]) -> dict[str, str]:
@@ -63,7 +60,8 @@ def for_tensorrt(options: Mapping[str, Any], root: Path) -> dict[str, str]:
         root: Folder of the scenario, in which relative paths begin.
     """
     given = {f"trt_{name}": options[name] for name in _TENSORRT_AS_IT_STANDS}
-    given |= {f"trt_{name}": str(root / options[name]) for name in _PATHS if options[name] is not None}
+    if options["onnx_model_folder_path"] is not None:
+        given["trt_onnx_model_folder_path"] = str(root / options["onnx_model_folder_path"])
     if options["workspace_mib"] is not None:
         given["trt_max_workspace_size"] = options["workspace_mib"] << 20
     if options["dla_core"] is not None:

@@ -2,8 +2,9 @@
 
 A field is called as the provider calls it, without `trt_`, where the provider is given the value as it stands. What is
 left out is the core's or the plugin's (devices, streams, precision, profiles, caches and CUDA graphs), a pointer of a
-program that embeds the provider, the encryption of engines, or writes into the folder of the process. What is not given
-is not passed on: a provider refuses options that its version does not know, and says which.
+program that embeds the provider, the encryption of engines, or writes into the folder of the process, or one file that
+all cases write over. What is not given is not passed on: a provider refuses options that its version does not know, and
+says which.
 """
 
 from __future__ import annotations
@@ -100,13 +101,6 @@ class TensorrtOptions(CudaOptions):
     )
     onnx_model_folder_path: str | None = Field(
         None, min_length=1, description="Folder of the model with these weights (not in 1.17); default: its own."
-    )
-    dump_ep_context_model: bool | None = Field(
-        None, description="Write a model whose nodes are the engines, for other programs; benchfw does not load it."
-    )
-    ep_context_file_path: str | None = Field(None, min_length=1, description="Where: a folder or a file.")
-    ep_context_embed_mode: Literal[0, 1] | None = Field(
-        None, description="1: the engines are in that model; 0: it has their paths."
     )
     engine_cache_prefix: str | None = Field(None, min_length=1, description="How names of kept engines begin.")
     dla_core: NonNegativeInt | None = Field(

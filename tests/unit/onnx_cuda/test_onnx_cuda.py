@@ -27,9 +27,6 @@ from tests.unit.fake_cuda_modules import install
 from tests.unit.onnx_cuda.lab import CUDA, TENSORRT, Lab, expected, images, only
 from tests.unit.onnx_steps.graphs import artifact, convolutions
 
-PATHS = ("onnx_model_folder_path", "ep_context_file_path")
-
-
 # --- what is asked for ----------------------------------------------------------------------------------------------
 
 
@@ -147,7 +144,7 @@ def test_every_option_of_the_providers_is_passed_on() -> None:
     ours |= {"int8_calibration_table", "int8_use_native_calibration_table"}
     renamed = {"workspace_mib": "trt_max_workspace_size", "dla_core": "trt_dla_core"}
     fields = TensorrtOptions.model_fields
-    every = {name: "folder" if name in PATHS else 3 for name in fields}
+    every = {name: "folder" if name == "onnx_model_folder_path" else 3 for name in fields}
     passed = for_cuda(every) | for_tensorrt(every, Path())
     for name in set(fields) - ours:
         assert {name, f"trt_{name}", renamed.get(name)} & set(passed), name
@@ -163,8 +160,7 @@ def test_lists_and_switches_are_text() -> None:
         sparsity_enable=False,
         dla_core=0,
         preview_features=["ALIASED_PLUGIN_IO_10_03"],
-        ep_context_file_path="contexts/model_ctx.onnx",
-        ep_context_embed_mode=1,
+        onnx_model_folder_path="models/here",
         gpu_mem_limit=1 << 30,
     ).model_dump(mode="json")
     assert for_tensorrt(options, Path("/root")) == {
@@ -174,8 +170,7 @@ def test_lists_and_switches_are_text() -> None:
         "trt_dla_enable": "1",
         "trt_dla_core": "0",
         "trt_preview_features": "ALIASED_PLUGIN_IO_10_03",
-        "trt_ep_context_file_path": "/root/contexts/model_ctx.onnx",
-        "trt_ep_context_embed_mode": "1",
+        "trt_onnx_model_folder_path": "/root/models/here",
     }
     assert for_cuda(options)["gpu_mem_limit"] == str(1 << 30)
 
