@@ -164,8 +164,8 @@ class OrtBackend(Backend):
     def _placed(self, session: ort.InferenceSession, artifact: Artifact) -> Mapping[str, Any]:
         """Return the facts `nodes`, and `nodes_unknown` where they are not known.
 
-        Where a session cannot tell and has a choice, another one is made and thrown away: after the load, so that no
-        time has it in it, and before the device's memory is looked at.
+        Where a session cannot tell and has a choice, another one is made and thrown away: after the load and the look
+        at the device's memory, so that neither has it in it. What looks later has it.
         """
         nodes = assigned(session)
         if nodes or len(session.get_providers()) == 1:
