@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import tomllib
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from benchfw.doctor import cuda
@@ -206,3 +207,17 @@ def test_every_package_that_plugins_ask_for_is_pinned_as_they_want_it(name: str,
                 continue
             written = canonicalize_name(requirement.name)
             assert requirement.specifier.contains(pinned[written]), requirement
+
+
+@pytest.mark.parametrize(("python", "cuda"), [("3.10", 12), ("3.11", 13), ("3.14", 13)])
+def test_the_extra_tensorrt_fits_the_onnxruntime_that_a_python_gets(registry: Registry, python: str, cuda: int) -> None:
+    """The last onnxruntime-gpu for CPython 3.10 is 1.23.2, for CUDA 12."""
+    listed = tomllib.loads((ROOT / "plugins/onnxruntime/pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    wanted = [Requirement(text) for text in listed["tensorrt"]]
+    got = [each for each in wanted if each.marker is None or each.marker.evaluate({"python_version": python})]
+    bundles = [each for each in registry.backends["ort-tensorrt"].bundles if python in SpecifierSet(each.python)]
+    assert bundles[0].cuda == cuda
+    assert [f"{each.name}{each.specifier}" for each in got] == [f"tensorrt-cu{cuda}<11,>=10.15"]
+    assert Requirement(f"tensorrt-cu{cuda}<11,>=10.15") in map(Requirement, bundles[0].packages)
