@@ -71,8 +71,8 @@ class GpuWatch:
             return clock is None or member.sm_mhz is None or abs(clock.mhz / member.sm_mhz - 1) <= CLOCK_OFF
 
         if self.active and member.sm_mhz is not None:
-            run_for(member, LEAD_S, "warmup", until=is_its_own)
-            if not is_its_own() and clock is not None:
+            ran = run_for(member, LEAD_S, "warmup", until=is_its_own)
+            if ran and not is_its_own() and clock is not None:
                 member.sm_mhz = clock.mhz
 
     def stretch(self, member: Member) -> None:

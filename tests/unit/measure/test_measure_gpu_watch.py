@@ -239,8 +239,10 @@ def test_a_case_is_measured_at_its_own_clock(own: float | None, clocks: list[flo
     rows: list[dict[str, Any]] = []
     left = iter(clocks)
     phases: list[tuple[int, int, str]] = []
+    reads: list[int] = []
 
     def read() -> list[dict[str, Any]]:
+        reads.append(len(phases))
         rows.extend(clock(mhz, 50 + len(rows)) for mhz in [next(left, None)] if mhz is not None)
         return rows
 
@@ -252,6 +254,7 @@ def test_a_case_is_measured_at_its_own_clock(own: float | None, clocks: list[flo
     case.sm_mhz, case.measure, case.order = own, measure, Order(None, Slots(sizes=[1], sets=1))
     watch(Samplers({"cuda:0": FACTS})).lead(case, read)
     assert phases == [(-1, -1, "warmup")] * blocks
+    assert blocks or len(reads) <= 1, "samplers are asked once before a block, where nothing is amiss"
 
 
 def test_a_clock_that_never_comes_back_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
