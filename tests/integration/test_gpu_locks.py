@@ -79,7 +79,7 @@ def test_runs_on_one_gpu_exclude_each_other_and_runs_on_two_do_not(
     project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BENCHFW_LOCKS", str(tmp_path / "locks"))
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:two")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:two")
     monkeypatch.setenv("BENCHFW_PLUGINS", "benchfw.testing.plugin")
     monkeypatch.setattr(arm, "has_gpu", lambda: True)
     with start(tmp_path) as first:

@@ -43,7 +43,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:throttled")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:throttled")
     outcome, results = project.run(SCENARIO, lock_clocks=1980)
     (row,) = outcome.rows
     assert (row["status"], row["verdict"]) == ("OK", "THROTTLED"), row["status_reason"]
@@ -80,7 +80,7 @@ def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest
 
 
 def test_without_nvml_there_are_no_figures_and_one_warning(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:absent")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:absent")
     outcome, results = project.run(SCENARIO)
     (row,) = outcome.rows
     assert row["status"] == "OK"
@@ -93,7 +93,7 @@ def test_without_nvml_there_are_no_figures_and_one_warning(project: Any, monkeyp
 
 
 def test_a_driver_that_hangs_does_not_hold_up_the_run(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:hanging")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:hanging")
     outcome, results = project.run(SCENARIO)
     (row,) = outcome.rows
     assert (row["status"], row["verdict"] in ("VALID", "NOT_CONVERGED")) == ("OK", True)
@@ -102,7 +102,7 @@ def test_a_driver_that_hangs_does_not_hold_up_the_run(project: Any, monkeypatch:
 
 
 def test_rounds_on_a_gpu_that_is_too_hot_are_measured_again(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:hot_at_first")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:hot_at_first")
     outcome, results = project.run(
         SCENARIO, "measure.budget=30s", "measure.max_time=1500ms", "measure.settle_time=50ms"
     )
@@ -120,7 +120,7 @@ def test_rounds_on_a_gpu_that_is_too_hot_are_measured_again(project: Any, monkey
 
 
 def test_a_case_first_gets_its_clock_back(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:sagging")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:sagging")
     outcome, results = project.run(SCENARIO, "measure.budget=30s", "measure.max_time=3s", "measure.settle_time=300ms")
     (row,) = outcome.rows
     assert row["status"] == "OK"
@@ -134,7 +134,7 @@ def test_a_case_first_gets_its_clock_back(project: Any, monkeypatch: pytest.Monk
 
 
 def test_who_else_computes_on_the_gpu_makes_a_row_contended(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:crowded")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:crowded")
     outcome, results = project.run(SCENARIO)
     (row,) = outcome.rows
     assert (row["status"], row["verdict"]) == ("OK", "CONTENDED")
@@ -144,7 +144,7 @@ def test_who_else_computes_on_the_gpu_makes_a_row_contended(project: Any, monkey
 
 
 def test_heat_that_stays_makes_a_row_unstable(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:always_hot")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:always_hot")
     outcome, results = project.run(SCENARIO, "measure.budget=30s", "measure.max_time=700ms", "measure.settle_time=50ms")
     (row,) = outcome.rows
     assert (row["status"], row["verdict"]) == ("OK", "UNSTABLE")
@@ -154,7 +154,7 @@ def test_heat_that_stays_makes_a_row_unstable(project: Any, monkeypatch: pytest.
 
 
 def test_a_gpu_that_nvml_loses_on_the_way_is_told_of(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:losing")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:losing")
     outcome, results = project.run(SCENARIO)
     (row,) = outcome.rows
     assert (row["status"], row["verdict"] in ("VALID", "NOT_CONVERGED")) == ("OK", True), row["verdict_reason"]
@@ -164,7 +164,7 @@ def test_a_gpu_that_nvml_loses_on_the_way_is_told_of(project: Any, monkeypatch: 
 
 
 def test_a_slice_has_the_figures_of_its_gpu_and_no_energy(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:sliced")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:sliced")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-00000000-0000-0000-0000-000000000000")
     outcome, results = project.run(SCENARIO)
     (row,) = outcome.rows
@@ -174,7 +174,7 @@ def test_a_slice_has_the_figures_of_its_gpu_and_no_energy(project: Any, monkeypa
 
 
 def test_what_this_user_may_not_read_is_null_and_told_of(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:forbidden")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:forbidden")
     outcome, results = project.run(SCENARIO)
     (row,) = outcome.rows
     assert (row["status"], row["gpu_scope"], row["sm_clock_mhz"]) == ("OK", "gpu", 345)

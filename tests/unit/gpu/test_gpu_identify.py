@@ -13,7 +13,8 @@ import pytest
 
 from benchfw.gpu import identify
 from benchfw.gpu.identify import told, uuids
-from benchfw.testing.nvml import FakeGpu, FakeNvml, two
+from benchfw.testing.machines import two
+from benchfw.testing.nvml import FakeGpu, FakeNvml
 
 FIRST, SECOND = (f"GPU-00000000-0000-0000-0000-00000000000{number}" for number in range(2))
 BY_BUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -73,23 +74,23 @@ def test_without_nvml_cuda_tells_and_makes_no_context(monkeypatch: pytest.Monkey
 
 
 def test_a_process_of_its_own_asks() -> None:
-    environ = {**os.environ, **BY_BUS, "BENCHFW_NVML": "benchfw.testing.nvml:two", "CUDA_VISIBLE_DEVICES": "1"}
+    environ = {**os.environ, **BY_BUS, "BENCHFW_NVML": "benchfw.testing.machines:two", "CUDA_VISIBLE_DEVICES": "1"}
     assert uuids(["cuda:0"], environ) == {"cuda:0": SECOND}
 
 
 def test_files_where_somebody_happens_to_be_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('not what is meant')\n")
     monkeypatch.chdir(tmp_path)
-    environ = {**os.environ, **BY_BUS, "BENCHFW_NVML": "benchfw.testing.nvml:two"}
+    environ = {**os.environ, **BY_BUS, "BENCHFW_NVML": "benchfw.testing.machines:two"}
     assert uuids(["cuda:0"], environ) == {"cuda:0": FIRST}
 
 
 def test_a_driver_that_hangs_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identify, "TIMEOUT_S", 0.5)
     begun = time.monotonic()
-    assert uuids(["cuda:0"], {**os.environ, "BENCHFW_NVML": "benchfw.testing.nvml:silent"}) == {}
+    assert uuids(["cuda:0"], {**os.environ, "BENCHFW_NVML": "benchfw.testing.machines:silent"}) == {}
     assert time.monotonic() - begun < 10
 
 
 def test_a_process_that_fails_tells_nothing() -> None:
-    assert uuids(["cuda:0"], {**os.environ, "BENCHFW_NVML": "benchfw.testing.nvml:nothing"}) == {}
+    assert uuids(["cuda:0"], {**os.environ, "BENCHFW_NVML": "benchfw.testing.machines:nothing"}) == {}

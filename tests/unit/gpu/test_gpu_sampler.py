@@ -219,7 +219,7 @@ def test_the_memory_of_each_worker(opened: Open) -> None:
 
 
 def test_the_environment_may_name_another_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.nvml:throttled")
+    monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:throttled")
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with open_nvml() as nvml:
         assert nvml.device(0).read("throttling") == {"throttling": ("power cap",)}
