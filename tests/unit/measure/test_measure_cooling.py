@@ -32,6 +32,8 @@ class Machine:
         cools_in_s: How long it takes to cool down.
     """
 
+    block: Callable[[], Any]
+
     def __init__(self, members: Any, is_hot: Callable[[int], bool], cools_in_s: float = 3.0) -> None:
         self.members, self.is_hot, self.cools_in_s = members, is_hot, cools_in_s
         self.time_s = 100.0
@@ -71,9 +73,6 @@ class Machine:
         watch.finish()
         return watch
 
-    def block(self) -> Any:
-        raise NotImplementedError
-
 
 @pytest.fixture
 def machine(members: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Machine]:
@@ -81,7 +80,7 @@ def machine(members: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mach
         member = members.member()
         member.case.session.__dict__["device"] = "cuda:0"
         made = Machine(member, is_hot, **more)
-        made.block = lambda: members.block([1000] * 50, round_=made.round)  # type: ignore[method-assign]
+        made.block = lambda: members.block([1000] * 50, round_=made.round)
         monkeypatch.setattr(cooling, "now", lambda: round(made.time_s * S))
         monkeypatch.setattr(cooling, "time", SimpleNamespace(sleep=made.sleep, monotonic=lambda: made.time_s))
         return made

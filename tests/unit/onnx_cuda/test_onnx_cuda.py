@@ -163,14 +163,14 @@ def test_lists_and_switches_are_text() -> None:
         onnx_model_folder_path="models/here",
         gpu_mem_limit=1 << 30,
     ).model_dump(mode="json")
-    assert for_tensorrt(options, Path("/root")) == {
+    assert for_tensorrt(options, Path("/scenario")) == {
         "trt_tactic_sources": "-CUDNN,+JIT_CONVOLUTIONS",
         "trt_extra_plugin_lib_paths": "a.so;b.so",
         "trt_sparsity_enable": "0",
         "trt_dla_enable": "1",
         "trt_dla_core": "0",
         "trt_preview_features": "ALIASED_PLUGIN_IO_10_03",
-        "trt_onnx_model_folder_path": "/root/models/here",
+        "trt_onnx_model_folder_path": "/scenario/models/here",
     }
     assert for_cuda(options)["gpu_mem_limit"] == str(1 << 30)
 
