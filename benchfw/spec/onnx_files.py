@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -205,17 +205,23 @@ def graph_precision(model: onnx.ModelProto) -> str:
     """Return the precision that a graph asks for: int8 if it quantises, else that of most of its float weights."""
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         return "int8"
+    elements = float_elements(model.graph.initializer)
+    return max(elements, key=lambda name: elements[name], default="fp32")
+
+
+def float_elements(found: Iterable[onnx.TensorProto]) -> dict[str, int]:
+    """Return how many numbers of tensors are `fp32`, `fp16` and `bf16`, of those that there are."""
     names = {
         onnx.TensorProto.FLOAT: "fp32",
         onnx.TensorProto.FLOAT16: "fp16",
         onnx.TensorProto.BFLOAT16: "bf16",
     }
     elements: dict[str, int] = {}
-    for tensor in model.graph.initializer:
+    for tensor in found:
         if tensor.data_type in names:
             name = names[tensor.data_type]
             elements[name] = elements.get(name, 0) + math.prod(tensor.dims)
-    return max(elements, key=lambda name: elements[name], default="fp32")
+    return elements
 
 
 def external_files(model: onnx.ModelProto, path: Path) -> Iterator[Path]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import math
 import time
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from torch.jit._trace import TracerWarning
 
 from benchfw.errors import BuildFailed, Invalid
 from benchfw.spec import Artifact, Profile, Step, TensorSpec
-from benchfw.spec.onnx_files import tensors
+from benchfw.spec.onnx_files import float_elements, tensors
 from benchfw_torch.compared import compare_graph
 from benchfw_torch.denormals import Survey
 from benchfw_torch.reasons import reason
@@ -207,11 +205,8 @@ def _stayed(graph: onnx.ModelProto, opset: int, exporter: str) -> list[str]:
     Raises:
         BuildFailed: Most of it is fp32.
     """
-    sizes = Counter[int]()
-    for tensor in tensors(graph):
-        sizes[tensor.data_type] += math.prod(tensor.dims)
-    fp32 = sizes[onnx.TensorProto.FLOAT]
-    share = fp32 / max(1, fp32 + sizes[onnx.TensorProto.FLOAT16])
+    elements = float_elements(tensors(graph))
+    share = elements.get("fp32", 0) / max(1, sum(elements.values()))
     text = f"{share:.0%} of the weights of the fp16 graph are float32, and what they are used in computes in fp32"
     if share > _MOST:
         raise BuildFailed(
