@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,17 +55,20 @@ class _Heating(FakeNvml):
 
 
 class _Sagging(FakeNvml):
-    """Its SM clock falls to 1605 MHz for a tenth of a second at the end of each second."""
+    """Its SM clock is 1605 MHz for two of ten readings of the counters of throttling, which are read between blocks."""
 
-    def nvmlDeviceGetClockInfo(self, handle: FakeGpu, type: int) -> int:
-        sm = 1605 if time.monotonic() % 1.0 > 0.9 else 1980
+    _reads = 0
+
+    def nvmlDeviceGetFieldValues(self, handle: FakeGpu, fieldIds: Sequence[int]) -> list[Any]:
+        self._reads += 1
+        sm = 1605 if self._reads % 10 in (8, 9) else 1980
         handle.clocks = {0: (sm, 1980), 1: (sm, 1980), 2: (2619, 2619)}
-        return super().nvmlDeviceGetClockInfo(handle, type)
+        return super().nvmlDeviceGetFieldValues(handle, fieldIds)
 
 
 def sagging() -> FakeNvml:
     """Return a machine whose GPU runs below its clock now and then, likewise, as after work that a limit held down."""
-    return _Sagging([FakeGpu(reasons=0)])
+    return _Sagging([FakeGpu(clocks={0: (1980, 1980), 1: (1980, 1980), 2: (2619, 2619)}, reasons=0)])
 
 
 def hot_at_first() -> FakeNvml:

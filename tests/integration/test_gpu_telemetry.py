@@ -121,6 +121,7 @@ def test_rounds_on_a_gpu_that_is_too_hot_are_measured_again(project: Any, monkey
 
 def test_a_case_first_gets_its_clock_back(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCHFW_NVML", "benchfw.testing.machines:sagging")
+    monkeypatch.setattr(gpu_watch, "LEAD_S", 1.0)
     outcome, results = project.run(SCENARIO, "measure.budget=30s", "measure.max_time=3s", "measure.settle_time=300ms")
     (row,) = outcome.rows
     assert row["status"] == "OK"
@@ -129,8 +130,10 @@ def test_a_case_first_gets_its_clock_back(project: Any, monkeypatch: pytest.Monk
     leads = blocks[(blocks["phase"] == "warmup") & (blocks["start_ns"] > measured["start_ns"].min())]
     assert len(leads), "it ran on until its clock was back"
     clocks = results.telemetry.query("field == 'sm_clock:cuda:0'")
-    before = [clocks[clocks["time_ns"] < start]["value"].iloc[-1] for start in leads["start_ns"]]
-    assert set(before) == {1605}, "and only then"
+    ends = (blocks["start_ns"] + blocks["duration_ns"]).shift()
+    for place, start in leads["start_ns"].items():
+        read = clocks[(clocks["time_ns"] > ends[place]) & (clocks["time_ns"] < start)]["value"]
+        assert 1605 in set(read), "and only then"
 
 
 def test_who_else_computes_on_the_gpu_makes_a_row_contended(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
