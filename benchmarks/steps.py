@@ -64,7 +64,7 @@ def _wishes(registry: Registry, profile: Profile) -> Iterator[tuple[Wanted, Prof
     fixed = Profile({name: AxisRange.fixed(1 if name == "batch" else axis.opt) for name, axis in profile.axes.items()})
     for step in steps:
         if step.on_request:
-            yield Wanted(accepts=("onnx",), asked=(step.name,)), profile
+            yield Wanted(accepts=("onnx",), given={step.name: {}}), profile
         elif step.target != "onnx":
             yield Wanted(accepts=(step.target,)), profile
         elif step.makes:
@@ -84,7 +84,7 @@ def _made(
     try:
         return _cells(registry, builder, builder.make(exported.artifact, wanted, inputs=inputs, profile=profile))
     except CaseError as error:
-        what = wanted.asked[0] if wanted.asked else wanted.precision or wanted.accepts[0]  # type: ignore[index]
+        what = next(iter(wanted.given), None) or wanted.precision or wanted.accepts[0]
         return (what, "", "", "", "", f"{error.status}: {error.message}")
 
 

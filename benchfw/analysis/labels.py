@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchfw.analysis.runs import Row, Run
@@ -73,6 +74,7 @@ def label_differences(baseline: Row, current: Row, may_differ: frozenset[str] = 
     found = [
         *_differing(MUST_AGREE, baseline, current, refused=True, may_differ=may_differ),
         *_differing(TOLD, baseline, current, refused=False),
+        *_step_differences(baseline, current),
         *_differing([label for label in MUST_AGREE if label in may_differ], baseline, current, refused=False),
     ]
     labels = {item.label for item in found}
@@ -109,6 +111,25 @@ def _differing(
         if values[0] != values[1] and label not in may_differ:
             found.append(Difference(label, _shown(values[0]), _shown(values[1]), refused))
     return found
+
+
+def _step_differences(baseline: Row, current: Row) -> list[Difference]:
+    """Return the options in which steps differ that both artifacts were made by, as `OnnxFromTorch.opset`."""
+    then, now = _step_options(baseline), _step_options(current)
+    found = []
+    for step in then.keys() & now.keys():
+        options = [{f"{step}.{name}": value for name, value in each[step].items()} for each in (then, now)]
+        found += _differing([*(options[0] | options[1])], *options, refused=False)
+    return sorted((replace(item, label=printable(item.label, _LONGEST)) for item in found), key=lambda item: item.label)
+
+
+def _step_options(row: Row) -> dict[str, dict[str, Any]]:
+    """Return the options of the steps of a row; none for one that does not tell them."""
+    try:
+        options = json.loads(row.get("step_options") or "{}")
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return {name: each for name, each in options.items() if isinstance(each, dict)} if isinstance(options, dict) else {}
 
 
 def _value(row: Row, label: str) -> Any:

@@ -53,8 +53,7 @@ class Builder:
         start: Starts a worker in the environment of a name, which tells versions of all that steps require.
         cache: Where artifacts are kept.
         steps: Every step that plugins provide.
-        options: Returns the options of a step, validated, defaults filled in; given its name and what the backend
-            wants other than by default.
+        options: Returns the options of a step, validated, defaults filled in; given its name and those that are set.
         timeout: Deadline of a resolution or step, in seconds.
         rebuild: Make every artifact anew, once.
         stop: Ends the wait for another run that makes the same artifact.
@@ -180,7 +179,7 @@ class Builder:
         build: int | None,
     ) -> Made:
         """Run a step unless it has run: every case that needs what failed fails alike."""
-        options = self._options(step.name, wanted.options.get(step.name, {}))
+        options = self._options(step.name, wanted.options(step.name))
         place = _Place(wanted.environment, wanted.device) if step.runtime else _Place()
         key = (
             made.artifact.sha256,
@@ -265,6 +264,7 @@ class Builder:
             notes=(*made.notes, why_not) if why_not else made.notes,
             warnings=(*made.warnings, *(f"{step.name}: {text}" for text in found.meta.get("warnings", ()))),
             metas=(*made.metas, found.meta),
+            options=(*made.options, options),
             build=made.build if build is None else build,
         )
 

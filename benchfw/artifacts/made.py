@@ -56,6 +56,7 @@ class Made:
         notes: Why cached artifacts could not be used.
         warnings: What the steps had to say of it.
         metas: What each step noted of its artifact, in order.
+        options: Options of each step, defaults filled in, in order.
         build: Number of the build, from 0, of what was built for a runtime; None of anything else.
     """
 
@@ -65,4 +66,5 @@ class Made:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     metas: tuple[Mapping[str, Any], ...] = ()
+    options: tuple[Mapping[str, Any], ...] = ()
     build: int | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from benchfw.errors import Unsupported
@@ -28,8 +29,8 @@ class Wanted:
         precision: Precision of the artifact; None for that of the model, which the backend turns itself.
         specialize: It is to be made for one shape. Where a step from the model's format to itself does
             that, it comes first; steps between two formats do it too.
-        asked: Names of steps that run because somebody asks for them.
-        options: Options of steps that the backend wants other than by default, by the steps' names.
+        given: Options of steps that somebody gives, by the steps' names. To name a step is to ask for it.
+        presets: Options of steps that the backend wants other than by default; what is given comes before them.
         environment: Name of the interpreter that the backend runs on, which builds its engines.
         device: What the backend runs on, and its engines are built on: `cpu`, `cuda:0`.
     """
@@ -37,8 +38,8 @@ class Wanted:
     accepts: Sequence[str]
     precision: str | None = None
     specialize: bool = False
-    asked: Collection[str] = ()
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment: str = HERE
     device: str = CPU
 
@@ -49,7 +50,7 @@ class Wanted:
         precision: str,
         *,
         specialize: bool,
-        asked: Collection[str] = (),
+        given: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
         environment: str = HERE,
         device: str = CPU,
     ) -> Wanted:
@@ -59,11 +60,15 @@ class Wanted:
             accepts=info.accepts,
             precision=artifact if info.typed else None,
             specialize=specialize and info.capabilities.specializes,
-            asked=asked,
-            options=info.step_options,
+            given=given,
+            presets=info.step_options,
             environment=environment,
             device=device,
         )
+
+    def options(self, step: str) -> dict[str, Any]:
+        """Return the options of a step that somebody or the backend sets."""
+        return {**self.presets.get(step, {}), **self.given.get(step, {})}
 
 
 def find_route(
@@ -83,7 +88,7 @@ def find_route(
     if ANY in wanted.accepts:
         return ()
     profile = "static" if wanted.specialize else "dynamic"
-    usable = [step for step in steps if profile in step.profiles and (not step.on_request or step.name in wanted.asked)]
+    usable = [step for step in steps if profile in step.profiles and (not step.on_request or step.name in wanted.given)]
     usable.sort(key=lambda step: not _replaces(step))  # of equally short routes the first wins
     goal = wanted.precision or precision
     base = _shortest(source, precision, wanted.accepts, goal, usable)
@@ -98,6 +103,18 @@ def find_route(
         same = [step for step in usable if _specializes(step) and step.source == source]
         base = (*same[:1], *base)
     return _with_asked(source, base, [step for step in usable if step.on_request and not _replaces(step)])
+
+
+def without_wishes(
+    given: Mapping[str, Mapping[str, Any]], steps: Mapping[str, StepInfo]
+) -> dict[str, Mapping[str, Any]]:
+    """Return options without those of steps that run on request alone.
+
+    Args:
+        given: By the steps' names.
+        steps: Every step that plugins provide.
+    """
+    return {name: values for name, values in given.items() if name not in steps or not steps[name].on_request}
 
 
 def precisions_along(route: Sequence[StepInfo], precision: str, goal: str) -> list[str]:

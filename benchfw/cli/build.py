@@ -104,7 +104,6 @@ def command(
     _check_files(output, log, Path(target) if scheme == FORMAT else None)
     with making(
         registry,
-        options=given,
         environments={where.name: where},
         rebuild=rebuild,
         log=log,
@@ -117,8 +116,8 @@ def command(
             accepts=(step.target,),
             precision=precision,
             specialize=profile.static and bool(profile.axes),
-            asked={step.name, *given},
-            options=_presets(registry, step),
+            given={step.name: {}, **given},
+            presets=_presets(registry, step),
             environment=where.name,
         )
         check_given(registry, resolved.artifact, wanted, given)

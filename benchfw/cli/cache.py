@@ -113,7 +113,7 @@ def explain(key: str, as_json: bool) -> int:
     if entry.sidecar:
         with making(registry) as builder:
             packages = builder.worker.hello["packages"]
-        fill = filler(step_options(registry), {})
+        fill = filler(step_options(registry))
         changes = list(differences(entry, steps=registry.steps, options=fill, packages=packages))
     if as_json:
         told = {**_described(entry, found), "sidecar": entry.sidecar, "damage": damage, "changes": changes}

@@ -69,8 +69,7 @@ class Request:
         sizes: `AXIS=N` or `AXIS=MIN:OPT:MAX`.
         inputs: `NAME=DIMxDIM[:DTYPE]`, for models that do not say what theirs are.
         precision: Precision of the result; None for that of the model.
-        asked: Steps that run because somebody asks for them.
-        given: Options of steps.
+        given: Options of steps, by their names; to name a step is to ask for it.
         force: Replace what is there.
         rebuild: Make anew what the cache has.
         keep_axes: Named axes stay dynamic unless a size is given.
@@ -82,7 +81,6 @@ class Request:
     sizes: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     precision: str | None = None
-    asked: tuple[str, ...] = ()
     given: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     force: bool = False
     rebuild: bool = False
@@ -107,9 +105,7 @@ def convert(registry: Registry, request: Request, *, as_json: bool) -> int:
     _check_output(request.output, Path(target) if scheme == FORMAT else None, force=request.force)
     with (
         interruptible(),
-        making(
-            registry, options=request.given, rebuild=request.rebuild, notify=lambda text: say(f"  {text}")
-        ) as builder,
+        making(registry, rebuild=request.rebuild, notify=lambda text: say(f"  {text}")) as builder,
     ):
         model = builder.resolve(registry.model_source(scheme), target, root=Path.cwd(), seed=0, weights=None)
         _check_precision(request, model.artifact.precision)
@@ -120,7 +116,7 @@ def convert(registry: Registry, request: Request, *, as_json: bool) -> int:
             accepts=(FORMAT,),
             precision=request.precision,
             specialize=profile.static and bool(profile.axes),
-            asked={*request.asked, *request.given},
+            given=request.given,
         )
         check_given(registry, model.artifact, wanted, request.given)
         made = builder.make(model.artifact, wanted, inputs=inputs, profile=profile)

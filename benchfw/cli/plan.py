@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +95,7 @@ def _route(case: Case, registry: Registry, loaded: Loaded) -> tuple[str | None, 
     info = case.session.info
     assert info is not None
     static = case.profile.static and bool(case.profile.axes)
-    wanted = Wanted.by(info, case.session.precision, specialize=static, asked=loaded.scenario.steps)
+    wanted = Wanted.by(info, case.session.precision, specialize=static, given=case.session.steps)
     try:
         route = find_route(source.format, wanted, registry.steps.values())
     except Unsupported as error:
@@ -102,8 +104,15 @@ def _route(case: Case, registry: Registry, loaded: Loaded) -> tuple[str | None, 
     reached = precisions_along(route, FULL, wanted.precision or FULL)
     for step, after in zip(route, reached, strict=True):
         before, precision = precision, after
-        places.append(f"{step.target}{f' in {precision}' if precision != before else ''} ({step.name})")
+        options = _options_text(case.session.steps.get(step.name, {}))
+        places.append(f"{step.target}{f' in {precision}' if precision != before else ''} ({step.name}{options})")
     return None, "", " -> ".join(places)
+
+
+def _options_text(options: Mapping[str, Any]) -> str:
+    """Return the options that the scenario gives for a step, as they follow its name."""
+    texts = [f"{name} = {json.dumps(value, default=str)}" for name, value in options.items()]
+    return f": {', '.join(texts)}" if texts else ""
 
 
 def _estimate(plan: Plan, loaded: Loaded, effort: str) -> tuple[float, float]:

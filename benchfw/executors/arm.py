@@ -137,11 +137,9 @@ class Resolved:
             context={
                 **shared,
                 "inputs": {name: item.model_dump(mode="json") for name, item in scenario.model.inputs.items()},
-                "steps": scenario.steps,
                 "environments": {name: asdict(item) for name, item in self.arm.environments.items()},
                 "samples_sha256": inputs.samples_sha256,
             },
-            asked=frozenset(scenario.steps),
         )
 
 

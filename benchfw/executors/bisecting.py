@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchfw.artifacts import Builder, Cache, Made, Wanted
-from benchfw.artifacts.routes import find_route
+from benchfw.artifacts.routes import find_route, without_wishes
 from benchfw.errors import CaseError, Invalid, Unsupported
 from benchfw.executors.checking import Checked, Checker
 from benchfw.executors.departures import Departure, Tensor, compare_tensor, departures, dequantized
@@ -69,7 +69,7 @@ class _Graph:
 
     def marked(self, tensors: Sequence[str]) -> Made:
         """Return the graph with these tensors among its outputs; its `meta` describes it."""
-        wanted = Wanted(accepts=(_ONNX,), asked=(_MARKING,), options={_MARKING: {"tensors": list(tensors)}})
+        wanted = Wanted(accepts=(_ONNX,), given={_MARKING: {"tensors": list(tensors)}})
         return self.builder.make(
             self.made.artifact, wanted, inputs=self.checker.resolved.specs, profile=self.case.profile
         )
@@ -83,7 +83,12 @@ class _Graph:
         assert info is not None
         session = self.case.session
         wanted = Wanted.by(
-            info, session.precision, specialize=False, environment=session.environment, device=session.device
+            info,
+            session.precision,
+            specialize=False,
+            given=without_wishes(session.steps, self.checker.registry.steps),
+            environment=session.environment,
+            device=session.device,
         )
         made = self.builder.make(marked.artifact, wanted, inputs=self.checker.resolved.specs, profile=self.case.profile)
         live.session.instance(self.case, lambda: made)
@@ -181,7 +186,8 @@ def _graphs(checker: Checker, builder: Builder, case: Case) -> tuple[_Graph, _Gr
             hint="--bisect needs a backend that is given ONNX, or what is made of it",
         )
     made = checker.subject.make_wanted(case, replace(own, accepts=(_ONNX,)))
-    plain = checker.subject.make_wanted(case, replace(own, accepts=(_ONNX,), precision=None, asked=(), options={}))
+    given = without_wishes(own.given, checker.registry.steps)
+    plain = checker.subject.make_wanted(case, replace(own, accepts=(_ONNX,), precision=None, given=given, presets={}))
     exact = _exact(checker)
     reference = _labelled(case, exact, "bisect-reference", "fp32", exact.exact_options)
     suspect = replace(case, session=replace(case.session, session_id=f"bisect-{case.session.session_id}"))

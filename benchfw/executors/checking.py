@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchfw.artifacts import Builder, Cache
+from benchfw.artifacts.routes import without_wishes
 from benchfw.environments import start_worker, thread_variables
 from benchfw.errors import CaseError
 from benchfw.executors.arm import ONLY, Arm, Resolved, make_arm, resolve
@@ -155,8 +156,11 @@ class Checker:
             )
             self._ends.callback(made.close)
             self._sessions[session.session_id] = made
-        subject = replace(self.subject, asked=frozenset()) if session.entry.label == REFERENCE else self.subject
-        return Live(case, self._sessions[session.session_id], subject)
+        if session.entry.label == REFERENCE:  # wishes are for what is compared with it, but for its own
+            steps = without_wishes(session.steps, self.registry.steps)
+            steps |= {name: session.steps[name] for name in session.entry.steps}
+            case = replace(case, session=replace(session, steps=steps))
+        return Live(case, self._sessions[session.session_id], self.subject)
 
     def reference_of(self, case: Case) -> Case:
         """Return the case of the reference at the same shape."""
@@ -277,7 +281,6 @@ def checking(
             registry,
             code,
             folder,
-            options=loaded.scenario.steps,
             environments=arm.environments,
             timeout=settings.build_s,
             stop=stop,

@@ -28,7 +28,6 @@ TIMEOUT_S = 1200.0
 def making(
     registry: Registry,
     *,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
     environments: Mapping[str, Environment] | None = None,
     rebuild: bool = False,
     timeout: float = TIMEOUT_S,
@@ -39,7 +38,6 @@ def making(
 
     Args:
         registry: What plugins provide.
-        options: Options of steps that somebody gave, by the steps' names.
         environments: By their names, for engines of other interpreters; default: this one alone.
         rebuild: Make every artifact anew.
         timeout: Deadline of a resolution or step, in seconds.
@@ -53,7 +51,6 @@ def making(
             registry,
             code,
             folder,
-            options=options,
             environments=environments,
             rebuild=rebuild,
             timeout=timeout,
@@ -71,7 +68,6 @@ def make_builder(
     code: Path,
     folder: Path,
     *,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
     extra: Sequence[StepInfo] = (),
     environments: Mapping[str, Environment] | None = None,
     cache: Cache | None = None,
@@ -87,7 +83,6 @@ def make_builder(
         registry: What plugins provide.
         code: What its worker may import, made by `hand_over`.
         folder: Of a scratch: takes the log if there is no other, and its name begins the worker's mark.
-        options: Options of steps that somebody gave, by the steps' names.
         extra: Steps beside those of plugins.
         environments: By their names, for engines of backends that run elsewhere; default: this interpreter alone.
         cache: Default: the user's.
@@ -118,7 +113,7 @@ def make_builder(
         start=start,
         cache=cache or Cache.default(),
         steps=steps,
-        options=filler(models, options or {}),
+        options=filler(models),
         rebuild=rebuild,
         timeout=timeout,
         stop=stop,

@@ -45,20 +45,17 @@ def step_options(registry: Registry) -> Mapping[str, Any]:
     return _WhenAsked(registry.steps, lambda name: options_model(registry.steps[name]))
 
 
-def filler(
-    models: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]
-) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
-    """Return what fills in the options of a step: those given, else those that a backend wants, else defaults.
+def filler(models: Mapping[str, Any]) -> Callable[[str, Mapping[str, Any]], dict[str, Any]]:
+    """Return what fills in the options of a step that are not set: with their defaults.
 
-    It raises `BuildFailed` for a step whose model cannot be imported, or does not take what the backend wants.
+    It raises `BuildFailed` for a step whose model cannot be imported, or does not take what is set.
     """
 
-    def fill_in(name: str, preset: Mapping[str, Any]) -> dict[str, Any]:
+    def fill_in(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         try:
             model = models[name]
         except PluginError as error:
             raise BuildFailed(error.message) from error
-        options = {**preset, **given.get(name, {})}
         try:
             return model.model_validate(options).model_dump(mode="json") if model else {}
         except ValueError as error:

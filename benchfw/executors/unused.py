@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchfw.artifacts import Wanted, find_route
 from benchfw.errors import Unsupported
 from benchfw.registry import Registry
 from benchfw.scenario import Scenario
+from benchfw.scenario.schema import BackendEntry
 from benchfw.spec.artifact import StepInfo
 
 Route = Sequence[StepInfo]
@@ -31,31 +34,36 @@ def unused(given: Iterable[str], steps: Mapping[str, StepInfo], routes: Iterable
 
 
 def unused_tables(scenario: Scenario, registry: Registry) -> list[str]:
-    """Return a warning for each table `[steps.NAME]` whose step is on the way to no installed backend of a scenario."""
-    if not scenario.steps:
-        return []
-    found = unused(scenario.steps, registry.steps, list(_routes(scenario, registry)))
+    """Return a warning for each table of options of a step that is on the way to no installed backend it is for.
+
+    `[steps.NAME]` is for all backends of a scenario, a table `steps.NAME` of a backend for that one.
+    """
+    routes = {
+        entry.label: list(_routes(scenario, entry, registry))
+        for entry in scenario.backend
+        if (scenario.steps or entry.steps) and entry.use in registry.backends
+    }
+    shared = unused(scenario.steps, registry.steps, itertools.chain(*routes.values()))
     remedy = "ask for a precision or a backend that needs it, or remove the table"
-    return [f"warning: [steps.{name}] changes nothing: {why}; {remedy}" for name, why in found]
+    warnings = [f"warning: [steps.{name}] changes nothing: {why}; {remedy}" for name, why in shared]
+    remedy = "ask this backend for a precision that needs it, or remove the table"
+    for entry in scenario.backend:
+        own = unused(entry.steps, registry.steps, routes[entry.label]) if entry.label in routes else ()
+        where = f"of the backend {entry.label!r}"
+        warnings += [f"warning: steps.{name} {where} changes nothing: {why}; {remedy}" for name, why in own]
+    return warnings
 
 
-def _routes(scenario: Scenario, registry: Registry) -> Iterator[Route]:
-    """Yield all routes that cases can take from a model in fp32, whatever their sweep."""
+def _routes(scenario: Scenario, entry: BackendEntry, registry: Registry) -> Iterator[Route]:
+    """Yield all routes that cases of a backend can take from a model in fp32, whatever their sweep."""
     source = registry.model_source(scenario.model.ref.partition(":")[0])
-    infos = ((entry, registry.backends.get(entry.use)) for entry in scenario.backend)
-    wishes = (
-        Wanted.by(info, precision, specialize=specialize, asked=scenario.steps)
-        for entry, info in infos
-        if info is not None
-        for precision in entry.precision
-        if precision in info.capabilities.precisions
-        for specialize in (True, False)
-    )
-    for wish in wishes:
-        try:
-            yield find_route(source.format, wish, registry.steps.values())
-        except Unsupported:
-            continue
+    info = registry.backend(entry.use)
+    for precision in entry.precision:
+        if precision in info.capabilities.precisions:
+            for specialize in (True, False):
+                wanted = Wanted.by(info, precision, specialize=specialize, given=scenario.steps_of(entry))
+                with contextlib.suppress(Unsupported):
+                    yield find_route(source.format, wanted, registry.steps.values())
 
 
 def _any(names: Sequence[str]) -> str:

@@ -114,7 +114,7 @@ class Workers:
             start=start,
             cache=cache,
             steps=steps,
-            options=filler(step_options(self.registry), arm.scenario.steps),
+            options=filler(step_options(self.registry)),
             timeout=self.settings.build_s,
             rebuild=self.rebuild,
             stop=self.stop,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchfw.artifacts import Made
 from benchfw.measure.gates.providers import effective_provider
 from benchfw.measure.member import Member
 from benchfw.measure.record import Record
@@ -52,13 +53,14 @@ def case_hash(case: Case, context: Mapping[str, Any]) -> str:
 
     Args:
         case: The case.
-        context: What all cases share: the model's hash, seed, threads, inputs, options of steps, environments.
+        context: What all cases share: the model's hash, seed, threads, inputs, environments.
     """
     session = case.session
     content = {
         "case_id": case.case_id,
         "backend": session.entry.use,
         "options": dict(session.options),
+        "steps": dict(session.steps),
         "environment": session.environment,
         "profile": case.profile.slug,
         "sizes": dict(case.sizes),
@@ -121,6 +123,7 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
             "backend_version": instance.facts.get("backend_version") or last.host.backend_version,
             "facts": json.dumps(dict(instance.facts), sort_keys=True),
             "artifact_steps": "+".join(instance.made.steps) or None,
+            "step_options": _step_options(instance.made),
             "artifact_s": record.all[0].instance.made.seconds if record.all[0].instance else None,
             "build_s": instance.build_s,
             "load_s": instance.load_s,
@@ -135,6 +138,12 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
     if failure is not None:
         return row | asdict(failure) | {"log": _relative(failure.log, run_folder)}
     return row | statistics(record)
+
+
+def _step_options(made: Made) -> str | None:
+    """Return the options of the steps of an artifact, by their names."""
+    options = dict(zip(made.steps, made.options, strict=True))
+    return json.dumps(options, sort_keys=True) if options else None
 
 
 def _cache(member: Member) -> str:

@@ -24,7 +24,6 @@ class Subject:
         root: Folder that the model's modules are found from.
         common: Columns of `cases` that are the same for all its rows.
         context: What goes into the hash of every case.
-        asked: Names of the artifact steps that the scenario asks for.
     """
 
     model: ResolvedModel | BrokenModel
@@ -33,7 +32,6 @@ class Subject:
     root: Path
     common: Mapping[str, Any]
     context: Mapping[str, Any]
-    asked: frozenset[str] = frozenset()
 
     @property
     def artifact(self) -> Artifact:
@@ -64,7 +62,7 @@ class Subject:
             info,
             case.session.precision,
             specialize=dynamic and case.profile.static,
-            asked=self.asked,
+            given=case.session.steps,
             environment=case.session.environment,
             device=case.session.device,
         )

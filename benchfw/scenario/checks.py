@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def check(
         _sweeps(scenario),
         _inputs(scenario),
         _files(scenario, root),
-        _backends(scenario, backends, options),
+        _backends(scenario, backends, options, steps),
         _environments(scenario),
         _references(scenario),
         step_faults(scenario.steps, steps) if steps is not None else (),
@@ -162,7 +163,12 @@ def _safely(test: Any, path: Path) -> bool:
         return False
 
 
-def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: Mapping[str, Any]) -> Iterator[Fault]:
+def _backends(
+    scenario: Scenario,
+    backends: Mapping[str, BackendInfo],
+    options: Mapping[str, Any],
+    steps: Mapping[str, Any] | None,
+) -> Iterator[Fault]:
     seen: dict[str, int] = {}
     for place, entry in enumerate(scenario.backend):
         path = ("backend", place)
@@ -178,6 +184,8 @@ def _backends(scenario: Scenario, backends: Mapping[str, BackendInfo], options: 
         yield from _labels(entry, backends.get(entry.use), path)
         if entry.use in backends:
             yield from _options(entry.options, options.get(entry.use), (*path, "options"))
+            if steps is not None:
+                yield from step_faults(entry.steps, steps, at=(*path, "steps"), under=scenario.steps)
         elif not entry.optional:
             reason = f"no installed plugin provides {entry.use!r}; `optional = true` would skip it"
             yield Fault((*path, "use"), reason, nearest=nearest_name(entry.use, backends), unprovided=True)
@@ -240,19 +248,30 @@ def _options(values: Mapping[str, Any], model: Any, path: tuple[str | int, ...])
                 yield Fault((*path, key) if key else path, f"{item['msg']}{got}")
 
 
-def step_faults(given: Mapping[str, Mapping[str, Any]], steps: Mapping[str, Any]) -> Iterator[Fault]:
+def step_faults(
+    given: Mapping[str, Mapping[str, Any]],
+    steps: Mapping[str, Any],
+    *,
+    at: tuple[str | int, ...] = ("steps",),
+    under: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Iterator[Fault]:
     """Yield the steps that no plugin provides, and the options that they do not take.
 
     Args:
         given: Options by the names of steps.
         steps: Pydantic model of the options of each step; None where it has none.
+        at: Key path of `given`.
+        under: Options that hold where `given` has no others. Their own faults are told elsewhere.
     """
     for name, values in given.items():
+        path = (*at, name)
         if name in steps:
-            yield from _options(values, steps[name], ("steps", name))
+            shared = under.get(name, {})
+            usable = not any(_options(shared, steps[name], path))  # an option may be right beside another one alone
+            yield from _options({**shared, **values} if usable else values, steps[name], path)
         else:
             reason = "no installed plugin provides this step"
-            yield Fault(("steps", name), reason, nearest=nearest_name(name, steps), unprovided=True)
+            yield Fault(path, reason, nearest=nearest_name(name, steps), unprovided=True)
 
 
 def _samplers(scenario: Scenario, samplers: Collection[str]) -> Iterator[Fault]:

@@ -30,6 +30,7 @@ class Session:
         precision: The requested precision.
         environment: Name of the interpreter.
         options: Validated options, defaults filled in.
+        steps: Options of artifact steps that the scenario gives for the backend, by their names.
         threads: Of each inference; 0 for as many as the run's settings say.
         device: What it runs on: `cpu`, `cuda:0`, ….
         arm: Arm of a comparison that it belongs to; None outside of one.
@@ -41,6 +42,7 @@ class Session:
     precision: str
     environment: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     threads: int = 0
     device: str = CPU
     arm: str | None = None
@@ -220,6 +222,7 @@ def _sessions(
                 precision=precision,
                 environment=entry.environment or "default",
                 options=values,
+                steps=scenario.steps_of(entry),
                 threads=scenario.threads or 0,
                 device=device_of(entry.device, backends.get(entry.use)),
             )

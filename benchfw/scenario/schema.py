@@ -287,6 +287,11 @@ class BackendEntry(Strict):
         "says which by `provider_effective` and `precision_effective`, with the warning V05. Else it is a `FALLBACK`.",
     )
     options: dict[str, Any] = Field({}, description="Options of the backend, see docs/reference/backends.md.")
+    steps: dict[str, dict[str, Any]] = Field(
+        {},
+        description="Options of artifact steps by their names, for this backend alone: each comes before that of "
+        "`[steps]`.",
+    )
 
     @property
     def label(self) -> str:
@@ -321,7 +326,14 @@ class Scenario(Strict):
     accuracy: Accuracy = Field(Accuracy(), description="What outputs are compared with.")
     backend: list[BackendEntry] = Field(min_length=1, description="What runs the model.")
     environments: dict[str, EnvironmentEntry] = Field({}, description="Other interpreters, by name.")
-    steps: dict[str, dict[str, Any]] = Field({}, description="Options of artifact steps by their names.")
+    steps: dict[str, dict[str, Any]] = Field(
+        {}, description="Options of artifact steps by their names, for all backends."
+    )
+
+    def steps_of(self, entry: BackendEntry) -> dict[str, dict[str, Any]]:
+        """Return the options of artifact steps that hold for a backend: its own before those of `[steps]`."""
+        names = dict.fromkeys((*self.steps, *entry.steps))
+        return {name: {**self.steps.get(name, {}), **entry.steps.get(name, {})} for name in names}
 
     @property
     def model_name(self) -> str:

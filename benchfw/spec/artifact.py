@@ -138,8 +138,8 @@ class StepInfo(NamedInfo):
         target: Format that it makes.
         profiles: Which profiles it serves: `static`, `dynamic`.
         makes: Precisions that it can make of an fp32 artifact; it keeps any other precision as it is.
-        on_request: It runs where a scenario has a table `[steps.NAME]`, and nowhere else; between two formats it then
-            comes before others that would do.
+        on_request: It runs where a scenario has a table `[steps.NAME]`, or one of the backend's own, and nowhere else;
+            between two formats it then comes before others that would do.
         runtime: What `benchfw build --for` calls the runtime that it builds for; empty if it builds no engine.
         options: `package.module:Model` of the pydantic model of its options; empty for none.
         uses: Distributions that it uses where they are installed, besides those that it requires: their versions, too,

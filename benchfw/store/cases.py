@@ -123,6 +123,11 @@ COLUMNS: list[Column] = [
     ),
     ("speedup", REAL, "Throughput over that of the reference backend in the same cohort."),
     ("artifact_steps", WORD, "Steps from the model to the artifact, joined by `+`; null for none."),
+    (
+        "step_options",
+        TEXT,
+        "Options of these steps, by their names, those that nobody set included, as JSON; null for no steps.",
+    ),
     ("artifact_s", REAL, "Time in these steps, in seconds; 0 if they came from the cache."),
     (
         "build_s",

@@ -70,7 +70,7 @@ class Host:
             ),
             cache=self.cache,
             steps=steps,
-            options=filler(step_options(registry), {}),
+            options=filler(step_options(registry)),
             timeout=_TIMEOUT_S,
         )
 

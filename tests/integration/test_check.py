@@ -170,6 +170,16 @@ def test_the_node_that_was_broken_is_found(
     assert bisection["common"] == 7
 
 
+@pytest.mark.parametrize(("broken", "failing"), [("openvino", ["openvino"]), ("reference", ["openvino", "ort-cpu"])])
+def test_a_step_that_one_backend_asks_for_is_its_own(check: Check, broken: str, failing: list[str]) -> None:
+    asks = f"backend.{broken}.steps.BreakGather={{}}"
+    found = check("--backend", "openvino", "--backend", "ort-cpu", "--set", asks, code=5)
+    assert [item["backend"] for item in found["checks"] if item["verdict"] == "fail"] == failing
+    assert [item["backend"] for item in found["checks"] if "BreakGather" in item["steps"]] == [
+        name for name in failing if name == broken
+    ]
+
+
 def test_outputs_that_are_all_zero_fail_and_the_last_node_is_found(check: Check) -> None:
     found = check("--backend", "ort-cpu", "--steps", "BreakZero", "--bisect", code=5)
     (checked,), (bisection,) = found["checks"], found["bisections"]

@@ -45,18 +45,16 @@ def version() -> str:
 def module_build(registry: Registry, version: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Function that builds an engine of a graph; one worker serves all tests of this module."""
     folder = tmp_path_factory.mktemp("models")
-    options: dict[str, dict[str, Any]] = {STEP: {}}
     told: list[str] = []
     source = registry.model_source("onnx")
 
-    with making(registry, options=options, log=folder / "log", notify=told.append) as builder:
+    with making(registry, log=folder / "log", notify=told.append) as builder:
 
         def run(graph: onnx.GraphProto, inputs: Sequence[TensorSpec], axes: dict[str, AxisRange], **given: Any) -> Made:
-            options[STEP] = given
             file = folder / f"{graph.name}.onnx"
             write(graph, file)
             model = builder.resolve(source, str(file), root=folder, seed=0, weights=None)
-            wanted = Wanted(accepts=("rtx-engine",))
+            wanted = Wanted(accepts=("rtx-engine",), given={STEP: given})
             return builder.make(model.artifact, wanted, inputs=inputs, profile=Profile(axes))
 
         run.log = folder / "log"  # type: ignore[attr-defined]

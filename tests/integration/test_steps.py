@@ -97,7 +97,8 @@ def test_new_calibration_data_make_a_new_artifact(
     project: Any, model: onnx.ModelProto, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.folder)
-    wanted = Wanted.by(registry.backend("ort-cpu"), "int8", specialize=False)
+    given = {"Int8Onnx": {"calibration": "data"}}
+    wanted = Wanted.by(registry.backend("ort-cpu"), "int8", specialize=False, given=given)
 
     def made() -> Made:
         source = builder.resolve(registry.model_source("onnx"), "model.onnx", root=project.folder, seed=0, weights=None)
@@ -107,7 +108,7 @@ def test_new_calibration_data_make_a_new_artifact(
     (project.folder / "data").mkdir()
     for seed in (0, 0, 1):
         np.save(project.folder / "data/a.npy", np.random.default_rng(seed).standard_normal((3, 8, 8), np.float32))
-        with making(registry, options={"Int8Onnx": {"calibration": "data"}}) as builder:
+        with making(registry) as builder:
             result = made()
         assert not [text for text in result.warnings if "random" in text]
         seconds.append(result.seconds)

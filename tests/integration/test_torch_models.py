@@ -174,7 +174,9 @@ class Maker:
     def make(self, name: str, *, inputs: Any = X, precision: str = "fp32", asked: Any = (), **options: Any) -> Made:
         """Export for a range of the batch."""
         axes = {axis: range_ for axis, range_ in (("batch", BATCH), ("words", WORDS)) if axis in str(inputs)}
-        wanted = Wanted(accepts=("onnx",), precision=precision, asked=asked, options={"OnnxFromTorch": options})
+        wanted = Wanted(
+            accepts=("onnx",), precision=precision, given={"OnnxFromTorch": options, **{name: {} for name in asked}}
+        )
         return self.builder.make(self.resolve(name).artifact, wanted, inputs=inputs, profile=Profile(axes))
 
 
@@ -360,7 +362,7 @@ def test_denormal_weights_are_counted_and_zeroed_on_request(maker: Maker) -> Non
 
 
 def test_models_with_the_same_weights_stay_apart_once_denormals_are_gone(maker: Maker) -> None:
-    wanted = Wanted(accepts=("torch",), asked=["DenormalFreeTorch"])
+    wanted = Wanted(accepts=("torch",), given={"DenormalFreeTorch": {}})
     profile = Profile({"batch": BATCH})
     made = [
         maker.builder.make(maker.resolve(name).artifact, wanted, inputs=X, profile=profile)

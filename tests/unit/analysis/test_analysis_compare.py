@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,17 @@ def test_what_was_in_effect_is_told_where_it_was_not_what_was_asked_for(effectiv
     found = label_differences(fell_back, {"provider": "CUDA", "provider_effective": "CUDA"}, BY["provider"])
     assert [str(item) for item in found] == told
     assert not any(item.refused for item in found)
+
+
+def test_options_of_steps_that_differ_are_told_where_both_are_known() -> None:
+    def told(then: Any, now: Any) -> list[str]:
+        found = label_differences({"step_options": then}, {"step_options": now})
+        assert not any(item.refused for item in found)
+        return [str(item) for item in found]
+
+    traced = json.dumps({"Export": {"opset": 16, "exporter": "old", "\x1b": 1}, "Simplify": {"tool": "a"}})
+    new = json.dumps({"Export": {"opset": 20, "exporter": "new"}, "Half": {}})
+    assert told(traced, new) == ["Export.\\x1b 1 → unknown", "Export.exporter old → new", "Export.opset 16 → 20"]
+    assert told(traced, traced) == []
+    for unusable in (None, float("nan"), "", "{", "[]", '{"Export": 1}', "[" * 10_000):
+        assert told(unusable, new) == [], "a run that an older benchfw made, or a stranger"

@@ -76,7 +76,7 @@ class Shop:
             start=start,
             cache=Cache(self.folder / "cache"),
             steps={step.name: step for step in (SIMPLIFY, ENGINE)},
-            options=lambda name, preset: {},
+            options=lambda name, options: {},
             timeout=1.0,
         )
 
@@ -84,7 +84,7 @@ class Shop:
         model = self.folder / "m.onnx"
         model.write_text("model")
         source = Artifact(format="onnx", path=str(model), sha256="0" * 64)
-        wanted = Wanted(accepts=("engine",), asked=("Simplify",), environment=environment, device=device)
+        wanted = Wanted(accepts=("engine",), given={"Simplify": {}}, environment=environment, device=device)
         return self.builder.make(source, wanted, inputs=(), profile=Profile({}))
 
 

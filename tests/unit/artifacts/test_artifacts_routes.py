@@ -151,7 +151,9 @@ def test_a_backend_that_turns_the_model_itself_gets_it_as_it_is() -> None:
 def test_wishes_come_after_specialising_and_before_other_precisions(specialize: bool, precision: str) -> None:
     asked = ["NoDenormals", "Simplify"]
     for source in ("onnx", "torch"):
-        wanted = Wanted(accepts=["engine"], precision=precision, specialize=specialize, asked=asked)
+        wanted = Wanted(
+            accepts=["engine"], precision=precision, specialize=specialize, given={name: {} for name in asked}
+        )
         route = [step.name for step in find_route(source, wanted, ALL)]
         before = ["Export"] if source == "torch" else ["onnxFromonnx"] if specialize else []
         after = ["Int8"] if precision == "int8" else []
@@ -159,7 +161,7 @@ def test_wishes_come_after_specialising_and_before_other_precisions(specialize: 
 
 
 def test_a_wish_for_a_format_that_is_not_reached_changes_nothing() -> None:
-    assert find_route("torch", Wanted(accepts=["torch"], asked=["Simplify"]), ALL) == ()
+    assert find_route("torch", Wanted(accepts=["torch"], given={"Simplify": {}}), ALL) == ()
 
 
 def test_nobody_simplifies_unasked() -> None:
@@ -182,7 +184,7 @@ def test_a_wish_between_two_formats_stands_in_for_others(
     source: str, precision: str, route: list[str], reached: list[str]
 ) -> None:
     steps = (*ALL, WEAK)
-    taken = find_route(source, Wanted(accepts=["engine"], precision=precision, asked=["Weak"]), steps)
+    taken = find_route(source, Wanted(accepts=["engine"], precision=precision, given={"Weak": {}}), steps)
     assert [step.name for step in taken] == route
     assert precisions_along(taken, "fp32", precision) == reached
     unasked = find_route(source, Wanted(accepts=["engine"], precision=precision), steps)
@@ -190,7 +192,7 @@ def test_a_wish_between_two_formats_stands_in_for_others(
 
 
 def test_a_wish_between_two_formats_keeps_its_place_behind_others() -> None:
-    wanted = Wanted(accepts=["engine"], precision="fp16", specialize=True, asked=["Weak", "Simplify"])
+    wanted = Wanted(accepts=["engine"], precision="fp16", specialize=True, given={"Weak": {}, "Simplify": {}})
     assert [step.name for step in find_route("onnx", wanted, (*ALL, WEAK))] == ["onnxFromonnx", "Simplify", "Weak"]
 
 

@@ -63,6 +63,29 @@ def test_the_warning_says_what_the_step_makes_and_what_to_do(registry: Registry)
     )
 
 
+def test_a_table_of_a_backend_is_warned_of_by_the_name_of_the_backend(registry: Registry) -> None:
+    own = {"OnnxFromTorch": {"opset": 18}, "SimplifiedOnnx": {}, "Int8Onnx": {}}
+    ort = {"use": "ort-cpu", "name": "mine", "steps": own}
+    absent = {"use": "absent", "optional": True, "steps": own}
+    told = warnings(registry, "builtin:mlp", [], {**TORCH, "steps": {"OnnxFromTorch": {}}}, ort, MANY, absent)
+    assert told == [
+        "warning: steps.OnnxFromTorch of the backend 'torch-eager' changes nothing: OnnxFromTorch does not run, which "
+        "makes onnx in fp16 of torch; no step does; ask this backend for a precision that needs it, or remove the "
+        "table",
+        "warning: steps.Int8Onnx of the backend 'mine' changes nothing: Int8Onnx does not run, which makes onnx in "
+        "int8 of onnx; these do: OnnxFromTorch, SimplifiedOnnx; ask this backend for a precision that needs it, or "
+        "remove the table",
+    ]
+
+
+def test_a_table_for_all_is_used_where_one_backend_asks_for_what_replaces_others(registry: Registry) -> None:
+    weak = {"use": "trt-static", "device": "cuda", "steps": {"WeakTrtEngineFromOnnx": {}}}
+    (told,) = warnings(registry, "onnx:m.onnx", ["TrtEngineFromOnnx"], weak)
+    assert told.startswith("warning: [steps.TrtEngineFromOnnx] changes nothing")
+    typed = {"use": "trt-static", "name": "typed", "device": "cuda"}
+    assert warnings(registry, "onnx:m.onnx", ["TrtEngineFromOnnx"], weak, typed) == []
+
+
 def test_a_plan_a_run_and_a_check_say_so(cli: Cli, brief: None) -> None:
     model = ("null:m", "--input", "x=batchx4", "--backend", "fake", "--set", "steps.FixedBatchOnnx={}")
     words = "warning: [steps.FixedBatchOnnx] changes nothing: FixedBatchOnnx does not run, which makes onnx of onnx; no"

@@ -107,7 +107,12 @@ class Members:
         settings = Settings(effort="quick", budget_s=None, interleave="all", threads=1, seed=0, limits=limits)
         session = Echo(session=case.session, settings=settings, start=never, root=Path(), frameworks=Path(), inputs=())
         session.asked = []
-        made = Made(artifact=Artifact(format="null", path="x", sha256="0"), steps=("A", "B"), seconds=0.5)
+        made = Made(
+            artifact=Artifact(format="null", path="x", sha256="0"),
+            steps=("A", "B"),
+            seconds=0.5,
+            options=({"x": 1}, {}),
+        )
         instance = Instance("i", made, 0.1, 0.2, IoSpec(inputs=(), outputs=()), {"provider_effective": "p"})
         member = Member(case, session, settings, Observer(None, 0), number=number, instance=instance, depth=depth)
         member.order = Order(case.sequence, Slots(member.sizes, sets))

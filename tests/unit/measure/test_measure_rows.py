@@ -27,6 +27,7 @@ def test_the_row_of_a_measured_case(tmp_path: Path, members: Any) -> None:
     assert row["latency_p50_low_ns"] <= row["latency_p50_ns"] <= row["latency_p50_high_ns"]
     assert row["latency_p99_ns"] == samples[1880]
     assert (row["first_call_ns"], row["artifact_steps"]) == (5000, "A+B")
+    assert row["step_options"] == '{"A": {"x": 1}, "B": {}}'
     assert row["warmup_s"] == 10_000e-9
     assert row["nivcsw"] == 20, "of the measured blocks"
     assert (row["batch"], row["profile"], row["shape"]) == (4, "static", '{"batch": 4}')

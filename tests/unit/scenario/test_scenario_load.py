@@ -6,12 +6,13 @@ import copy
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import tomllib
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from benchfw.errors import Fault, ScenarioError
 from benchfw.scenario import Loaded, from_document, load, make_plan, parse
@@ -413,6 +414,65 @@ def test_options_of_steps_are_validated_where_steps_are_known() -> None:
         ("steps.Fak", _line(text, "[steps.Fak]"), "Fake"),
     }
     assert _parse(text).scenario.steps["Fake"] == {"scal": 2.0}
+
+
+class Export(BaseModel):
+    """Options one of which is right beside some values of another, as those of an exporter."""
+
+    model_config = ConfigDict(extra="forbid")
+    exporter: Literal["new", "old"] = "new"
+    opset: int = 20
+
+    @model_validator(mode="after")
+    def _made_by_the_exporter(self) -> Export:
+        if self.exporter == "new" and self.opset < 18:
+            raise ValueError("new makes 18 and later")
+        return self
+
+
+def _step_faults(text: str, *overrides: str) -> set[tuple[str, int | None, str | None]]:
+    steps = {"Export": Export, "Bare": None}
+    try:
+        parse(text, source="s", root=Path(), overrides=overrides, backends=BACKENDS, options=OPTIONS, steps=steps)
+    except ScenarioError as error:
+        return {(fault.key, fault.line, fault.nearest) for fault in error.faults}
+    return set()
+
+
+def test_options_of_steps_of_a_backend_are_validated_where_they_stand() -> None:
+    text = GOOD + "\n[backend.steps.Export]\nopse = 16\n[backend.steps.Bare]\nx = 1\n[backend.steps.Exprt]\n"
+    assert _step_faults(text) == {
+        ("backend[1].steps.Export.opse", _line(text, "opse"), "opset"),
+        ("backend[1].steps.Bare", _line(text, "[backend.steps.Bare]"), None),
+        ("backend[1].steps.Exprt", _line(text, "[backend.steps.Exprt]"), "Export"),
+    }
+    fault = _fault(GOOD + "steps.Export = 1\n")
+    assert (fault.key, fault.line) == ("backend[1].steps.Export", _line(GOOD + "steps.Export", "steps.Export"))
+    assert _fault(GOOD + "step.Export.opset = 20\n").nearest == "steps"
+    absent = GOOD + '[[backend]]\nuse = "absent"\noptional = true\nsteps.StepOfItsPlugin = {}\n'
+    assert _step_faults(absent) == set(), "it is skipped, whatever it says"
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "at"),
+    [
+        ('exporter = "old"', "opset = 16", None),
+        ("opset = 18", 'exporter = "old"', None),
+        ('exporter = "old"\nopset = 16', 'exporter = "new"', "backend[1].steps.Export"),
+        ("opset = 16", 'exporter = "old"', "steps.Export"),
+        ("opset = 16", "opset = 17", "both"),
+    ],
+)
+def test_options_of_a_backend_are_judged_beside_those_of_the_file(shared: str, own: str, at: str | None) -> None:
+    text = f"{GOOD}steps.Export = {{ {own} }}\n[steps.Export]\n{shared}\n"
+    keys = {"backend[1].steps.Export", "steps.Export"} if at == "both" else {at} - {None}
+    assert {key for key, _, _ in _step_faults(text)} == keys
+
+
+def test_set_reaches_the_steps_of_a_backend() -> None:
+    loaded = _parse(GOOD, "backend.two.dots.here.steps.Export.opset=16", "backend.0.steps.Bare={}")
+    assert [entry.steps for entry in loaded.scenario.backend] == [{"Bare": {}}, {"Export": {"opset": 16}}]
+    assert _step_faults(GOOD, "backend.fake.steps.Export.opse=16") == {("backend[0].steps.Export.opse", None, "opset")}
 
 
 def test_samplers_are_looked_up_where_they_are_known() -> None:

@@ -36,7 +36,7 @@ TYPED, WEAK = "TrtEngineFromOnnx", "WeakTrtEngineFromOnnx"
     ],
 )
 def test_routes_to_engines(backend: str, precision: str, asked: tuple[str, ...], route: list[str]) -> None:
-    wanted = Wanted.by(BACKENDS[backend], precision, specialize=True, asked=asked)
+    wanted = Wanted.by(BACKENDS[backend], precision, specialize=True, given={name: {} for name in asked})
     taken = find_route("onnx", wanted, STEPS)
     assert [step.name for step in taken] == route
     assert precisions_along(taken, "fp32", precision)[-1] == precision
