@@ -64,7 +64,7 @@ def _wishes(registry: Registry, profile: Profile) -> Iterator[tuple[Wanted, Prof
     fixed = Profile({name: AxisRange.fixed(1 if name == "batch" else axis.opt) for name, axis in profile.axes.items()})
     for step in steps:
         if step.on_request:
-            yield Wanted(accepts=("onnx",), given={step.name: {}}), profile
+            yield Wanted(accepts=(step.target,), given={step.name: {}}), profile
         elif step.target != "onnx":
             yield Wanted(accepts=(step.target,)), profile
         elif step.makes:
