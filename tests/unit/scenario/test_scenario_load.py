@@ -12,6 +12,7 @@ import pytest
 import tomllib
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from benchfw.errors import Fault, ScenarioError
 from benchfw.scenario import Loaded, from_document, load, make_plan, parse
@@ -96,34 +97,47 @@ def test_labels_of_a_device_are_refused_on_the_cpu(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sync", "is_early", "fine"),
+    ("sync", "is_early", "options", "remedy"),
     [
-        ('["spin"]', False, False),
-        ('["spin", "blocking"]', False, False),
-        ('["blocking"]', False, True),
-        ('["spin", "blocking"]', True, True),
+        ('["spin"]', False, "", "return complete, so that nothing spins: leave `sync` out"),
+        ('["spin", "blocking"]', False, "", "return complete, so that nothing spins: leave `sync` out"),
+        ('["blocking"]', False, "", None),
+        ('["spin", "blocking"]', True, "", None),
+        ('["spin", "blocking"]', True, "early = true", None),
+        ('["blocking"]', True, "early = false", None),
+        (
+            '["blocking", "spin"]',
+            True,
+            "early = false",
+            "return complete with `early = false`, so that nothing spins: leave `sync` out, or that option",
+        ),
     ],
 )
-def test_a_backend_that_has_waited_cannot_spin(sync: str, is_early: bool, fine: bool) -> None:
+def test_a_backend_that_has_waited_cannot_spin(sync: str, is_early: bool, options: str, remedy: str | None) -> None:
     """Its cases would say `blocking`, and the one that was asked for would be missing without a word."""
+
+    class Options(BaseModel):
+        early: bool = True
+
     able = Capabilities(devices=("cuda",), asynchronous=is_early)
-    backends = {
-        **BACKENDS,
-        "waits": BackendInfo(name="waits", summary="", factory="x:Y", accepts=("*",), capabilities=able),
-    }
-    text = GOOD.replace('use = "fake"', f'use = "waits"\nsync = {sync}', 1)
+    waits = BackendInfo(
+        name="waits", factory="x:Y", accepts=("*",), capabilities=able, blocking_options={"early": False}
+    )
+    given = f'use = "waits"\nsync = {sync}\noptions = {{ {options} }}'
+    text = GOOD.replace('use = "fake"', given, 1)
 
     def read() -> Loaded:
-        return parse(text, source="s.toml", root=Path(), backends=backends, options={**OPTIONS, "waits": None})
+        backends = {**BACKENDS, "waits": waits}
+        return parse(text, source="s.toml", root=Path(), backends=backends, options={**OPTIONS, "waits": Options})
 
-    if fine:
+    if remedy is None:
         assert read().scenario.backend[0].sync is not None
         return
     with pytest.raises(ScenarioError) as caught:
         read()
     (fault,) = caught.value.faults
     assert (fault.path, fault.line) == (("backend", 0, "sync"), _line(text, "sync = "))
-    assert "'waits' return complete" in fault.reason and "leave `sync` out" in fault.reason
+    assert fault.reason == f"launches of 'waits' {remedy}"
 
 
 def test_all_kinds_of_faults_at_once_with_their_lines(tmp_path: Path) -> None:
