@@ -98,7 +98,7 @@ def _sweeps(scenario: Scenario) -> Iterator[Fault]:
             total += 3
     runs = sum(
         len(set(entry.precision))
-        * math.prod(len(set(each or "-")) for each in (entry.io_scope, entry.graph, entry.cache))
+        * math.prod(len(set(each or "-")) for each in (entry.io_scope, entry.graph, entry.sync, entry.cache))
         for entry in scenario.backend
     )
     if total * runs > MAX_CASES:

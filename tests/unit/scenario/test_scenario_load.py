@@ -140,6 +140,27 @@ def test_a_backend_that_has_waited_cannot_spin(sync: str, is_early: bool, option
     assert fault.reason == f"launches of 'waits' {remedy}"
 
 
+@pytest.mark.parametrize("label", ["precision", "io_scope", "graph", "sync", "cache"])
+def test_each_list_of_a_backend_multiplies_its_cases(label: str) -> None:
+    """6000 sizes are allowed, and not in two ways each."""
+    two = {
+        "precision": '["fp32", "fp16"]',
+        "io_scope": '["device", "pinned"]',
+        "graph": '["off", "on"]',
+        "sync": '["spin", "blocking"]',
+        "cache": '["rotate", "warm"]',
+    }
+    able = Capabilities(devices=("cuda",), asynchronous=True, cuda_graph=True)
+    backends = {"gpu": BackendInfo(name="gpu", factory="x:Y", accepts=("*",), capabilities=able)}
+    sizes = [*range(1, 6001)]
+    text = GOOD[: GOOD.index("[[sweep]]")].replace("max = 8", "max = 6000")
+    text += f'[[sweep]]\nkind = "fixed"\nbatch = {sizes}\n[[backend]]\nuse = "gpu"\n'
+    options: dict[str, Any] = {"gpu": None}
+    assert parse(text, source="s.toml", root=Path(), backends=backends, options=options)
+    with pytest.raises(ScenarioError, match="6000 points on 2 backends are more than 10000 cases"):
+        parse(f"{text}{label} = {two[label]}\n", source="s.toml", root=Path(), backends=backends, options=options)
+
+
 def test_all_kinds_of_faults_at_once_with_their_lines(tmp_path: Path) -> None:
     text = """\
 name = "test"
