@@ -137,6 +137,7 @@ def _one_of(known: Collection[str]) -> Test:
 
 _NAME = (_is_name, f"a name: letters, digits, '.', '_' and '-', up to {MAX_NAME}")
 _TEXT, _FORMAT = (_is_text, "a text"), (_is_word, "the name of a format")
+_VALUES = (lambda value: isinstance(value, Mapping), "a mapping from options to values")
 _FIELDS: dict[str, tuple[Test, str]] = {
     "name": _NAME,
     "scheme": _NAME,
@@ -165,7 +166,8 @@ _FIELDS: dict[str, tuple[Test, str]] = {
     "built_for": (_each(_is_statement, least=0), "a tuple of BuiltFor, whose versions are as '>=1.31,<1.32' is"),
     "bundles": (_each(_is_bundle, least=0), "a tuple of Bundle, whose packages are requirements"),
     "modules": (_is_table_of_distributions, "a mapping from modules to tuples of distributions"),
-    "exact_options": (lambda value: isinstance(value, Mapping), "a mapping from options to values"),
+    "exact_options": _VALUES,
+    "blocking_options": _VALUES,
     "profiles": (_each(_one_of(PROFILES)), f"a tuple of one or more of {', '.join(PROFILES)}"),
 }
 _CAPABILITIES: dict[str, tuple[Test, str]] = {

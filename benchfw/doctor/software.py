@@ -13,7 +13,7 @@ from benchfw.doctor import cuda, packages
 from benchfw.doctor.findings import Check, Finding
 from benchfw.environments import DEFAULT, Python
 from benchfw.environments.check import CheckedBackend, CheckedEnvironment
-from benchfw.environments.install import is_command
+from benchfw.environments.install import is_command, split_hint
 from benchfw.plugins import Registry
 
 _QUICK_S = 0.1
@@ -176,8 +176,11 @@ def _backend(found: CheckedBackend, where: str) -> Finding:
     if not found.loads:
         anew = f"install it anew: {found.install}" if is_command(found.install) else _install(found)
         # a plugin's own "pip install" is not for this interpreter, and would find all that is there in place
-        told = "" if found.remedy.startswith("pip install") else found.remedy
-        remedy = f"{told}; if that does not help, {anew}" if told else anew
+        own, told = split_hint(found.remedy)
+        if own:
+            remedy = f"{anew}{told}" if is_command(found.install) else anew
+        else:
+            remedy = f"{told}; if that does not help, {anew}" if told else anew
         return Finding("backends", found.name, "FAIL", f"does not import{where}: {found.reason}", remedy)
     seconds = f" in {found.seconds:.1f} s" if found.seconds >= _QUICK_S else ""
     versions = "".join(f", {package} {version}" for package, version in found.packages.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,9 @@ from benchfw.spec.packages import BuiltFor, Bundle
 
 _NEWER_DRIVER, _OTHER_PYTHON = "a newer driver: ", "an environment of Python "
 """What is said where no command brings a backend begins so."""
+
+_OF_PIP = re.compile(r"""pip install(?: (?:'[^']*'|"[^"]*"|(?:[^\s,;'"]|[,;](?=\S))+))+""")
+"""A command at the beginning of a sentence, which goes on with a comma, if it does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +206,16 @@ class Installer:
 def is_command(text: str) -> bool:
     """Say whether what `Installer.command` has returned is a command; else it is what to do where none helps."""
     return bool(text) and not text.startswith((_NEWER_DRIVER, _OTHER_PYTHON))
+
+
+def split_hint(hint: str) -> tuple[str, str]:
+    """Return the `pip install` that a hint begins with, empty if it does not, and the rest of it.
+
+    It was written for whichever interpreter its reader has: one that is known has a command of its own, but what the
+    hint goes on to say is true there too.
+    """
+    found = _OF_PIP.match(hint)
+    return (hint[: found.end()], hint[found.end() :]) if found else ("", hint)
 
 
 def asked_after(infos: Iterable[BackendInfo]) -> set[str]:

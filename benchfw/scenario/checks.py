@@ -16,6 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationError
 
 from benchfw.errors import Fault
+from benchfw.scenario.modes import blocking_option, returns_early
 from benchfw.scenario.schema import BackendEntry, FixedSweep, Input, RandomBatchSweep, Scenario
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.device import CPU
@@ -98,7 +99,7 @@ def _sweeps(scenario: Scenario) -> Iterator[Fault]:
             total += 3
     runs = sum(
         len(set(entry.precision))
-        * math.prod(len(set(each or "-")) for each in (entry.io_scope, entry.graph, entry.cache))
+        * math.prod(len(set(each or "-")) for each in (entry.io_scope, entry.graph, entry.sync, entry.cache))
         for entry in scenario.backend
     )
     if total * runs > MAX_CASES:
@@ -195,9 +196,12 @@ def _labels(entry: BackendEntry, info: BackendInfo | None, path: tuple[str | int
     """Yield the labels that an entry cannot have: those of a device without one, and to spin where nothing spins."""
     devices = info.capabilities.devices if info else ()
     if (entry.device or (CPU if CPU in devices else "")) != CPU:
-        if info and not info.capabilities.asynchronous and "spin" in (entry.sync or ()):
-            reason = f"launches of {entry.use!r} return complete, so that nothing spins: leave `sync` out"
-            yield Fault((*path, "sync"), reason)
+        if info and "spin" in (entry.sync or ()) and not returns_early(entry, info):
+            option = blocking_option(entry, info)
+            reason = (
+                f"launches of {entry.use!r} return complete{option and f' with `{option}`'}, so that nothing spins: "
+            )
+            yield Fault((*path, "sync"), reason + "leave `sync` out" + (", or that option" if option else ""))
         return
     for key in ("io_scope", "graph", "sync", "cache"):
         if getattr(entry, key) is not None:

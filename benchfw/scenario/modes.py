@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Literal
 
 from benchfw.scenario.schema import BackendEntry, CachePolicy
@@ -17,12 +18,24 @@ def device_of(device: str | None, info: BackendInfo | None) -> str:
     return str(DeviceName.parse(device or (CPU if CPU in devices else devices[0])))
 
 
+def blocking_option(entry: BackendEntry, info: BackendInfo) -> str:
+    """Return the option, as TOML has it, with which launches that would return early return complete; empty if none."""
+    values = info.blocking_options.items()
+    found = (f"{name} = {json.dumps(value)}" for name, value in values if entry.options.get(name, ...) == value)
+    return next(found, "")
+
+
+def returns_early(entry: BackendEntry, info: BackendInfo) -> bool:
+    """Say whether launches on a device only enqueue, so that there are several ways to wait for them."""
+    return info.capabilities.asynchronous and not blocking_option(entry, info)
+
+
 def modes_of(entry: BackendEntry, info: BackendInfo | None, device: str, cache: CachePolicy) -> list[Mode]:
     """Return what is timed at each point of a sweep, a case each; `cache` is that of entries without one."""
     if device == CPU:
         return [Mode(cache=cache)]
-    returns_early = info is not None and info.capabilities.asynchronous
-    waits: list[Literal["spin", "blocking"]] = (entry.sync or ["spin"]) if returns_early else ["blocking"]
+    early = info is not None and returns_early(entry, info)
+    waits: list[Literal["spin", "blocking"]] = (entry.sync or ["spin"]) if early else ["blocking"]
     scopes: list[Literal["device", "pinned"]] = entry.io_scope or ["device"]
     graphs: list[Literal["off", "on"]] = entry.graph or ["off"]
     return [

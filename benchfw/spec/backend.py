@@ -90,6 +90,8 @@ class BackendInfo(NamedInfo):
             steps' own defaults; a scenario's come before them.
         exact_options: Options with which it runs each node of an ONNX graph as it stands, none fused or left out: what
             `benchfw check --bisect` compares others with. Empty if it cannot.
+        blocking_options: Options with each of which `launch` returns completed outputs although
+            `Capabilities.asynchronous` says that it returns early, by the values that do that.
         built_for: What packages that it uses were built for; `benchfw doctor` names those that do not fit each other.
         bundles: What brings it into an environment, most wanted first: the first of those that fit the environment's
             Python, its packages and the driver is what `benchfw doctor` says to install. Default: `requires`.
@@ -105,6 +107,7 @@ class BackendInfo(NamedInfo):
     turns: tuple[str, ...] = ()
     step_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     exact_options: Mapping[str, Any] = field(default_factory=dict)
+    blocking_options: Mapping[str, Any] = field(default_factory=dict)
     built_for: tuple[BuiltFor, ...] = ()
     bundles: tuple[Bundle, ...] = ()
     modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

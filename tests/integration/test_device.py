@@ -83,7 +83,9 @@ def rows(measured: benchfw.Results) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> benchfw.Results:
-    return Project(tmp_path_factory.mktemp("caches"), registry).run(SCENARIO + CACHES)[1]
+    """Of a set of inputs that is 3/16 of the cache of the fake device."""
+    text = SCENARIO.replace('["batch", 4]', '["batch", 1536]')
+    return Project(tmp_path_factory.mktemp("caches"), registry).run(text + CACHES)[1]
 
 
 LEAKED = 80 << 20
@@ -140,7 +142,7 @@ def test_what_a_launch_finds_in_the_cache(caches: benchfw.Results) -> None:
     rows = {str(row["case_id"]).split("/")[-2]: row for _, row in caches.cases.iterrows()}
     assert {(row["status"], row["verdict"]) for row in rows.values()} == {("OK", "VALID")}
     assert {key: (row["cache"], row["input_sets"]) for key, row in rows.items()} == {
-        "fake-device": ("rotate", 16),
+        "fake-device": ("rotate", 11),  # the least that exceeds it twice
         "fake-device-warm": ("warm", 1),
         "fake-device-flush": ("flush", 4),
         "fake-pinned-graph-flush": ("flush", 4),

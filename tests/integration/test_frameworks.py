@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -261,9 +263,6 @@ def test_every_shipped_scenario_is_valid_and_planned(registry: Registry, path: P
 def test_inference_mode_outlives_the_first_instance_that_is_closed() -> None:
     """Two artifacts in one worker: closing one must not turn gradients on for the other. Nor is a compiler imported."""
     pytest.importorskip("torch")
-    import subprocess
-    import sys
-
     code = """
 import torch
 from pathlib import Path
@@ -279,3 +278,52 @@ import sys
 assert "torch._inductor" not in sys.modules and "torch._dynamo" not in sys.modules, "seconds that eager mode needs not"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+OPTIONS = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchfw.spec import AxisRange, Context, Profile, TensorSpec
+from benchfw_torch import backend, compiled
+
+backend.build = lambda artifact: torch.nn.Conv2d(3, 4, 3)
+image = TensorSpec(name="input", dtype="float32", shape=("batch", 3, 8, 8))
+place = Path(sys.argv[1])
+context = Context(device="cpu", threads=1, precision="fp32", cache_dir=place, root=place, inputs=(image,))
+images = {"input": np.ones((2, 3, 8, 8), np.float32)}
+seen = []
+
+
+def look(module, given, named):
+    tensors = (module.weight, *given, *named.values())
+    seen.append([tensor.is_contiguous(memory_format=torch.channels_last) for tensor in tensors])
+
+
+for wanted in (True, False):
+    eager = backend.TorchEager({"channels_last": wanted, "cudnn_benchmark": False}, context)
+    eager.load(None)
+    eager._model.register_forward_pre_hook(look, with_kwargs=True)
+    eager.bind(0, images).launch()
+    assert seen.pop() == [wanted, wanted], wanted
+
+compiled.compile_fx = lambda graph, example, config_patches: (seen.append(config_patches), graph.forward)[1]
+for mode, tunes in (("default", None), ("max-autotune-no-cudagraphs", True)):
+    options = {"channels_last": False, "cudnn_benchmark": False, "mode": mode, "fullgraph": True, "recompile_limit": 8}
+    compiling = compiled.TorchCompile(options, context)
+    compiling.prepare(None, Profile({"batch": AxisRange(min=2, opt=2, max=2)}))
+    assert [patches.get("max_autotune") for patches in seen] == [tunes], mode
+    assert not any(patches.get("triton.cudagraphs") for patches in seen), "graphs are captured by benchfw alone"
+    seen.clear()
+"""
+
+
+def test_options_of_pytorch_reach_it(tmp_path: Path) -> None:
+    """The memory format of weights and inputs, and what inductor is told; kernels are compiled for neither."""
+    pytest.importorskip("torch")
+    code = [sys.executable, "-c", OPTIONS, str(tmp_path)]
+    done = subprocess.run(code, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

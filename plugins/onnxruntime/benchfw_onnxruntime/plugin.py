@@ -11,6 +11,7 @@ _CUDA = ("onnxruntime-gpu>=1.17", "cuda-bindings>=12")
 _INSTALL = "pip install 'benchfw-onnxruntime[cpu]'"
 _INSTALL_CUDA = "pip install 'benchfw-onnxruntime[cuda]'"
 _INSTALL_TENSORRT = "pip install 'benchfw-onnxruntime[cuda,tensorrt]'"
+_BLOCKING = {"asynchronous": False}
 _TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings")
 
 
@@ -99,6 +100,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             provider="CUDAExecutionProvider",
             typed=True,
             turns=("tf32",),
+            blocking_options=_BLOCKING,
             capabilities=Capabilities(
                 precisions=("fp32", "tf32", "fp16"),
                 devices=("cuda",),
@@ -123,6 +125,7 @@ def benchfw_register_backends() -> list[BackendInfo]:
             provider="TensorrtExecutionProvider",
             typed=True,
             turns=("fp16", "bf16"),
+            blocking_options=_BLOCKING,
             step_options={"Int8Onnx": {"recipe": "tensorrt"}},
             capabilities=Capabilities(
                 precisions=("fp32", "fp16", "bf16", "int8"), devices=("cuda",), asynchronous=True, cuda_graph=True

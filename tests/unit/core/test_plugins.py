@@ -208,6 +208,7 @@ def _wants(**fields: Any) -> Wants:
         ("spec", "1"),
         ("capabilities", {"precisions": ("fp32",)}),
         ("exact_options", ("optimization",)),
+        ("blocking_options", ("asynchronous",)),
         ("bundles", Bundle(packages=("a",))),
         ("bundles", (Bundle(packages=()),)),
         ("bundles", (Bundle(packages=("a>",)),)),

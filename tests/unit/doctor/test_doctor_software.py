@@ -118,10 +118,36 @@ def test_a_backend_that_loads_and_lacks_libraries_warns_with_the_command() -> No
     ]
 
 
-def test_what_is_there_and_broken_is_not_told_to_be_installed_as_if_it_were_not() -> None:
-    broken = backend("a", loads=False, reason="libx.so: no", remedy="pip install 'a[gpu]', which brings it")
-    ((*_, remedy),) = look(registry("a", "b"), environment("default", broken, backend("b")))[:1]
-    assert remedy == "install it anew: pip install a"
+@pytest.mark.parametrize(
+    ("hint", "install", "remedy"),
+    [
+        (
+            "pip install 'a[gpu]', which brings it",
+            "/p -m pip install a",
+            "install it anew: /p -m pip install a, which brings it",
+        ),
+        (
+            'pip install a[gpu,b] "c>=1,<2"; then reboot',
+            "/p -m pip install a",
+            "install it anew: /p -m pip install a; then reboot",
+        ),
+        ("pip install -U a", "/p -m pip install a", "install it anew: /p -m pip install a"),
+        ("pip install a, which brings it", "a newer driver: a wants CUDA 13", "a newer driver: a wants CUDA 13"),
+        ("pip install a, which brings it", "", "ask the author of its plugin"),
+        (
+            "reboot; pip install a",
+            "uv pip install a",
+            "reboot; pip install a; if that does not help, install it anew: uv pip install a",
+        ),
+    ],
+)
+def test_of_a_plugins_hint_the_command_is_that_of_the_interpreter_and_the_rest_stays(
+    hint: str, install: str, remedy: str
+) -> None:
+    """What is there and broken is not told to be installed as if it were not."""
+    broken = backend("a", loads=False, reason="libx.so: no", remedy=hint, install=install)
+    ((*_, told),) = look(registry("a", "b"), environment("default", broken, backend("b")))[:1]
+    assert told == remedy
 
 
 @pytest.mark.parametrize(

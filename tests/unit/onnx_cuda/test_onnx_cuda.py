@@ -23,6 +23,7 @@ from benchfw.errors import BackendError, BuildFailed, FellBack, Invalid, OutOfMe
 from benchfw.spec import Artifact, AxisRange, Profile
 from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt
 from benchfw_onnxruntime.cuda_options import TensorrtOptions
+from benchfw_onnxruntime.plugin import benchfw_register_backends
 from tests.unit.fake_cuda_modules import install
 from tests.unit.onnx_cuda.lab import CUDA, TENSORRT, Lab, expected, images, only
 from tests.unit.onnx_steps.graphs import artifact, convolutions
@@ -266,6 +267,9 @@ def test_slots_compute_and_say_whether_they_wait(lab: Lab, asynchronous: bool) -
         bound.launch()
         np.testing.assert_array_equal(only(bound.outputs()), expected(lab.folder, images(2, slot)))
     assert (backend.stream is not None) == asynchronous
+    for info in benchfw_register_backends():
+        if "cuda" in info.capabilities.devices:
+            assert (info.blocking_options == {"asynchronous": asynchronous}) == (backend.stream is None)
     assert lab.session.entries == [str(int(asynchronous))] * 2
 
 

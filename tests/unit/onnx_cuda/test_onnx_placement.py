@@ -175,4 +175,5 @@ def test_what_onnxruntime_puts_in_the_place_by_itself_is_made_anew(old: Lab, all
         return
     backend = old.backend("OrtTensorrt", allow_fallback=True)
     assert backend.facts()["provider_effective"] == CUDA
+    assert [*old.session.asked] == [CUDA], "of the session that is kept"
     assert old.session.asked[CUDA]["user_compute_stream"] == str(backend.stream)

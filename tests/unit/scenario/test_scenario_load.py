@@ -97,34 +97,68 @@ def test_labels_of_a_device_are_refused_on_the_cpu(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sync", "is_early", "fine"),
+    ("sync", "is_early", "options", "remedy"),
     [
-        ('["spin"]', False, False),
-        ('["spin", "blocking"]', False, False),
-        ('["blocking"]', False, True),
-        ('["spin", "blocking"]', True, True),
+        ('["spin"]', False, "", "return complete, so that nothing spins: leave `sync` out"),
+        ('["spin", "blocking"]', False, "", "return complete, so that nothing spins: leave `sync` out"),
+        ('["blocking"]', False, "", None),
+        ('["spin", "blocking"]', True, "", None),
+        ('["spin", "blocking"]', True, "early = true", None),
+        ('["blocking"]', True, "early = false", None),
+        (
+            '["blocking", "spin"]',
+            True,
+            "early = false",
+            "return complete with `early = false`, so that nothing spins: leave `sync` out, or that option",
+        ),
     ],
 )
-def test_a_backend_that_has_waited_cannot_spin(sync: str, is_early: bool, fine: bool) -> None:
+def test_a_backend_that_has_waited_cannot_spin(sync: str, is_early: bool, options: str, remedy: str | None) -> None:
     """Its cases would say `blocking`, and the one that was asked for would be missing without a word."""
+
+    class Options(BaseModel):
+        early: bool = True
+
     able = Capabilities(devices=("cuda",), asynchronous=is_early)
-    backends = {
-        **BACKENDS,
-        "waits": BackendInfo(name="waits", summary="", factory="x:Y", accepts=("*",), capabilities=able),
-    }
-    text = GOOD.replace('use = "fake"', f'use = "waits"\nsync = {sync}', 1)
+    waits = BackendInfo(
+        name="waits", factory="x:Y", accepts=("*",), capabilities=able, blocking_options={"early": False}
+    )
+    given = f'use = "waits"\nsync = {sync}\noptions = {{ {options} }}'
+    text = GOOD.replace('use = "fake"', given, 1)
 
     def read() -> Loaded:
-        return parse(text, source="s.toml", root=Path(), backends=backends, options={**OPTIONS, "waits": None})
+        backends = {**BACKENDS, "waits": waits}
+        return parse(text, source="s.toml", root=Path(), backends=backends, options={**OPTIONS, "waits": Options})
 
-    if fine:
+    if remedy is None:
         assert read().scenario.backend[0].sync is not None
         return
     with pytest.raises(ScenarioError) as caught:
         read()
     (fault,) = caught.value.faults
     assert (fault.path, fault.line) == (("backend", 0, "sync"), _line(text, "sync = "))
-    assert "'waits' return complete" in fault.reason and "leave `sync` out" in fault.reason
+    assert fault.reason == f"launches of 'waits' {remedy}"
+
+
+@pytest.mark.parametrize("label", ["precision", "io_scope", "graph", "sync", "cache"])
+def test_each_list_of_a_backend_multiplies_its_cases(label: str) -> None:
+    """6000 sizes are allowed, and not in two ways each."""
+    two = {
+        "precision": '["fp32", "fp16"]',
+        "io_scope": '["device", "pinned"]',
+        "graph": '["off", "on"]',
+        "sync": '["spin", "blocking"]',
+        "cache": '["rotate", "warm"]',
+    }
+    able = Capabilities(devices=("cuda",), asynchronous=True, cuda_graph=True)
+    backends = {"gpu": BackendInfo(name="gpu", factory="x:Y", accepts=("*",), capabilities=able)}
+    sizes = [*range(1, 6001)]
+    text = GOOD[: GOOD.index("[[sweep]]")].replace("max = 8", "max = 6000")
+    text += f'[[sweep]]\nkind = "fixed"\nbatch = {sizes}\n[[backend]]\nuse = "gpu"\n'
+    options: dict[str, Any] = {"gpu": None}
+    assert parse(text, source="s.toml", root=Path(), backends=backends, options=options)
+    with pytest.raises(ScenarioError, match="6000 points on 2 backends are more than 10000 cases"):
+        parse(f"{text}{label} = {two[label]}\n", source="s.toml", root=Path(), backends=backends, options=options)
 
 
 def test_all_kinds_of_faults_at_once_with_their_lines(tmp_path: Path) -> None:

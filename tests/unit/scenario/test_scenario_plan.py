@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -191,6 +192,14 @@ def test_each_way_to_wait_is_a_case_on_a_device(given: Any, found: dict[str, str
     assert {case.mode.sync: case.device_label for case in cases} == found
     assert len(cases) == len(found)
     assert [case.mode.sync for case in make_plan(scenario, backends=BACKENDS).cases] == ["blocking"], "it always waits"
+
+
+@pytest.mark.parametrize(("early", "sync"), [(True, "spin"), (False, "blocking")])
+def test_an_option_that_makes_launches_wait_decides_what_they_are_called(early: bool, sync: str) -> None:
+    scenario = _scenario(_fixed(batch=[1]), backends=[{"use": "gpu", "options": {"early": early}}])
+    info = replace(_info("gpu", devices=("cuda",), asynchronous=True), blocking_options={"early": False})
+    (case,) = make_plan(scenario, backends={"gpu": info}).cases
+    assert (case.mode.sync, case.device_label) == (sync, "cuda-device")
 
 
 def test_the_caches_of_a_cpu_are_not_flushed() -> None:

@@ -72,6 +72,14 @@ def test_profiles_that_do_not_fit_the_case(bench: Bench, profiles: list[Any], sa
     assert raised.value.message == says
 
 
+@pytest.mark.parametrize(("version", "asked"), [("8.6.0", True), ("10.16.1", True), ("11.4.0", False)])
+def test_contexts_may_share_a_profile(bench_of: Callable[[str], Bench], version: str, asked: bool) -> None:
+    """Each slot of a captured graph has a context: 8.6 else gives a profile to one of them alone."""
+    bench = bench_of(version)
+    bench.build()
+    assert (("preview", "PROFILE_SHARING_0806", True) in bench.trt.calls) is asked
+
+
 def test_profiles_of_a_range_leave_an_engine_for_one_shape_alone(bench: Bench) -> None:
     made = bench.build(axes={"batch": (8, 8, 8)}, profiles=[{"batch": (1, 1, 1)}])
     assert made.meta["profiles"] == [{"x": [[8, 8]] * 3}]

@@ -124,6 +124,8 @@ def test_a_graph_is_replayed_on_the_stream_and_freed_once() -> None:
     replay = made.capture(lambda: launches.append("captured"))
     replay()
     assert launches == ["captured", ("cuGraphInstantiate1", 7)]
+    order = [name for name in driver.calls if name in ("cuGraphInstantiate", "cuGraphUpload", "cuGraphLaunch")]
+    assert order == ["cuGraphInstantiate", "cuGraphUpload", "cuGraphLaunch"], "the first replay uploads nothing"
     events = made.events(2)
     made.close()
     made.close()
@@ -195,6 +197,18 @@ def opened(monkeypatch: pytest.MonkeyPatch, *, cache_bytes: int, **answers: Any)
     )
     monkeypatch.setattr(cuda, "_load_driver", lambda: driver)
     return CudaDevice(0), driver
+
+
+def test_the_context_of_a_device_spins_whatever_the_driver_would_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def set_flags(device: str, flags: int) -> tuple[int]:
+        seen.append((device, flags))
+        return (OK,)
+
+    _, driver = opened(monkeypatch, cache_bytes=50, cuDevicePrimaryCtxSetFlags=set_flags)
+    assert seen == [("cuDeviceGet1", driver.CUctx_flags.CU_CTX_SCHED_SPIN)]
+    assert driver.calls.index("cuDevicePrimaryCtxSetFlags") < driver.calls.index("cuDevicePrimaryCtxRetain")
 
 
 def test_a_flush_writes_twice_the_cache_on_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:

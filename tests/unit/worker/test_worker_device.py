@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from benchfw.errors import BackendError, DeviceLost, OutOfMemory
-from benchfw.testing.device import FakeDevice
+from benchfw.spec import Backend, Bound
+from benchfw.testing.device import OWN, FakeDevice
 from benchfw.worker.protocol import Message
 from benchfw.worker.quiet import quiet
 from benchfw.worker.server import Instance, Server
+from benchfw.worker.timing import Mode, timing_of
 
 
 @pytest.fixture
@@ -78,3 +80,41 @@ def test_a_backend_that_is_closed_after_blocks_finds_its_garbage() -> None:
     quiet(lambda: None)
     server.answer(Message("close", {"instance": "case"}))
     assert backend.dead
+
+
+class Launched(Bound):
+    """Notes what is called, in order."""
+
+    def __init__(self, device: FakeDevice) -> None:
+        self.calls: list[str] = []
+
+        def launch() -> None:
+            self.calls.append("captured" if device.is_capturing else "launched")
+            device.enqueue(OWN, 1000)
+
+        self.launch = launch
+
+    def outputs(self) -> dict[str, Any]:
+        return {}
+
+
+class Early(Backend):
+    """Enqueues on a stream, and lets the core capture it."""
+
+    stream = OWN
+
+    def load(self, artifact: Any) -> Any:
+        return None
+
+    def bind(self, slot: int, inputs: Any) -> Any:
+        return None
+
+
+def test_a_slot_is_captured_once_after_two_launches(device: FakeDevice) -> None:
+    backend: Any = Early({}, None)  # type: ignore[arg-type]
+    timing = timing_of(backend, device, Mode(graph="on"))
+    bound = Launched(device)
+    timing.bind(0, bound)
+    timing.capture(0)
+    timing.block([0, 0, 0], events=False)
+    assert bound.calls == ["launched", "launched", "captured"]
