@@ -4,7 +4,8 @@ pip download --no-deps --python-version 3.11 --only-binary :all: --dest FOLDER o
 BENCHFW_WHEELS=FOLDER pytest tests/contract/test_onnxruntime_options.py
 
 One that is installed here is looked at as well. A provider says nowhere what it takes but by refusing the rest, for
-which it needs a GPU; so names are looked for in its library, where each ends in a zero byte.
+which it needs a GPU; so names are looked for in its library, where each ends in a zero byte. TensorRT's are read by
+ONNX Runtime's Python module first: what that does not know, or not with that value, the provider never gets.
 """
 
 from __future__ import annotations
@@ -22,15 +23,21 @@ from typing import IO
 
 import pytest
 
-from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt
+from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt, switch
 from benchfw_onnxruntime.cuda_options import CudaOptions, TensorrtOptions
 
-LIBRARY = "onnxruntime/capi/libonnxruntime_providers_{}.so"
+LIBRARIES = {
+    "cuda": "onnxruntime/capi/libonnxruntime_providers_cuda.so",
+    "tensorrt": "onnxruntime/capi/libonnxruntime_providers_tensorrt.so",
+    "python": "onnxruntime/capi/onnxruntime_pybind11_state.",
+}
+"""How the names of files begin: those of both providers, and of the module through which Python makes sessions."""
 LONGEST = 128
 Library = Callable[[str], contextlib.AbstractContextManager[IO[bytes]]]
-"""Opens the library of a provider, by `cuda` or `tensorrt`."""
+"""Opens one of `LIBRARIES`."""
+SWITCH = re.compile(rb"The value for the key '(trt_\w+)' should be [\w. ]*'True' or 'False'")
 
-DEVICE = {"device_id", "has_user_compute_stream"}  # `user_compute_stream` is the end of the latter
+DEVICE = {"device_id", "has_user_compute_stream"}  # it ends in `user_compute_stream`, known or not
 PLUGINS_OWN = {
     *(f"trt_profile_{point}_shapes" for point in ("min", "opt", "max")),
     *(f"trt_{cache}_cache_{what}" for cache in ("engine", "timing") for what in ("enable", "path")),
@@ -44,6 +51,7 @@ LEFT_OUT = {
     "trt_onnx_bytestream_size": "likewise",
     "trt_external_data_bytestream": "likewise",
     "trt_external_data_bytestream_size": "likewise",
+    "trt_load_user_initializer": "Python's module does not know it, to 1.31 at least",
     "trt_engine_decryption_enable": "encryption of engines",
     "trt_engine_decryption_lib_path": "likewise",
     "trt_onnx_bytes_stream": "no option, but a word of a message",
@@ -53,6 +61,7 @@ LEFT_OUT = {
     "trt_ep_context_embed_mode": "nothing without them",
 }
 NOT_IN = re.compile(r"not in (\d+\.\d+)")
+NOT_SWITCHES = {"onnx_model_folder_path": None, "dla_core": 0}
 LATER = {"1.17": {"use_tf32", "trt_bf16_enable"}}
 """What the plugin passes on without an option of its own, and a version does not know."""
 
@@ -66,14 +75,17 @@ def wheels() -> Iterator[tuple[str, Library]]:
 
 
 @contextlib.contextmanager
-def _in_wheel(path: Path, provider: str) -> Iterator[IO[bytes]]:
-    with zipfile.ZipFile(path) as wheel, wheel.open(LIBRARY.format(provider)) as file:
-        yield file
+def _in_wheel(path: Path, library: str) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(path) as wheel:
+        name = next(name for name in wheel.namelist() if name.startswith(LIBRARIES[library]))
+        with wheel.open(name) as file:
+            yield file
 
 
 @contextlib.contextmanager
-def _installed(found: metadata.Distribution, provider: str) -> Iterator[IO[bytes]]:
-    with Path(str(found.locate_file(LIBRARY.format(provider)))).open("rb") as file:
+def _installed(found: metadata.Distribution, library: str) -> Iterator[IO[bytes]]:
+    name = next(path for path in found.files or () if str(path).startswith(LIBRARIES[library]))
+    with Path(str(name.locate())).open("rb") as file:
         yield file
 
 
@@ -120,7 +132,8 @@ def _not_in(version: str) -> set[str]:
 
 def test_what_is_passed_on_is_known_to_the_provider(libraries: list[tuple[str, Library]]) -> None:
     cuda, tensorrt = _passed()
-    asked = {"cuda": {*cuda, *DEVICE, "use_tf32"}, "tensorrt": {*tensorrt, *DEVICE, *PLUGINS_OWN}}
+    for_both = {*tensorrt, *PLUGINS_OWN}
+    asked = {"cuda": {*cuda, *DEVICE, "use_tf32"}, "tensorrt": {*for_both, *DEVICE}, "python": for_both}
     for version, library in libraries:
         for provider, names in asked.items():
             with library(provider) as file:
@@ -136,6 +149,18 @@ def test_every_option_of_tensorrt_is_offered_or_left_out_for_a_reason(libraries:
         assert len(names) > 30, "its names are not where they are looked for"
         assert names <= known, version
     assert not set(_passed()[1]) & {*PLUGINS_OWN, *LEFT_OUT}
+
+
+def test_switches_have_the_values_that_python_knows(libraries: list[tuple[str, Library]]) -> None:
+    given = for_tensorrt(dict.fromkeys(TensorrtOptions.model_fields, True) | NOT_SWITCHES, Path())
+    for version, library in libraries:
+        with library("python") as file:
+            switches = {name.decode() for name in SWITCH.findall(file.read())}
+        assert len(switches) > 10, "its words are not where they are looked for"
+        assert {name: given[name] for name in switches & set(given)} == dict.fromkeys(switches & set(given), "True"), (
+            version
+        )
+    assert (switch(True), switch(False)) == ("True", "False")
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 24])

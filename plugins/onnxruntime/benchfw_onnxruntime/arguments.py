@@ -39,7 +39,6 @@ _TENSORRT_AS_IT_STANDS = (
     "force_sequential_engine_build",
     "force_timing_cache",
     "engine_hw_compatible",
-    "load_user_initializer",
     "detailed_build_log",
     "preview_features",
     "weight_stripped_engine_enable",
@@ -69,11 +68,18 @@ def for_tensorrt(options: Mapping[str, Any], root: Path) -> dict[str, str]:
     return _as_text(given)
 
 
+def switch(on: bool) -> str:
+    """Return a switch as the TensorRT provider takes it: from Python it knows no 0 and 1, which CUDA's does."""
+    return str(on)
+
+
 def _as_text(given: Mapping[str, Any]) -> dict[str, str]:
     return {name: _text(name, value) for name, value in given.items() if value is not None}
 
 
 def _text(name: str, value: str | int | Iterable[str]) -> str:
-    if isinstance(value, (str, int)):  # a bool is 0 or 1
-        return str(value) if isinstance(value, str) else str(int(value))
+    if isinstance(value, bool):
+        return switch(value) if name.startswith("trt_") else str(int(value))
+    if isinstance(value, (str, int)):
+        return str(value)
     return _SEPARATORS.get(name.removeprefix("trt_"), ",").join(value)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,24 +24,26 @@ from benchfw.spec import Artifact, Bound, Context, DeviceName, IoSpec, Profile
 from benchfw.spec.backend import check_inputs
 from benchfw.spec.cuda import describe_device, destroy_stream, make_stream
 from benchfw.spec.libraries import missing
-from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt
+from benchfw_onnxruntime.arguments import for_cuda, for_tensorrt, switch
 from benchfw_onnxruntime.backend import LIBRARIES, OrtBackend
 from benchfw_onnxruntime.cuda_bound import CudaBound
 
 _UNSYNCHRONISED = "disable_synchronize_execution_providers"
 """The entry of a run's configuration with which `run` returns once all is enqueued."""
-_PLACE = re.compile(r"/\S+:\d+ .*?\) (?=[A-Z])")
+_PLACE = re.compile(r"/\S+:\d+ .*?[)\]] (?=\[?[A-Z])")
 """Where in its sources ONNX Runtime says what it says."""
 
-_HAS_TF32 = tuple(int(part) for part in ort.__version__.split(".")[:2]) >= (1, 18)
-"""The CUDA provider knows `use_tf32`. It refuses options that it does not know, and does not say which it knows."""
-_UNKNOWN_OPTION = re.compile(r"(Invalid|Unknown) [\w ]*option: ", re.IGNORECASE)
+_SINCE_1_18 = tuple(int(part) for part in ort.__version__.split(".")[:2]) >= (1, 18)
+"""Providers take `use_tf32` and `user_compute_stream`. They refuse what they do not know, and list nothing."""
+_BAD_OPTION = re.compile(r"(Invalid|Unknown) [\w ]*option: |The value for the key '\w+' should be", re.IGNORECASE)
 _NO_PROVIDER = (RuntimeError, ValueError)
 """What a session is refused by whose provider cannot be loaded."""
 _REFUSALS = (*_NO_PROVIDER, states.Fail, states.InvalidArgument)
 """What a session is refused by. Those of states are no RuntimeErrors, and may have the path of the model in them."""
 _NO_CPU = "session.disable_cpu_ep_fallback"
 _FLAGS = {"fp16": "trt_fp16_enable", "bf16": "trt_bf16_enable", "int8": "trt_int8_enable"}
+_RETRIED = re.compile(r"^EP Error (.*?)\s+when using \[", re.DOTALL | re.MULTILINE)
+"""What 1.17 prints before it goes on without our options: it does not know `enable_fallback`."""
 
 
 class OrtCuda(OrtBackend):
@@ -57,7 +61,7 @@ class OrtCuda(OrtBackend):
 
     @property
     def stream(self) -> int | None:
-        return self._own_stream if self.options["asynchronous"] else None
+        return self._own_stream if self._asynchronous else None
 
     def prepare(self, artifact: Artifact, profile: Profile) -> Artifact:
         self._profile = profile
@@ -89,7 +93,7 @@ class OrtCuda(OrtBackend):
         if slot in self._bound:
             self._bound.pop(slot).free()
         run = ort.RunOptions()
-        run.add_run_config_entry(_UNSYNCHRONISED, str(int(self.options["asynchronous"])))
+        run.add_run_config_entry(_UNSYNCHRONISED, str(int(self._asynchronous)))
         bound = self._bound[slot] = CudaBound(self._session, self._io, inputs, self._own_stream, run, self._number)
         return bound
 
@@ -101,6 +105,11 @@ class OrtCuda(OrtBackend):
         if self._own_stream:
             destroy_stream(self._own_stream)
             self._own_stream = 0
+
+    @property
+    def _asynchronous(self) -> bool:
+        """Whether launches only enqueue: never on a stream that is not ours, whose end nobody could wait for."""
+        return _SINCE_1_18 and bool(self.options["asynchronous"])
 
     @property
     def _precision(self) -> str:
@@ -129,14 +138,18 @@ class OrtCuda(OrtBackend):
         Raises:
             FellBack: The first provider cannot be loaded, or a node would run on the CPU and may not.
             OutOfMemory: Its device is full.
-            BuildFailed: It does not know an option.
+            BuildFailed: It does not know an option, or its value.
         """
         first = providers[0][0]
+        said = io.StringIO()
         try:
-            made = ort.InferenceSession(artifact.path, sess_options=options, providers=providers, enable_fallback=0)
+            with contextlib.redirect_stdout(said):
+                made = ort.InferenceSession(artifact.path, sess_options=options, providers=providers, enable_fallback=0)
         except _REFUSALS as error:
-            raise self._refusal(error, first) from error
-        if made.get_providers()[0] != first:  # 1.17 does not know `enable_fallback`, and goes on without our options
+            raise self._refusal(_first(said.getvalue()) or error, first) from error
+        if refused := _first(said.getvalue()):
+            raise self._refusal(refused, first)
+        if made.get_providers()[0] != first:
             raise FellBack(f"asked for {first}, got {made.get_providers()}", hint=LIBRARIES)
         return made
 
@@ -145,7 +158,7 @@ class OrtCuda(OrtBackend):
         if meaning := self.explain(error):  # the provider is there, and its device is full
             return meaning
         words = _PLACE.sub("", str(error)).strip()
-        if _UNKNOWN_OPTION.search(words):
+        if _BAD_OPTION.search(words):
             hint = f"leave it out, or take another onnxruntime-gpu than {ort.__version__}"
             return BuildFailed(f"onnxruntime: {provider}: {words}", hint=hint)
         if "CPU EP" in words and self.options["disable_cpu_ep_fallback"]:
@@ -167,14 +180,14 @@ class OrtCuda(OrtBackend):
     def _cuda(self) -> dict[str, str]:
         return {
             **self._device(),
-            **({"use_tf32": str(int(self.context.precision == "tf32"))} if _HAS_TF32 else {}),
+            **({"use_tf32": str(int(self.context.precision == "tf32"))} if _SINCE_1_18 else {}),
             **for_cuda(self.options),
         }
 
     def _device(self) -> dict[str, str]:
         return {
             "device_id": str(self._number),
-            "user_compute_stream": str(self._own_stream),
+            **({"user_compute_stream": str(self._own_stream)} if _SINCE_1_18 else {}),
         }
 
     @property
@@ -206,7 +219,7 @@ class OrtTensorrt(OrtCuda):
 
     def _tensorrt(self, artifact: Artifact) -> dict[str, str]:
         flag = _FLAGS.get(artifact.precision if artifact.precision == "int8" else self.context.precision)
-        kept = for_tensorrt(self.options, self.context.root) | ({flag: "1"} if flag else {}) | self._shapes()
+        kept = for_tensorrt(self.options, self.context.root) | ({flag: switch(True)} if flag else {}) | self._shapes()
         return {**self._device(), **kept, **self._caches(artifact, kept)}
 
     def _caches(self, artifact: Artifact, given: Mapping[str, str]) -> dict[str, str]:
@@ -230,16 +243,16 @@ class OrtTensorrt(OrtCuda):
         calibration = {}
         if table:  # the provider looks for it by its name, among its engines
             shutil.copyfile(table, folder / table.name)
-            native = str(int(self.options["int8_use_native_calibration_table"]))
+            native = switch(self.options["int8_use_native_calibration_table"])
             calibration = {
                 "trt_int8_calibration_table_name": table.name,
                 "trt_int8_use_native_calibration_table": native,
             }
         return {
             **calibration,
-            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_enable": switch(True),
             "trt_engine_cache_path": str(folder),
-            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_enable": switch(True),
             "trt_timing_cache_path": str(folder),
         }
 
@@ -271,3 +284,10 @@ class OrtTensorrt(OrtCuda):
             )
             for point in ("min", "opt", "max")
         }
+
+
+def _first(said: str) -> Exception | None:
+    """Return what a session was refused by before it was tried again without our options."""
+    sys.stdout.write(said)  # the log
+    found = _RETRIED.search(said)
+    return RuntimeError(found[1]) if found else None

@@ -24,7 +24,9 @@ class CudaOptions(BaseModel):
         "all", description="Level of graph optimisation."
     )
     asynchronous: bool = Field(
-        True, description="`run` returns once all is enqueued; otherwise it waits for its stream, as by default."
+        True,
+        description="`run` returns once all is enqueued; otherwise, and in 1.17 always, it waits for its stream, as by "
+        "default.",
     )
     disable_cpu_ep_fallback: bool = Field(
         False,
@@ -88,9 +90,6 @@ class TensorrtOptions(CudaOptions):
     force_timing_cache: bool | None = Field(None, description="Take a timing cache of another GPU of the same kind.")
     engine_hw_compatible: bool | None = Field(
         None, description="Engines run on other GPUs since Ampere too (not in 1.17), at the price of speed."
-    )
-    load_user_initializer: bool | None = Field(
-        None, description="Weights stay out of copies of the model (not in 1.17)."
     )
     detailed_build_log: bool | None = Field(None, description="The log of the worker says how long each step took.")
     preview_features: tuple[str, ...] | None = Field(

@@ -51,6 +51,7 @@ class Session(ort.InferenceSession):  # type: ignore[misc]  # it has no types
         refusal: Raised in place of making one.
         refused: Providers with which it is; empty for all.
         drops: Providers that it goes on without, as 1.17 does.
+        says: Printed when one is made.
         made: Level of logging of each that was made.
         banned: Whether nodes were not to run on the CPU.
     """
@@ -61,12 +62,14 @@ class Session(ort.InferenceSession):  # type: ignore[misc]  # it has no types
     refusal: Exception | None = None
     refused: Sequence[str] = ()
     drops: Sequence[str] = ()
+    says = ""
     made: list[int] = []  # noqa: RUF012
     banned = False
 
     def __init__(self, path: str, **given: Any) -> None:
         assert given.pop("enable_fallback") == 0
         type(self).asked = dict(given.pop("providers"))
+        print(self.says, end="")
         if self.refusal is not None and not {*self.asked}.isdisjoint(self.refused or self.asked):
             raise self.refusal
         self.made.append(given["sess_options"].log_severity_level)

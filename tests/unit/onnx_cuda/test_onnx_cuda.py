@@ -135,7 +135,7 @@ def test_tensorrt_is_told_of_options_profile_and_caches(lab: Lab) -> None:
     assert "trt_min_subgraph_size" not in asked  # TensorRT's own
     shapes = [asked[f"trt_profile_{point}_shapes"] for point in ("min", "opt", "max")]
     assert shapes == ["x:1x3x8x8", "x:2x3x8x8", "x:3x3x8x8"]
-    assert (asked["trt_engine_cache_enable"], asked["trt_timing_cache_enable"]) == ("1", "1")
+    assert (asked["trt_engine_cache_enable"], asked["trt_timing_cache_enable"]) == ("True", "True")
     assert Path(asked["trt_engine_cache_path"]).is_dir()
 
 
@@ -167,20 +167,21 @@ def test_lists_and_switches_are_text() -> None:
     assert for_tensorrt(options, Path("/scenario")) == {
         "trt_tactic_sources": "-CUDNN,+JIT_CONVOLUTIONS",
         "trt_extra_plugin_lib_paths": "a.so;b.so",
-        "trt_sparsity_enable": "0",
-        "trt_dla_enable": "1",
+        "trt_sparsity_enable": "False",
+        "trt_dla_enable": "True",
         "trt_dla_core": "0",
         "trt_preview_features": "ALIASED_PLUGIN_IO_10_03",
         "trt_onnx_model_folder_path": "/scenario/models/here",
     }
-    assert for_cuda(options)["gpu_mem_limit"] == str(1 << 30)
+    assert (for_cuda(options)["gpu_mem_limit"], for_cuda(options)["prefer_nhwc"]) == (str(1 << 30), "0")
 
 
 def test_a_calibration_table_lies_among_the_engines(lab: Lab) -> None:
     (lab.folder / "ranges.flatbuffers").write_bytes(b"first")
     first = asked_of_tensorrt(lab, precision="int8", int8_calibration_table="ranges.flatbuffers")
     assert first["trt_int8_calibration_table_name"] == "ranges.flatbuffers"
-    assert first["trt_int8_use_native_calibration_table"] == "0"
+    assert first["trt_int8_use_native_calibration_table"] == "False"
+    assert first["trt_int8_enable"] == "True"
     assert (Path(first["trt_engine_cache_path"]) / "ranges.flatbuffers").read_bytes() == b"first"
     (lab.folder / "ranges.flatbuffers").write_bytes(b"second")
     second = asked_of_tensorrt(lab, precision="int8", int8_calibration_table="ranges.flatbuffers")
@@ -227,14 +228,6 @@ def test_fp32_is_not_tf32(lab: Lab, name: str) -> None:
     lab.backend(name, precision="fp32")
     assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
     assert lab.session.asked[CUDA]["use_tf32"] == "0"
-
-
-def test_a_provider_is_not_asked_for_what_it_does_not_know(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchfw_onnxruntime import cuda
-
-    monkeypatch.setattr(cuda, "_HAS_TF32", False)  # as before 1.18
-    lab.backend()
-    assert "use_tf32" not in lab.session.asked[CUDA]
 
 
 def test_engines_are_found_again_for_the_same_model_and_options_alone(lab: Lab) -> None:
