@@ -1,8 +1,8 @@
-"""Runs that measure little, for tests that ask what a run does and not how well it measures."""
+"""Runs of little that measure little, for tests that ask what a run does and not how well it measures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchfw.measure import group, order, warmup
@@ -27,3 +27,25 @@ def measure_little(setattr_: Callable[[Any, str, Any], None] = setattr) -> None:
     for module, name, value in _SHORTER:
         assert getattr(module, name) > value, f"{module.__name__}.{name}"
         setattr_(module, name, value)
+
+
+def small(name: str, rest: str, batches: Sequence[int] = (2,)) -> str:
+    """Return a scenario for fake backends: one input, a cohort for each batch.
+
+    Args:
+        name: Its own.
+        rest: Its tables `[measure]` and `[[backend]]`, and what else it has.
+        batches: From 1 to 8.
+    """
+    return f"""
+name = "{name}"
+[model]
+ref = "null:model"
+[model.inputs.x]
+shape = ["batch", 4]
+[shapes]
+batch = {{ min = 1, opt = 4, max = 8 }}
+[[sweep]]
+kind = "fixed"
+batch = {list(batches)}
+{rest}"""

@@ -14,24 +14,18 @@ from benchfw.measure import warmup
 from benchfw.plugins import Registry
 from benchfw.testing.device import KERNELS, RECORD_NS, REPLAY_NS
 from benchfw.testing.project import Project
+from tests.brief import small
 
 pytestmark = pytest.mark.quiet
 
-SCENARIO = """
-name = "device"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 2, max = 4 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "device",
+    """\
 [measure]
 effort = "quick"
 settle_time = "1h"
-"""
+""",
+)
 LATENCY_NS, ENQUEUE_NS, COPY_NS = 200_000, 20_000, 5_000
 
 

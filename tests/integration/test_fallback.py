@@ -13,24 +13,18 @@ import benchfw
 from benchfw.measure import warmup
 from benchfw.plugins import Registry
 from benchfw.testing.project import Project, virtual_backend
+from tests.brief import small
 
 pytestmark = pytest.mark.quiet
 
-SCENARIO = """
-name = "fallback"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 2, max = 4 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "fallback",
+    """\
 [measure]
 effort = "quick"
 settle_time = "1h"
-"""
+""",
+)
 KINDS: dict[str, dict[str, Any]] = {
     "provider": {"provider": "other"},
     "precision": {"fault": "other_precision", "at": "facts"},

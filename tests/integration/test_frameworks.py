@@ -288,7 +288,11 @@ import numpy as np
 import torch
 
 from benchfw.spec import AxisRange, Context, Profile, TensorSpec
-from benchfw_torch import backend, compiled
+from benchfw_torch import backend, compiled, cuda
+
+for allowed, precision in ((False, "highest"), (True, "high")):
+    cuda.set_tf32(allowed)
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == (precision, allowed)
 
 backend.build = lambda artifact: torch.nn.Conv2d(3, 4, 3)
 image = TensorSpec(name="input", dtype="float32", shape=("batch", 3, 8, 8))
@@ -322,7 +326,7 @@ for mode, tunes in (("default", None), ("max-autotune-no-cudagraphs", True)):
 
 
 def test_options_of_pytorch_reach_it(tmp_path: Path) -> None:
-    """The memory format of weights and inputs, and what inductor is told; kernels are compiled for neither."""
+    """Whether TF32 is allowed, the memory format of weights and inputs, and what inductor is told, without a kernel."""
     pytest.importorskip("torch")
     code = [sys.executable, "-c", OPTIONS, str(tmp_path)]
     done = subprocess.run(code, capture_output=True, text=True)

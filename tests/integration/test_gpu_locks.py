@@ -14,20 +14,13 @@ import benchfw
 from benchfw.errors import DeviceBusy
 from benchfw.executors import arm
 from benchfw.spec.events import Event, Notice
+from tests.brief import small
 
 pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("brief", "warm_workers")]
 
-SCENARIO = """
-name = "gpu"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 2, max = 4 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "gpu",
+    """\
 [measure]
 effort = "quick"
 budget = "100ms"
@@ -35,7 +28,8 @@ budget = "100ms"
 use = "fake-cuda"
 device = "cuda:0"
 options = { latency_us = 200 }
-"""
+""",
+)
 ELSEWHERE = SCENARIO.replace("cuda:0", "cuda:1")
 ON_CPUS = SCENARIO.replace('device = "cuda:0"', "").replace("fake-cuda", "fake")
 HELD = """

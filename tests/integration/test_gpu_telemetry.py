@@ -10,18 +10,11 @@ import pytest
 
 from benchfw.executors import arm
 from benchfw.measure import gpu_watch
+from tests.brief import small
 
-SCENARIO = """
-name = "gpu"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "gpu",
+    """\
 [measure]
 effort = "quick"
 budget = "1s"
@@ -29,7 +22,8 @@ budget = "1s"
 use = "fake-cuda"
 device = "cuda"
 options = { clock = "real", latency_us = 200 }
-"""
+""",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +68,7 @@ def test_a_gpu_that_its_power_limit_holds_down(project: Any, monkeypatch: pytest
     assert costs.min() - 1e-9 <= row["telemetry_cost"] <= costs.max() + 1e-9, "rounds with samplers to those without"
     attempt = json.loads((outcome.folder / "manifest.json").read_text())["attempts"][0]
     assert attempt["clocks"] == {"cuda:0": {"locked_mhz": 1980, "sm_mhz": 1470, "released": True}}
+    assert attempt["samplers"]["nvml"]["period_ns"] >= 100_000_000, "ten times per second, or less often"
     facts = attempt["samplers"]["nvml"]["facts"]
     assert facts["gpus"]["cuda:0"]["calls"]["sm_mhz"] > 5
     assert facts["driver"] == "580.95.05"

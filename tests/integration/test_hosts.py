@@ -11,24 +11,19 @@ from pathlib import Path
 
 import pytest
 
-SCENARIO = """
-name = "hosts"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+from tests.brief import small
+
+SCENARIO = small(
+    "hosts",
+    """\
 [measure]
 effort = "quick"
 budget = "200ms"
 [[backend]]
 use = "fake"
 options = { latency_us = 1000, clock = "virtual" }
-"""
+""",
+)
 MAIN = (sys.executable, "-c", "from benchfw.cli import main; main()")
 PLAIN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 ODD = "mein Ordner ü 模型"

@@ -18,26 +18,20 @@ from benchfw.measure import warmup
 from benchfw.plugins import Registry
 from benchfw.stats import across_invocations
 from benchfw.testing.project import Project, virtual_backend
+from tests.brief import small
 
 pytestmark = pytest.mark.quiet
 
 TRUE_NS = 1e6
-SCENARIO = """
-name = "liars"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "liars",
+    """\
 [measure]
 effort = "quick"
 settle_time = "1h"
 deadlines = { block = 2.0 }
-"""
+""",
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from benchfw.measure import Event
 from benchfw.spec.events import CohortStarted, Stage
 from benchfw.spec.stop import Stop
 from benchfw.worker.clocks import now
+from tests.brief import small
 
 
 @pytest.fixture(autouse=True)
@@ -22,17 +23,9 @@ def telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCHFW_TELEMETRY")
 
 
-SCENARIO = """
-name = "telemetry"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2, 3]
+SCENARIO = small(
+    "telemetry",
+    """\
 [measure]
 effort = "quick"
 budget = "600ms"
@@ -40,7 +33,9 @@ samplers = ["host", "fake-raises"]
 [[backend]]
 use = "fake"
 options = { latency_us = 5 }
-"""
+""",
+    batches=[2, 3],
+)
 
 
 def test_samplers_are_read_through_a_run_and_its_resumption(project: Any) -> None:

@@ -131,13 +131,14 @@ class OrtBackend(Backend):
         return self._io
 
     def facts(self) -> Mapping[str, Any]:
-        if self._session is None or self._loaded is None:
+        if self._session is None or self._loaded is None or self._io is None:
             return {}
         if self._placement is None:
             self._placement = self._placed(self._session, self._loaded)
         return {
             "provider_effective": self._session.get_providers()[0],
             "precision_effective": self._precision,
+            "io_dtype": "+".join(sorted({spec.dtype for spec in self._io.inputs})),
             "threads_effective": self._session.get_session_options().intra_op_num_threads,
             **self._placement,
         }

@@ -102,6 +102,7 @@ class EngineBackend(Backend):
         return {
             "provider_effective": self.provider,
             "precision_effective": asked if typed else effective_precision(self._layers, asked),
+            "io_dtype": "+".join(sorted({tensor.dtype for tensor in self._inputs})),
             "threads_effective": 1,
             "nodes": {self.provider: int(self._engine.num_layers)},
             "layer_precisions": counts,

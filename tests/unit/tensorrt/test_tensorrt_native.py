@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -337,6 +339,18 @@ def test_what_another_build_has_timed_meanwhile_is_kept(bench: Bench, monkeypatc
     file.unlink()
     assert bench.build().meta["timing_cache_sha256"] == ""
     assert {b"timed elsewhere", b"timed here"} <= set(file.read_bytes().split(b";"))
+
+
+def test_builds_at_the_same_time_wait_for_each_other_at_the_timing_cache(bench: Bench) -> None:
+    bench.build()
+    (lock,) = (bench.folder / "frameworks" / "tensorrt").glob("*.lock")
+    with lock.open("w") as another, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(another, fcntl.LOCK_EX)
+        built = pool.submit(bench.build)
+        with pytest.raises(TimeoutError):
+            built.result(timeout=0.3)
+        fcntl.flock(another, fcntl.LOCK_UN)
+        assert built.result(timeout=60).meta["timing_cache_sha256"]
 
 
 def test_a_timing_cache_that_does_not_fit_begins_anew(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

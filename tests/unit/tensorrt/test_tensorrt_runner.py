@@ -170,7 +170,8 @@ def test_wider_types_of_a_model_are_cast(bench_of: Callable[[str], Bench]) -> No
     assert (io.inputs[0].dtype, io.outputs[0].dtype) == ("int64", "int32")
     values = np.arange(16, dtype=np.int64).reshape(2, 8)
     np.testing.assert_array_equal(outputs(backend.bind(0, {"x": values})), 2 * values)
-    assert backend.facts()["cast_inputs"] == {"x": "int64 -> int32"}
+    facts = backend.facts()
+    assert (facts["cast_inputs"], facts["io_dtype"]) == ({"x": "int64 -> int32"}, "int32")
     with pytest.raises(Invalid, match="input 'x' has values that do not fit into int32"):
         backend.bind(0, {"x": values << 40})
 
