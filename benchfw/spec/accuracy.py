@@ -31,7 +31,7 @@ class Tolerance:
 
 TOLERANCES = {
     "fp32": Tolerance(fail=1e-5, warn=1e-6, rtol=1e-4, atol=1e-5, share=0.0),
-    "tf32": Tolerance(fail=2e-3, warn=5e-4, rtol=1e-2, atol=1e-3, share=1e-3),
+    "tf32": Tolerance(fail=4e-3, warn=1e-3, rtol=1e-2, atol=5e-3, share=4e-3),
     "fp16": Tolerance(fail=6e-3, warn=1e-3, rtol=1e-2, atol=5e-3, share=4e-3),
     "bf16": Tolerance(fail=5e-2, warn=1e-2, rtol=5e-2, atol=2e-2, share=8e-2),
     "fp8": Tolerance(fail=1e-1, warn=5e-2, rtol=1.0, atol=1.0, share=1.0, cosine=0.99),

@@ -204,9 +204,14 @@ class Instance:
         facts: dict[str, Any] = self.ask("facts").values["facts"]
         return facts
 
-    def close(self) -> None:
-        """Close it, twice."""
-        self.ask("close")
+    def capture(self, slot: int = 0) -> None:
+        """Capture the launch of a slot into a graph, which is launched in its place from now on."""
+        self.ask("capture", slot=slot)
+
+    def close(self) -> int | None:
+        """Close it, twice, and return the bytes of its device that it has not given back; None without a device."""
+        left: int | None = self.ask("close").values["device_bytes"]
+        return left
 
     def rss_bytes(self) -> int:
         """Return the resident memory of the worker."""

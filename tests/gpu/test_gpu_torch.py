@@ -6,9 +6,6 @@ from typing import Any
 
 import pytest
 
-from benchfw.spec.tensors import AxisRange, Profile
-from benchfw.spec.values import random_inputs
-from benchfw.testing.host import Host
 from benchfw.testing.project import Project
 from benchfw.worker.devices import Device
 
@@ -94,29 +91,6 @@ def test_out_of_memory_is_a_row_after_which_the_run_goes_on(project: Project, de
     cases = results.cases.set_index("batch")
     assert cases.status[128] == "OOM", cases.status_reason[128]
     assert cases.status[1] == "OK", cases.status_reason[1]
-
-
-def test_closing_gives_the_memory_back(registry: Any, tmp_path: Any, device: Device) -> None:
-    """Of 50 instances, those after the tenth leave nothing: what libraries keep for a process, they have by then."""
-    folder = tmp_path / "host"
-    folder.mkdir()
-    host = Host(registry, "torch-eager", folder, device="cuda:0")
-    try:
-        model = host.resolve("builtin:mlp", tmp_path)
-        assert model.io is not None
-        profile = Profile({"batch": AxisRange(min=1, opt=8, max=8)})
-        artifact = host.artifact(model, model.io.inputs, profile)
-        arrays = random_inputs(model.io.inputs, {"batch": 8})
-        free = []
-        for _ in range(50):
-            instance = host.open(model.io.inputs, root=tmp_path)
-            instance.load(artifact, profile)
-            instance.infer(arrays)
-            instance.close()
-            free.append(device.free_bytes())
-        assert min(free[10:]) >= free[10] - (8 << 20)
-    finally:
-        host.close()
 
 
 def test_a_flushed_cache_is_a_label_and_slower(project: Project) -> None:

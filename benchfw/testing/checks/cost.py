@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
+import pytest
+
+from benchfw.errors import Unsupported
+from benchfw.spec.device import CPU
 from benchfw.spec.tensors import Profile
 from benchfw.testing.bench import Bench
 
 _LEAK_BYTES = 4 << 20
 _LEAK_S = 3.0
+_CYCLES, _CYCLES_S = 50, 20.0
+_DEVICE_LEAK_BYTES = 8 << 20
 
 
 class CostChecks:
@@ -45,3 +52,22 @@ class CostChecks:
         live.loaded.infer(live.case.arrays(live.points[-1]))
         found = live.loaded.facts()["probe"]["allocations"]
         assert not found, f"the plugin's code allocates in launch, in bytes: {found}; allocate in bind instead"
+
+    def test_closing_gives_device_memory_back(self, live: Bench) -> None:
+        """What libraries keep for a process they have after the first fifth of the cycles."""
+        if live.device == CPU:
+            pytest.skip("cpu has no memory of its own")
+        profile, left, end = Profile.fixed(live.points[0]), list[int](), time.monotonic() + _CYCLES_S
+        arrays = live.case.arrays(live.points[0])
+        while len(left) < _CYCLES and time.monotonic() < end:
+            instance = live.open()
+            instance.load(live.artifact(profile), profile)
+            instance.infer(arrays)
+            with contextlib.suppress(Unsupported):
+                instance.capture()
+            left.append(instance.close() or 0)
+        grown = sum(left[len(left) // 5 + 1 :])
+        assert grown < _DEVICE_LEAK_BYTES, (
+            f"{len(left)} times loaded, launched, captured and closed, it kept {grown} bytes of {live.device}, beside "
+            f"{left[0]} of the first time: give back in `close` what it takes"
+        )
