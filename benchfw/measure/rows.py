@@ -127,6 +127,7 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
             "artifact_s": record.all[0].instance.made.seconds if record.all[0].instance else None,
             "build_s": instance.build_s,
             "load_s": instance.load_s,
+            "sync": _sync(last),
             "cache": _cache(last),
             "input_sets": last.slots.sets,
             "input_bytes": last.input_bytes,
@@ -144,6 +145,11 @@ def _step_options(made: Made) -> str | None:
     """Return the options of the steps of an artifact, by their names."""
     options = dict(zip(made.steps, made.options, strict=True))
     return json.dumps(options, sort_keys=True) if options else None
+
+
+def _sync(member: Member) -> str:
+    """Return how it was waited for: launches that returned complete outputs, as of some versions, waited themselves."""
+    return "blocking" if member.blocks and not member.is_asynchronous else member.case.mode.sync
 
 
 def _cache(member: Member) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from benchfw.measure.statistics import invocation_rows
 from benchfw.measure.tables import block_rows, iteration_columns, shape_rows
 from benchfw.store.schema import TABLES
 from benchfw.store.writer import to_arrow
+from benchfw.worker.timing import Mode
 
 
 def test_the_row_of_a_measured_case(tmp_path: Path, members: Any) -> None:
@@ -39,6 +41,15 @@ def test_the_cache_is_called_by_what_was_done(tmp_path: Path, members: Any) -> N
     for sweep, sets, cache in ((members.FIXED, 4, "rotate"), (members.FIXED, 1, "warm"), (members.RANDOM, 1, "rotate")):
         row = case_row(members.record(members.member(sweep, sets=sets)), members.COMMON, tmp_path)
         assert (row["cache"], row["input_sets"]) == (cache, sets)
+
+
+def test_waiting_is_called_by_what_was_done(tmp_path: Path, members: Any) -> None:
+    """ONNX Runtime before 1.18 gets no stream, so that it waits within its launches, whatever the plan said."""
+    for is_asynchronous, sync in ((True, "spin"), (False, "blocking")):
+        member = members.measured()
+        member.case = replace(member.case, mode=Mode(sync="spin"))
+        member.is_asynchronous = is_asynchronous
+        assert case_row(members.record(member), members.COMMON, tmp_path)["sync"] == sync
 
 
 def test_the_row_of_a_failed_case_has_its_reason_and_no_statistics(tmp_path: Path, members: Any) -> None:
