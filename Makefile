@@ -36,7 +36,8 @@ run: $(STAMP)
 # What waits for deadlines, counts processes or measures comes when no framework computes beside it, and in three
 # processes: most of it is waiting. In the order of the folders: modules that take minutes with few tests come first, so
 # that neither process waits for the other's last.
-PYTEST = $(BIN)/pytest --dist loadscope --no-loadscope-reorder
+# One thread of BLAS in each: a second one would spin where the other process computes.
+PYTEST = OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --dist loadscope --no-loadscope-reorder
 # Each process collects for itself, which takes seconds: here the few modules that have such tests.
 QUIET = $(sort $(shell grep -rl --include='test_*.py' 'mark\.quiet' tests))
 test: $(STAMP)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-QUICK = "--set measure.budget=1s"
+QUICK = "--set measure.budget=100ms"
 SMALL = (  # an ONNX model in place of ResNet, and one backend: no export, no import of torch
     "--set model.ref=onnx:models/mlp.onnx --set model.inputs={} --set accuracy.reference=ort-cpu"
     " --backend ort-cpu --sweep fixed --set sweep.0.batch=[2]"

@@ -41,7 +41,7 @@ batch = [1]
 kind = "random-batch"
 [measure]
 effort = "quick"
-budget = "2s"
+budget = "200ms"
 samplers = ["host"]
 [[backend]]
 use = "fake"
