@@ -83,7 +83,9 @@ def test_what_only_the_scenario_lets_pass_has_a_number_and_says_so(project: Any,
 
 def test_a_tolerance_can_be_narrower_too(project: Any) -> None:
     outcome, results = project.run(SCENARIO, "accuracy.tolerance.fp16.rel_l2=1e-4", "backend.off.options.scale=1.0005")
-    assert by_name(outcome.rows)["off fp16"]["status"] == "ACCURACY_FAIL"
+    off = by_name(outcome.rows)["off fp16"]
+    assert off["status"] == "ACCURACY_FAIL"
+    assert json.loads(off["tolerance"])["rel_l2_warn"] == 1e-4, "what warns does not stay above what fails"
     assert "R05" not in set(results.warnings["code"])
     assert by_name(project.run(SCENARIO, "backend.off.options.scale=1.0005")[0].rows)["off fp16"]["status"] == "OK"
 
