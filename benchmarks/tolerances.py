@@ -72,12 +72,12 @@ def main() -> None:
 def _cells(precision: str, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     limits = TOLERANCES[precision]
     l2, share = (FACTOR * float(np.quantile([row[name] for row in rows], 0.99)) for name in ("rel_l2", "outside_share"))
-    any_share = limits.share == 1.0
+    any_share = limits.outside_share == 1.0
     yield str(len(rows))
-    yield _marked(f"{l2:.1e}", l2 > limits.fail)
-    yield f"{limits.fail:.0e}"
-    yield "-" if any_share else _marked(f"{share:.2%}", share > limits.share)
-    yield "-" if any_share else f"{limits.share:.2%}"
+    yield _marked(f"{l2:.1e}", l2 > limits.rel_l2)
+    yield f"{limits.rel_l2:.0e}"
+    yield "-" if any_share else _marked(f"{share:.2%}", share > limits.outside_share)
+    yield "-" if any_share else f"{limits.outside_share:.2%}"
 
 
 def _marked(text: str, above: bool) -> str:

@@ -12,6 +12,8 @@ from benchfw import errors, spec
 from benchfw.spec import hooks
 from tools.markdown import code, prose, table
 
+_WIDTH = 120
+
 
 def hooks_page() -> str:
     """Return the hooks, then every public class and function of `benchfw.spec`."""
@@ -52,7 +54,7 @@ def _module(source: str) -> str:
 def _definition(item: ast.ClassDef | ast.FunctionDef) -> str:
     if isinstance(item, ast.ClassDef):
         return f"\n### {item.name}\n\n{_class(item)}"
-    return f"\n### {item.name}\n\n{_python(f'def {_signature(item)}: ...')}\n{prose(ast.get_docstring(item))}"
+    return f"\n### {item.name}\n\n{_python(_stub(item))}\n{prose(ast.get_docstring(item))}"
 
 
 def _class(item: ast.ClassDef) -> str:
@@ -86,6 +88,16 @@ def _signature(function: ast.FunctionDef) -> str:
         arguments = arguments.removeprefix(own)
     returns = f" -> {ast.unparse(function.returns)}" if function.returns else ""
     return f"{function.name}({arguments}){returns}"
+
+
+def _stub(function: ast.FunctionDef) -> str:
+    """Return a function without its body; one that is too long for a line as ruff breaks it."""
+    text = f"def {_signature(function)}: ..."
+    if len(text) <= _WIDTH:
+        return text
+    head, _, rest = text.partition("(")
+    arguments, _, returns = rest.rpartition(") -> ")
+    return f"{head}(\n    {arguments}\n) -> {returns}"
 
 
 def _python(text: str) -> str:

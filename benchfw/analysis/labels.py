@@ -75,6 +75,7 @@ def label_differences(baseline: Row, current: Row, may_differ: frozenset[str] = 
         *_differing(MUST_AGREE, baseline, current, refused=True, may_differ=may_differ),
         *_differing(TOLD, baseline, current, refused=False),
         *_step_differences(baseline, current),
+        *_tolerance_differences(baseline, current),
         *_differing([label for label in MUST_AGREE if label in may_differ], baseline, current, refused=False),
     ]
     labels = {item.label for item in found}
@@ -115,7 +116,7 @@ def _differing(
 
 def _step_differences(baseline: Row, current: Row) -> list[Difference]:
     """Return the options in which steps differ that both artifacts were made by, as `OnnxFromTorch.opset`."""
-    then, now = _step_options(baseline), _step_options(current)
+    then, now = _tables(baseline, "step_options"), _tables(current, "step_options")
     found = []
     for step in then.keys() & now.keys():
         options = [{f"{step}.{name}": value for name, value in each[step].items()} for each in (then, now)]
@@ -123,13 +124,36 @@ def _step_differences(baseline: Row, current: Row) -> list[Difference]:
     return sorted((replace(item, label=printable(item.label, _LONGEST)) for item in found), key=lambda item: item.label)
 
 
-def _step_options(row: Row) -> dict[str, dict[str, Any]]:
-    """Return the options of the steps of a row; none for one that does not tell them."""
+def _tolerance_differences(baseline: Row, current: Row) -> list[Difference]:
+    """Return what outputs of one precision might differ by in one row and not in the other, as `tolerance.rel_l2`."""
+    if baseline.get("precision") != current.get("precision"):
+        return []  # each has its own
+    values = [_json(row, "tolerance") for row in (baseline, current)]
+    outputs = [_tables(value, "outputs") for value in values]
+    found = []
+    for name in ("", *sorted(outputs[0].keys() | outputs[1].keys())):
+        at = f"tolerance.{name}." if name else "tolerance."
+        told = [each.get(name, value) for each, value in zip(outputs, values, strict=True)]
+        limits = [{at + key: item for key, item in each.items() if key != "outputs"} for each in told]
+        if all(limits):
+            found += _differing(sorted(limits[0] | limits[1]), *limits, refused=False)
+    return [replace(item, label=printable(item.label, _LONGEST)) for item in found]
+
+
+def _tables(row: Row, label: str) -> dict[str, dict[str, Any]]:
+    """Return the tables of a JSON column by their names, as the options of steps; none for a row without it."""
+    return {name: each for name, each in _json(row, label).items() if isinstance(each, dict)}
+
+
+def _json(row: Row, label: str) -> dict[str, Any]:
+    value = row.get(label)
+    if isinstance(value, dict):
+        return value
     try:
-        options = json.loads(row.get("step_options") or "{}")
+        found = json.loads(value or "{}")
     except (TypeError, ValueError, RecursionError):
         return {}
-    return {name: each for name, each in options.items() if isinstance(each, dict)} if isinstance(options, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _value(row: Row, label: str) -> Any:

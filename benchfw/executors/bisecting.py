@@ -118,7 +118,7 @@ def bisect(checker: Checker, checked: Checked) -> Bisection:
 
 def _search(checker: Checker, reference: _Graph, suspect: _Graph, result: Bisection) -> None:
     """Compare the tensors of both graphs, some at a time, until one departs."""
-    precision, set_ = result.case.session.precision, result.input_set
+    session, set_ = result.case.session, result.input_set
     graph, other = suspect.marked(()).artifact.meta, reference.marked(()).artifact.meta
     own = set(graph["outputs"]) & set(other["outputs"])
     shared = (set(graph["tensors"]) & set(other["tensors"])) | own
@@ -139,7 +139,9 @@ def _search(checker: Checker, reference: _Graph, suspect: _Graph, result: Bisect
         left = suspect.outputs([views[name] for name in marks], set_)
         for name in part:
             if views[name] in left and name in right:
-                tensors[name] = compare_tensor(name, left[views[name]], right[name], precision)
+                tensors[name] = compare_tensor(
+                    name, left[views[name]], right[name], session.precision, session.tolerance
+                )
         result.departures = departures(graph["nodes"], tensors, inputs)[:SHOWN]
         if result.departures:
             break

@@ -242,7 +242,9 @@ class Checker:
     def _rows(
         self, case: Case, set_: int, outputs: accuracy.Outputs, wanted: accuracy.Outputs
     ) -> Iterator[dict[str, Any]]:
-        for name, output, reference in accuracy.match(outputs, wanted):
+        session = case.session
+        compared = accuracy.compare_all(outputs, wanted, session.precision, session.tolerance)
+        for name, metrics in compared.items():
             yield {
                 "case_id": case.case_id,
                 "cohort": case.cohort_id,
@@ -252,7 +254,7 @@ class Checker:
                 "reference": self.reference_of(case).session.entry.use,
                 "output": name,
                 "batch": case.batch,
-                **accuracy.compare(output, reference, case.session.precision),
+                **metrics,
             }
 
 

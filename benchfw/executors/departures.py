@@ -20,7 +20,7 @@ class Tensor:
         name: Its name in both graphs.
         rel_l2: Relative L2 distance; None where they cannot be compared.
         max_abs_err: Largest absolute difference; likewise.
-        departs: It is beyond the tolerance of the precision.
+        departs: It is beyond its tolerance.
         reason: Why.
     """
 
@@ -56,20 +56,27 @@ class Departure:
         return not any(tensor.departs for tensor in self.inputs)
 
 
-def compare_tensor(name: str, output: NDArray[Any], reference: NDArray[Any], precision: str) -> Tensor:
+def compare_tensor(
+    name: str,
+    output: NDArray[Any],
+    reference: NDArray[Any],
+    precision: str,
+    tolerance: accuracy.Tolerance | None = None,
+) -> Tensor:
     """Say how far a tensor is from what it should be.
 
     Args:
         name: Its name.
         output: What was computed.
         reference: What it should be; another shape or kind of type is a departure too.
-        precision: Whose tolerance applies.
+        precision: What it was asked for in.
+        tolerance: What is allowed in place of the default of that precision.
     """
     try:
         accuracy.match({name: output}, {name: reference})
     except Invalid as error:
         return Tensor(name=name, rel_l2=None, max_abs_err=None, departs=True, reason=error.message)
-    metrics = accuracy.compare(output, reference, precision)
+    metrics = accuracy.compare(output, reference, precision, tolerance.of(name) if tolerance else None)
     return Tensor(
         name=name,
         rel_l2=metrics["rel_l2"],

@@ -1,4 +1,4 @@
-"""Options of steps that change nothing, because nothing is made by these steps."""
+"""Tables of a scenario that change nothing: options of steps that do not run, tolerances that nothing is held to."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ def unused(given: Iterable[str], steps: Mapping[str, StepInfo], routes: Iterable
 
 
 def unused_tables(scenario: Scenario, registry: Registry) -> list[str]:
-    """Return a warning for each table of options of a step that is on the way to no installed backend it is for.
+    """Return a warning for each table that changes nothing.
 
-    `[steps.NAME]` is for all backends of a scenario, a table `steps.NAME` of a backend for that one.
+    That is one of options of a step that is on the way to no installed backend it is for, and the tolerance of a
+    precision that no backend is asked for. `[steps.NAME]` is for all backends of a scenario, a table `steps.NAME` of a
+    backend for that one.
     """
     routes = {
         entry.label: list(_routes(scenario, entry, registry))
@@ -51,6 +53,11 @@ def unused_tables(scenario: Scenario, registry: Registry) -> list[str]:
         own = unused(entry.steps, registry.steps, routes[entry.label]) if entry.label in routes else ()
         where = f"of the backend {entry.label!r}"
         warnings += [f"warning: steps.{name} {where} changes nothing: {why}; {remedy}" for name, why in own]
+    asked = {precision for entry in scenario.backend for precision in entry.precision}
+    for name in scenario.accuracy.tolerance:
+        if name not in asked:
+            where = f"[accuracy.tolerance.{name}]"
+            warnings.append(f"warning: {where} changes nothing: no backend is asked for {name}; remove the table")
     return warnings
 
 

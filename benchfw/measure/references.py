@@ -70,6 +70,7 @@ class References:
         failed = [row for row in member.accuracy if row["verdict"] == "fail"]
         if failed:
             raise AccuracyFailed(f"{failed[0]['moment']} the timing, {failed[0]['output']}: {failed[0]['reason']}")
+        _tell_widened(member, moment)
         self.outputs |= fresh  # not before: outputs that failed must not fail those of others
         self.names |= dict.fromkeys(fresh, member.case.session.entry.label)
 
@@ -85,8 +86,9 @@ class References:
                 check_unchanged(before, outputs, member.case.session.precision)
                 return
             fresh[key] = outputs
-        for name, output, wanted in accuracy.match(outputs, self.outputs.get(key, outputs)):
-            metrics = accuracy.compare(output, wanted, member.case.session.precision)
+        session, wanted = member.case.session, self.outputs.get(key, outputs)
+        compared = accuracy.compare_all(outputs, wanted, session.precision, session.tolerance)
+        for name, metrics in compared.items():
             member.accuracy.append(
                 {
                     "case_id": member.case.case_id,
@@ -100,3 +102,18 @@ class References:
                     **metrics,
                 }
             )
+
+
+def _tell_widened(member: Member, moment: str) -> None:
+    """Say so if outputs pass only because the scenario allows more than the default of their precision."""
+    rows = [row for row in member.accuracy if row["moment"] == moment and row["default_verdict"] == "fail"]
+    if rows:
+        farthest = max(rows, key=lambda row: row["rel_l2"])
+        precision = member.case.session.precision
+        table = f"[accuracy.tolerance.{precision}]"
+        member.warn(
+            "R05",
+            farthest["rel_l2"],
+            accuracy.TOLERANCES[precision].rel_l2,
+            f"{farthest['output']}: {farthest['reason']}; only {table} lets it pass: say so where you quote the number",
+        )

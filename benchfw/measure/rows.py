@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from benchfw.measure.member import Member
 from benchfw.measure.record import Record
 from benchfw.measure.statistics import statistics
 from benchfw.scenario import Case
-from benchfw.spec.accuracy import worst
+from benchfw.spec.accuracy import TOLERANCES, Tolerance, worst
 from benchfw.spec.device import CPU
 from benchfw.store.schema import SCHEMA_VERSION
 from benchfw.store.writer import row_faults
@@ -67,6 +67,7 @@ def case_hash(case: Case, context: Mapping[str, Any]) -> str:
         "sequence": case.sequence.sha256 if case.sequence else None,
         **({} if session.device == CPU else {"device": session.device}),
         **({"allow_fallback": True} if session.entry.allow_fallback else {}),
+        **({"tolerance": asdict(session.tolerance)} if session.tolerance else {}),
         **context,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
@@ -134,7 +135,7 @@ def case_row(record: Record, common: Mapping[str, Any], run_folder: Path) -> dic
             "last_level_cache_bytes": last.cache_bytes,
             **last.graph,
         }
-    row |= _accuracy_columns(record.accuracy)
+    row |= _accuracy_columns(record)
     failure = record.failure
     if failure is not None:
         return row | asdict(failure) | {"log": _relative(failure.log, run_folder)}
@@ -227,13 +228,26 @@ def _relative(log: Path | None, run_folder: Path) -> str | None:
     return None if log is None else str(log.relative_to(run_folder))
 
 
-def _accuracy_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _accuracy_columns(record: Record) -> dict[str, Any]:
+    rows, session = record.accuracy, record.case.session
     if not rows:
         return {}
     return {
+        "tolerance": _tolerance(session.tolerance or TOLERANCES[session.precision]),
         "accuracy": worst([row["verdict"] for row in rows]),
         "reference": rows[0]["reference"],
         "rel_l2": float(np.max([row["rel_l2"] for row in rows])),  # np.max lets a NaN through
         "max_abs_err": float(np.max([row["max_abs_err"] for row in rows])),
         "cosine": float(np.min([row["cosine"] for row in rows])),
     }
+
+
+def _tolerance(tolerance: Tolerance) -> str:
+    """Return a tolerance as JSON; outputs only where some have their own."""
+    values = asdict(tolerance)
+    outputs = {name: _without(table, "outputs") for name, table in values.pop("outputs").items()}
+    return json.dumps(values | ({"outputs": outputs} if outputs else {}), sort_keys=True)
+
+
+def _without(table: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != name}

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from benchfw.errors import UsageError
 from benchfw.scenario.load import Loaded
 from benchfw.scenario.plan import Case, Cohort, Plan
-from benchfw.scenario.schema import Accuracy
 
 BASELINE, CONTROL, CANDIDATE = "a", "control", "b"
 
@@ -37,7 +36,9 @@ def only(loaded: Loaded, backends: frozenset[str]) -> Loaded:
     scenario = loaded.scenario
     kept = [entry for entry in scenario.backend if entry.label in backends]
     reference = scenario.accuracy.reference
-    accuracy = scenario.accuracy if reference in backends else Accuracy(reference=None)
+    accuracy = scenario.accuracy
+    if reference not in backends:
+        accuracy = accuracy.model_copy(update={"reference": None})
     return replace(loaded, scenario=scenario.model_copy(update={"backend": kept, "accuracy": accuracy}))
 
 

@@ -17,7 +17,9 @@ from pydantic import ValidationError
 
 from benchfw.errors import Fault
 from benchfw.scenario.modes import blocking_option, returns_early
-from benchfw.scenario.schema import BackendEntry, FixedSweep, Input, RandomBatchSweep, Scenario
+from benchfw.scenario.schema import BackendEntry, FixedSweep, Input, OutputTolerance, RandomBatchSweep, Scenario
+from benchfw.scenario.tolerances import tolerance_of
+from benchfw.spec.accuracy import TOLERANCES, Tolerance
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.device import CPU
 from benchfw.spec.info import MAX_NAME, NAME_PATTERN
@@ -53,6 +55,7 @@ def check(
         _backends(scenario, backends, options, steps),
         _environments(scenario),
         _references(scenario),
+        _tolerances(scenario),
         step_faults(scenario.steps, steps) if steps is not None else (),
         _samplers(scenario, samplers) if samplers is not None else (),
     )
@@ -299,6 +302,20 @@ def _references(scenario: Scenario) -> Iterator[Fault]:
         yield Fault(("accuracy", "reference"), f"no backend is called {wanted!r}", nearest=nearest_name(wanted, names))
     elif "fp32" not in scenario.backend[names.index(wanted)].precision:
         yield Fault(("accuracy", "reference"), f"{wanted!r} does not run in fp32")
+
+
+def _tolerances(scenario: Scenario) -> Iterator[Fault]:
+    for precision, given in scenario.accuracy.tolerance.items():
+        made = tolerance_of(scenario.accuracy, precision) or TOLERANCES[precision]
+        path = ("accuracy", "tolerance", precision)
+        yield from _upside_down(made, given, path)
+        for name, table in given.outputs.items():
+            yield from _upside_down(made.of(name), table, (*path, "outputs", name))
+
+
+def _upside_down(made: Tolerance, given: OutputTolerance, path: tuple[str, ...]) -> Iterator[Fault]:
+    if given.rel_l2_warn is not None and made.rel_l2_warn > made.rel_l2:
+        yield Fault((*path, "rel_l2_warn"), f"is {made.rel_l2_warn:g}, above {made.rel_l2:g}, where `rel_l2` fails")
 
 
 def shown(value: Any) -> str:

@@ -336,6 +336,8 @@ def _document_path(loc: tuple[str | int, ...], document: Any) -> tuple[str | int
     """Drop from pydantic's location what is no key of the document: tags of unions and names of types."""
     if len(loc) > 2 and loc[0] == "sweep" and loc[2] in _KINDS:
         loc = (*loc[:2], *loc[3:])
+    if loc[-1] == "[key]":  # the name of an entry is at fault, not what it holds
+        loc = loc[:-1]
     path: list[str | int] = []
     here = document
     for place, step in enumerate(loc):

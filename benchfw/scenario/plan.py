@@ -10,6 +10,8 @@ from typing import Any
 from benchfw.scenario.modes import device_label, device_of, modes_of
 from benchfw.scenario.schema import BackendEntry, FixedSweep, MinOptMaxSweep, RandomBatchSweep, Scenario, Sweep
 from benchfw.scenario.sequence import BatchSequence
+from benchfw.scenario.tolerances import tolerance_of
+from benchfw.spec.accuracy import Tolerance
 from benchfw.spec.backend import BackendInfo
 from benchfw.spec.device import CPU, CUDA, DeviceName
 from benchfw.spec.tensors import AxisRange, Profile, axis_slug
@@ -31,6 +33,7 @@ class Session:
         environment: Name of the interpreter.
         options: Validated options, defaults filled in.
         steps: Options of artifact steps that the scenario gives for the backend, by their names.
+        tolerance: What its outputs may differ by where the scenario sets that; None for the default of its precision.
         threads: Of each inference; 0 for as many as the run's settings say.
         device: What it runs on: `cpu`, `cuda:0`, ….
         arm: Arm of a comparison that it belongs to; None outside of one.
@@ -43,6 +46,7 @@ class Session:
     environment: str
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tolerance: Tolerance | None = None
     threads: int = 0
     device: str = CPU
     arm: str | None = None
@@ -223,6 +227,7 @@ def _sessions(
                 environment=entry.environment or "default",
                 options=values,
                 steps=scenario.steps_of(entry),
+                tolerance=tolerance_of(scenario.accuracy, precision),
                 threads=scenario.threads or 0,
                 device=device_of(entry.device, backends.get(entry.use)),
             )

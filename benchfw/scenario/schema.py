@@ -34,6 +34,7 @@ def parse_duration(value: Any) -> Any:
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[Positive, BeforeValidator(parse_duration, json_schema_input_type=str | Positive)]
 Size = Annotated[int, Field(gt=0, lt=1 << 31)]
@@ -231,6 +232,30 @@ class Measure(Strict):
     )
 
 
+class OutputTolerance(Strict):
+    """What an output may differ by. What is not given is that of its precision."""
+
+    rel_l2: Annotated[float, Field(gt=0, le=1)] | None = Field(None, description="Relative L2 above which it fails.")
+    rel_l2_warn: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Relative L2 above which it is a `warn`; at most `rel_l2`."
+    )
+    rtol: Share | None = Field(
+        None, description="An element is outside if it differs by more than rtol abs(r) + atol RMS(r)."
+    )
+    atol: Share | None = Field(None, description="The other term of it.")
+    outside_share: Share | None = Field(None, description="Share of the elements that may be outside.")
+    cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(None, description="Cosine that it has at least.")
+
+
+class PrecisionTolerance(OutputTolerance):
+    """What outputs of a precision may differ by, in place of the default; what only this lets pass is told by R05."""
+
+    outputs: dict[str, OutputTolerance] = Field(
+        {},
+        description="The same for single outputs by the reference's names; what is not given is that of all outputs.",
+    )
+
+
 class Accuracy(Strict):
     """What outputs are compared with."""
 
@@ -239,6 +264,9 @@ class Accuracy(Strict):
         False,
         description="The model may give constant outputs, or the same ones for different inputs: V01 does not ask for "
         "others.",
+    )
+    tolerance: dict[Precision, PrecisionTolerance] = Field(
+        {}, description="What outputs may differ by, by precision; see docs/concepts/accuracy.md."
     )
 
 

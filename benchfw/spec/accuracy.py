@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,24 +18,38 @@ _ORDER = ("pass", "warn", "fail")
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerance:
-    """What a precision may differ by (docs/concepts/accuracy.md): relative L2 that fails and that warns, and the
-    share of elements that may lie beyond rtol |r| + atol RMS(r)."""
+    """What outputs may differ by from the reference's (docs/concepts/accuracy.md).
 
-    fail: float
-    warn: float
+    Attributes:
+        rel_l2: Relative L2 above which an output fails.
+        rel_l2_warn: Relative L2 above which it is a `warn`.
+        rtol: An element is outside if it differs by more than rtol |r| + atol RMS(r).
+        atol: The other term of it.
+        outside_share: Share of the elements that may be outside, from 0 to 1.
+        cosine: Cosine that an output has at least; -1 allows any.
+        outputs: Outputs that have a tolerance of their own, by the reference's names.
+    """
+
+    rel_l2: float
+    rel_l2_warn: float
     rtol: float
     atol: float
-    share: float
+    outside_share: float
     cosine: float = -1.0
+    outputs: Mapping[str, Tolerance] = field(default_factory=dict)
+
+    def of(self, output: str) -> Tolerance:
+        """Return what holds for one output."""
+        return self.outputs.get(output, self)
 
 
 TOLERANCES = {
-    "fp32": Tolerance(fail=1e-5, warn=1e-6, rtol=1e-4, atol=1e-5, share=0.0),
-    "tf32": Tolerance(fail=4e-3, warn=1e-3, rtol=1e-2, atol=5e-3, share=4e-3),
-    "fp16": Tolerance(fail=6e-3, warn=1e-3, rtol=1e-2, atol=5e-3, share=4e-3),
-    "bf16": Tolerance(fail=5e-2, warn=1e-2, rtol=5e-2, atol=2e-2, share=8e-2),
-    "fp8": Tolerance(fail=1e-1, warn=5e-2, rtol=1.0, atol=1.0, share=1.0, cosine=0.99),
-    "int8": Tolerance(fail=1e-1, warn=5e-2, rtol=1.0, atol=1.0, share=1.0, cosine=0.99),
+    "fp32": Tolerance(rel_l2=1e-5, rel_l2_warn=1e-6, rtol=1e-4, atol=1e-5, outside_share=0.0),
+    "tf32": Tolerance(rel_l2=4e-3, rel_l2_warn=1e-3, rtol=1e-2, atol=5e-3, outside_share=4e-3),
+    "fp16": Tolerance(rel_l2=6e-3, rel_l2_warn=1e-3, rtol=1e-2, atol=5e-3, outside_share=4e-3),
+    "bf16": Tolerance(rel_l2=5e-2, rel_l2_warn=1e-2, rtol=5e-2, atol=2e-2, outside_share=8e-2),
+    "fp8": Tolerance(rel_l2=1e-1, rel_l2_warn=5e-2, rtol=1.0, atol=1.0, outside_share=1.0, cosine=0.99),
+    "int8": Tolerance(rel_l2=1e-1, rel_l2_warn=5e-2, rtol=1.0, atol=1.0, outside_share=1.0, cosine=0.99),
 }
 
 
@@ -61,15 +75,57 @@ def match(outputs: Outputs, reference: Outputs) -> list[tuple[str, NDArray[Any],
     return pairs
 
 
-def compare(output: NDArray[Any], reference: NDArray[Any], precision: str) -> dict[str, Any]:
+def compare(
+    output: NDArray[Any], reference: NDArray[Any], precision: str, tolerance: Tolerance | None = None
+) -> dict[str, Any]:
     """Return the metrics of one output, with its verdict: columns of the table `accuracy`.
 
     Args:
         output: Any shape.
         reference: Of the same shape, from fp32.
-        precision: Whose tolerance applies.
+        precision: What the output was asked for in.
+        tolerance: What is allowed in place of the default of that precision. What only this lets pass is a `warn` at
+            least, with `default_verdict` `fail`.
     """
-    tolerance = TOLERANCES[precision]
+    default = TOLERANCES[precision]
+    metrics = _compare(output, reference, tolerance or default)
+    metrics["default_verdict"] = metrics["verdict"]
+    if tolerance is None or tolerance == default:
+        return metrics
+    strict = _compare(output, reference, default)
+    metrics["default_verdict"] = strict["verdict"]
+    if strict["verdict"] == "fail" and metrics["verdict"] != "fail":
+        metrics["verdict"] = "warn"
+        metrics["reason"] = f"beyond the default of {precision}: {strict['reason']}"
+    return metrics
+
+
+def compare_all(
+    outputs: Outputs, reference: Outputs, precision: str, tolerance: Tolerance | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return what `compare` says of each output, by the reference's names.
+
+    Raises:
+        Invalid: They cannot be paired, or the tolerance is for an output that the reference does not have.
+    """
+    pairs = match(outputs, reference)
+    unknown = sorted(set(tolerance.outputs if tolerance else ()) - set(reference))
+    if unknown:
+        raise Invalid(
+            f"the tolerance of {precision} is for the output {unknown[0]!r}, the reference has {sorted(reference)}"
+        )
+    return {
+        name: compare(output, wanted, precision, tolerance.of(name) if tolerance else None)
+        for name, output, wanted in pairs
+    }
+
+
+def worst(verdicts: list[str]) -> str:
+    """Return the worst of some verdicts."""
+    return max(verdicts, key=_ORDER.index, default="pass")
+
+
+def _compare(output: NDArray[Any], reference: NDArray[Any], tolerance: Tolerance) -> dict[str, Any]:
     y = np.asarray(output, np.float64).ravel()
     r = np.asarray(reference, np.float64).ravel()
     nonfinite = int(np.count_nonzero(~np.isfinite(y)))
@@ -97,11 +153,6 @@ def compare(output: NDArray[Any], reference: NDArray[Any], precision: str) -> di
     return metrics
 
 
-def worst(verdicts: list[str]) -> str:
-    """Return the worst of some verdicts."""
-    return max(verdicts, key=_ORDER.index, default="pass")
-
-
 def _judge(metrics: Mapping[str, Any], y: NDArray[Any], r: NDArray[Any], tolerance: Tolerance) -> tuple[str, str]:
     if metrics["nonfinite"] and np.isfinite(r).all():
         return "fail", f"{metrics['nonfinite']} elements are NaN or infinite"
@@ -111,16 +162,16 @@ def _judge(metrics: Mapping[str, Any], y: NDArray[Any], r: NDArray[Any], toleran
         return "fail", "all elements are the same"
     failed, warned = [], []
     rel_l2, share = metrics["rel_l2"], metrics["outside_share"]
-    if not rel_l2 <= tolerance.fail:
-        failed.append(f"relative L2 {rel_l2:.1e} is above {tolerance.fail:.0e}")
-    elif rel_l2 > tolerance.warn:
-        warned.append(f"relative L2 {rel_l2:.1e} is above {tolerance.warn:.0e}")
-    if share > tolerance.share:
+    if not rel_l2 <= tolerance.rel_l2:
+        failed.append(f"relative L2 {rel_l2:.1e} is above {tolerance.rel_l2:g}")
+    elif rel_l2 > tolerance.rel_l2_warn:
+        warned.append(f"relative L2 {rel_l2:.1e} is above {tolerance.rel_l2_warn:g}")
+    if share > tolerance.outside_share:
         failed.append(
             f"{share:.2%} of the elements are outside of rtol {tolerance.rtol:g}, atol {tolerance.atol:g} RMS"
         )
     if metrics["cosine"] < tolerance.cosine:
-        failed.append(f"cosine {metrics['cosine']:.4f} is below {tolerance.cosine}")
+        failed.append(f"cosine {metrics['cosine']:.6f} is below {tolerance.cosine}")
     return ("fail" if failed else "warn" if warned else "pass"), "; ".join(failed + warned)
 
 

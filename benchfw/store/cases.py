@@ -139,6 +139,12 @@ COLUMNS: list[Column] = [
     ("first_call_ns", INT, "Latency of the first inference (of the first shape) after binding."),
     ("warmup_s", REAL, "Time of warm-up before the statistics begin, in seconds."),
     ("accuracy", WORD, "`pass`, `warn` or `fail` against the reference, worst of all outputs, before and after."),
+    (
+        "tolerance",
+        TEXT,
+        "What outputs might differ by, as JSON: the keys of `[accuracy.tolerance.PRECISION]`, those that the scenario "
+        "does not set included; null if nothing was compared.",
+    ),
     ("reference", WORD, "Name of the backend whose outputs were the reference."),
     ("rel_l2", REAL, "Largest relative L2 distance of an output to the reference."),
     ("max_abs_err", REAL, "Largest absolute difference of an output to the reference."),

@@ -172,7 +172,13 @@ ACCURACY = _schema(
         ("output", WORD, "Output."),
         ("batch", SMALL, "Size of the varying or batch axis."),
         ("verdict", WORD, "`pass`, `warn` or `fail`."),
-        ("reason", TEXT, "What failed or nearly did."),
+        (
+            "default_verdict",
+            WORD,
+            "The same by the default tolerance of the precision; `fail` beside another verdict: only a tolerance of "
+            "the scenario lets the output pass.",
+        ),
+        ("reason", TEXT, "What failed or nearly did, or is beyond the default."),
         ("max_abs_err", REAL, "Largest absolute difference."),
         ("mean_abs_err", REAL, "Mean absolute difference."),
         ("p99_abs_err", REAL, "99th percentile of the absolute difference."),

@@ -33,11 +33,11 @@ def test_the_thresholds_are_those_that_hold() -> None:
     for names, fail, warn, rtol, atol, share, cosine in rows("Thresholds"):
         for name in names.split(", "):
             told[name] = Tolerance(
-                fail=number(fail),
-                warn=number(warn),
+                rel_l2=number(fail),
+                rel_l2_warn=number(warn),
                 rtol=number(rtol),
                 atol=number(atol),
-                share=number(share),
+                outside_share=number(share),
                 cosine=number(cosine) if cosine else -1.0,
             )
     assert told == TOLERANCES
@@ -47,8 +47,8 @@ def test_what_the_calibration_asks_for_is_allowed_or_marked() -> None:
     """A figure above its limit is bold, and no other."""
     for _, _, precision, _, l2, fail, share, most, *_ in rows("Calibration"):
         limits = TOLERANCES[precision]
-        assert number(fail) == limits.fail
-        assert (number(l2) > limits.fail) == l2.startswith("**")
+        assert number(fail) == limits.rel_l2
+        assert (number(l2) > limits.rel_l2) == l2.startswith("**")
         if most != "-":
-            assert number(most) == pytest.approx(limits.share)
-            assert (number(share) > limits.share) == share.startswith("**")
+            assert number(most) == pytest.approx(limits.outside_share)
+            assert (number(share) > limits.outside_share) == share.startswith("**")

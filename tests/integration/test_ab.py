@@ -410,6 +410,17 @@ def test_an_arm_with_other_outputs(folder: Path, cli: Cli) -> None:
     assert "the case is ACCURACY_FAIL: before the timing" in ended.out
 
 
+def test_an_arm_with_a_tolerance_of_its_own_says_so(folder: Path, cli: Cli) -> None:
+    file = write(folder, "wide.toml", backend("x"))
+    wide = ("--b", "accuracy.tolerance.fp32={rel_l2=0.02,outside_share=1.0}")
+    ended = cli("ab", file, "--b", "backend.x.options.scale=1.01", *wide)
+    assert "tolerance.rel_l2 1e-05 → 0.02" in ended.out
+    cases, warnings = ended.run.cases, ended.run.warnings
+    assert dict(zip(cases["arm"], cases["accuracy"], strict=True)) == {"a": "pass", "control": "pass", "b": "warn"}
+    (case_id,) = warnings[warnings["code"] == "R05"]["case_id"]
+    assert case_id.startswith("b/")
+
+
 TWICE = SCENARIO.replace("batch = [2]", 'batch = [1]\n[[sweep]]\nkind = "min-opt-max"').replace("opt = 4", "opt = 1")
 """Its first cohort has a case with an artifact for its shape and one with an artifact for all, in one process."""
 

@@ -191,6 +191,15 @@ def test_outputs_that_are_all_zero_fail_and_the_last_node_is_found(check: Check)
     assert [item["name"] for item in departure["inputs"]] == ["squashed"]
 
 
+def test_tensors_are_held_to_the_tolerance_of_the_outputs_and_those_of_a_name_to_theirs(check: Check) -> None:
+    wide = "accuracy.tolerance.fp32={rel_l2=0.05,outside_share=1.0,outputs.logits={rel_l2=1e-5}}"
+    found = check("--backend", "ort-cpu", "--steps", "BreakWeight", "--set", wide, "--bisect", code=5)
+    (checked,), (bisection,) = found["checks"], found["bisections"]
+    assert {line["output"]: line["verdict"] for line in checked["outputs"]} == {"states": "warn", "logits": "fail"}
+    (departure,) = bisection["departures"]
+    assert (departure["tensor"]["name"], departure["begins"]) == ("logits", True)
+
+
 def test_tensors_that_only_one_graph_has_are_not_compared(check: Check) -> None:
     found = check("--backend", "ort-cpu", "--steps", "BreakRename", "--bisect", code=5)
     (bisection,) = found["bisections"]

@@ -255,6 +255,24 @@ def test_what_was_in_effect_is_told_where_it_was_not_what_was_asked_for(effectiv
     assert not any(item.refused for item in found)
 
 
+def test_tolerances_that_differ_are_told_where_both_are_known_and_of_one_precision() -> None:
+    def told(then: Any, now: Any, precision: str = "fp16") -> list[str]:
+        baseline, current = {"tolerance": then, "precision": "fp16"}, {"tolerance": now, "precision": precision}
+        found = label_differences(baseline, current, frozenset({"precision"}))
+        assert not any(item.refused for item in found)
+        return [str(item) for item in found if item.label != "precision"]
+
+    strict = json.dumps({"rel_l2": 0.006, "rtol": 0.01})
+    wide = json.dumps({"rel_l2": 0.02, "rtol": 0.01})
+    own = json.dumps({"rel_l2": 0.006, "rtol": 0.01, "outputs": {"y": {"rel_l2": 0.5, "rtol": 0.01}}})
+    assert told(strict, strict) == []
+    assert told(strict, wide) == ["tolerance.rel_l2 0.006 → 0.02"]
+    assert told(own, strict) == ["tolerance.y.rel_l2 0.5 → 0.006"]
+    assert told(strict, wide, "bf16") == []
+    for unusable in (None, float("nan"), "", "{", "[]", "[" * 10_000):
+        assert told(unusable, strict) == told(own, unusable) == [], "a run that an older benchfw made, or a stranger"
+
+
 def test_options_of_steps_that_differ_are_told_where_both_are_known() -> None:
     def told(then: Any, now: Any) -> list[str]:
         found = label_differences({"step_options": then}, {"step_options": now})

@@ -39,6 +39,22 @@ def test_outputs_that_are_off_end_with_5_and_what_cannot_run_with_3(cli: Cli) ->
     assert "fake fp32  batch=1  output" in out  # the others go on
 
 
+def test_what_only_a_tolerance_lets_pass_is_a_warn_that_says_so(cli: Cli) -> None:
+    off = ("--backend", "fake-special", "--precision", "fp16", "--set", "backend.fake-special.options.scale=1.01")
+    out, _ = cli(*MODEL, *off, code=5)
+    assert "relative L2 1.0e-02 is above 0.006" in out
+    wide = ("--set", "accuracy.tolerance.fp16.rel_l2=0.02")
+    out, _ = cli(*MODEL, *off, *wide)
+    assert "warn fake-special fp16 at batch=1, output: worst is input" in out
+    assert "beyond the default of fp16: relative L2 1.0e-02 is above 0.006" in out
+    (check,) = json.loads(cli(*MODEL, *off, *wide, "--json")[0])["checks"]
+    assert {(row["verdict"], row["default_verdict"]) for row in check["rows"]} == {("warn", "fail")}
+    cli(*MODEL, *off, "--set", "accuracy.tolerance.fp16.outputs.output.rel_l2=0.02")
+    out, _ = cli(*MODEL, *off, "--set", "accuracy.tolerance.fp16.outputs.logits.rel_l2=0.02", code=3)
+    assert "INVALID fake-special fp16" in out
+    assert "the tolerance of fp16 is for the output 'logits', the reference has ['output']" in out
+
+
 def test_another_precision_than_was_asked_for_is_told(cli: Cli) -> None:
     out, _ = cli(*MODEL, "--backend", "fake-special", *faulty("other_precision", "facts"), code=3)
     assert "FALLBACK fake-special fp32 at batch=1: asked for the precision fp32, int8 is in effect" in out

@@ -86,6 +86,14 @@ def test_a_table_for_all_is_used_where_one_backend_asks_for_what_replaces_others
     assert warnings(registry, "onnx:m.onnx", ["TrtEngineFromOnnx"], weak, typed) == []
 
 
+def test_a_tolerance_of_a_precision_that_nobody_is_asked_for_is_warned_of(cli: Cli) -> None:
+    model = ("check", "null:m", "--input", "x=batchx4", "--backend", "fake", "--against", "fake")
+    given = ("--set", "accuracy.tolerance.fp16.rel_l2=0.1")
+    words = "warning: [accuracy.tolerance.fp16] changes nothing: no backend is asked for fp16; remove the table"
+    assert words in cli(*model, *given)[1]
+    assert "changes nothing" not in cli(*model, "--precision", "fp16", *given)[1]
+
+
 def test_a_plan_a_run_and_a_check_say_so(cli: Cli, brief: None) -> None:
     model = ("null:m", "--input", "x=batchx4", "--backend", "fake", "--set", "steps.FixedBatchOnnx={}")
     words = "warning: [steps.FixedBatchOnnx] changes nothing: FixedBatchOnnx does not run, which makes onnx of onnx; no"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from benchfw.errors import Invalid
-from benchfw.spec.accuracy import TOLERANCES, compare, match, worst
+from benchfw.spec.accuracy import TOLERANCES, compare, compare_all, match, worst
 
 R: NDArray[np.float64] = np.random.default_rng(1).standard_normal((16, 50))
 
@@ -66,9 +67,9 @@ def test_thresholds_of_each_precision(precision: str) -> None:
     tolerance = TOLERANCES[precision]
     reference = np.sign(R) * (1 + np.abs(R))  # none near zero, so that no share lies outside before the norm does
     for factor, verdict in (
-        (0.9 * tolerance.warn, "pass"),
-        (1.1 * tolerance.warn, "warn"),
-        (1.1 * tolerance.fail, "fail"),
+        (0.9 * tolerance.rel_l2_warn, "pass"),
+        (1.1 * tolerance.rel_l2_warn, "warn"),
+        (1.1 * tolerance.rel_l2, "fail"),
     ):
         metrics = compare(_off(reference, factor), reference, precision)
         assert metrics["rel_l2"] == pytest.approx(factor, rel=1e-3)
@@ -85,11 +86,11 @@ def test_thresholds_are_those_of_the_specification_or_wider_by_calibration() -> 
     }
     for precision, (fail, warn, rtol, atol, share) in expected.items():
         tolerance = TOLERANCES[precision]
-        assert (tolerance.fail, tolerance.warn) == (fail, warn)
-        assert (tolerance.rtol, tolerance.atol, tolerance.share) == (rtol, atol, share)
+        assert (tolerance.rel_l2, tolerance.rel_l2_warn) == (fail, warn)
+        assert (tolerance.rtol, tolerance.atol, tolerance.outside_share) == (rtol, atol, share)
     for precision in ("fp8", "int8"):
         tolerance = TOLERANCES[precision]
-        assert (tolerance.fail, tolerance.warn, tolerance.cosine) == (1e-1, 5e-2, 0.99)
+        assert (tolerance.rel_l2, tolerance.rel_l2_warn, tolerance.cosine) == (1e-1, 5e-2, 0.99)
 
 
 def test_one_element_far_off_fails_fp32_though_the_norm_hides_it() -> None:
@@ -105,7 +106,7 @@ def test_one_element_far_off_fails_fp32_though_the_norm_hides_it() -> None:
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_rounding_to_a_precision_does_not_fail_it_by_the_share(precision: str) -> None:
     """Noise of the largest distance that the models of the calibration had: a third of what may be."""
-    metrics = compare(_off(R, TOLERANCES[precision].fail / 3), R, precision)
+    metrics = compare(_off(R, TOLERANCES[precision].rel_l2 / 3), R, precision)
     assert metrics["outside_share"] > 0
     assert metrics["verdict"] == "warn", metrics["reason"]
 
@@ -114,7 +115,7 @@ def test_a_tenth_of_the_elements_far_off_fails_bf16_though_the_norm_allows_it() 
     spoilt = R.copy()
     spoilt[:, :5] += 0.13  # five of fifty columns
     metrics = compare(spoilt, R, "bf16")
-    assert metrics["rel_l2"] < TOLERANCES["bf16"].fail
+    assert metrics["rel_l2"] < TOLERANCES["bf16"].rel_l2
     assert metrics["verdict"] == "fail"
     assert "rtol" in metrics["reason"]
 
@@ -183,6 +184,61 @@ def test_top1_and_top5() -> None:
 def test_only_rows_of_classes_have_a_ranking(shape: tuple[int, ...]) -> None:
     metrics = compare(np.ones(shape), np.ones(shape), "fp32")
     assert metrics["top1_agreement"] is metrics["top5_agreement"] is None
+
+
+# --- tolerances of a scenario -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "default", "reason"),
+    [
+        ({"rel_l2": 2e-2}, "warn", "fail", "beyond the default of fp16: relative L2 1.0e-02 is above 0.006"),
+        ({"rel_l2": 9e-3}, "fail", "fail", "relative L2 1.0e-02 is above 0.009"),
+        ({"rel_l2": 2e-2, "rel_l2_warn": 2e-2}, "warn", "fail", "beyond the default of fp16: relative L2 1.0e-02"),
+        ({"rel_l2": 2e-2, "cosine": 0.99999}, "fail", "fail", "is below 0.99999"),
+    ],
+)
+def test_what_only_another_tolerance_lets_pass_is_a_warn_that_says_what_the_default_is(
+    change: dict[str, Any], verdict: str, default: str, reason: str
+) -> None:
+    allowed = replace(TOLERANCES["fp16"], outside_share=1.0, **change)
+    output = _off(R, 1e-2)
+    assert compare(output, R, "fp16")["verdict"] == compare(output, R, "fp16")["default_verdict"] == "fail"
+    metrics = compare(output, R, "fp16", allowed)
+    assert (metrics["verdict"], metrics["default_verdict"]) == (verdict, default)
+    assert reason in metrics["reason"]
+
+
+@pytest.mark.parametrize("wider", [{"outside_share": 0.2}, {"rtol": 1.0}, {"atol": 0.2}])
+def test_the_share_outside_is_allowed_by_each_of_its_three_terms(wider: dict[str, Any]) -> None:
+    spoilt = R.copy()
+    spoilt[:, :5] += 0.013  # a tenth of the elements, of which some are large enough for it
+    assert "5.62% of the elements" in compare(spoilt, R, "fp16")["reason"]
+    metrics = compare(spoilt, R, "fp16", replace(TOLERANCES["fp16"], **wider))
+    assert (metrics["verdict"], metrics["default_verdict"]) == ("warn", "fail")
+    assert "5.62% of the elements are outside of rtol 0.01, atol 0.005 RMS" in metrics["reason"]
+
+
+def test_a_narrower_tolerance_fails_what_the_default_lets_pass() -> None:
+    metrics = compare(_off(R, 5e-4), R, "fp16", replace(TOLERANCES["fp16"], rel_l2=1e-4))
+    assert (metrics["verdict"], metrics["default_verdict"]) == ("fail", "pass")
+
+
+def test_no_tolerance_lets_spoilt_outputs_pass() -> None:
+    all_of_it = replace(TOLERANCES["fp16"], rel_l2=1.0, rtol=1.0, atol=1.0, outside_share=1.0)
+    for spoilt in (np.zeros_like(R), np.full_like(R, 0.5), np.where(R > 2, np.nan, R)):
+        assert compare(spoilt, R, "fp16", all_of_it)["verdict"] == "fail"
+
+
+def test_an_output_has_a_tolerance_of_its_own_by_the_name_that_the_reference_gives_it() -> None:
+    default = TOLERANCES["fp16"]
+    own = replace(default, outputs={"b": replace(default, rel_l2=2e-2, outside_share=1.0)})
+    off = {"output_0": _off(R, 1e-2), "output_1": _off(R, 1e-2)}
+    found = compare_all(off, {"a": R, "b": R}, "fp16", own)
+    assert {name: metrics["verdict"] for name, metrics in found.items()} == {"a": "fail", "b": "warn"}
+    assert compare_all(off, {"a": R, "b": R}, "fp16")["b"]["verdict"] == "fail"
+    with pytest.raises(Invalid, match=r"the tolerance of fp16 is for the output 'b', the reference has \['a', 'c'\]"):
+        compare_all(off, {"a": R, "c": R}, "fp16", own)
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------

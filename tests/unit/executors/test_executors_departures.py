@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchfw.executors.departures import Tensor, compare_tensor, departures, dequantized
+from benchfw.spec.accuracy import TOLERANCES
 
 NODES = [
     {"op": "MatMul", "name": "a", "inputs": ["x", "w"], "outputs": ["h"]},
@@ -62,3 +65,12 @@ def test_another_shape_type_or_value_is_a_departure(output: np.ndarray, departs:
     found = compare_tensor("t", output, np.ones((2, 3), np.float32), "fp32")
     assert found.departs == departs
     assert reason in found.reason
+
+
+def test_a_tensor_departs_beyond_the_tolerance_of_the_scenario() -> None:
+    right = np.arange(1.0, 7.0).reshape(2, 3)
+    wide = replace(TOLERANCES["fp16"], rel_l2=0.02, rtol=0.02)
+    assert compare_tensor("t", right * 1.01, right, "fp16").departs
+    assert not compare_tensor("t", right * 1.01, right, "fp16", wide).departs
+    single = replace(TOLERANCES["fp16"], outputs={"t": wide})
+    assert [compare_tensor(name, right * 1.01, right, "fp16", single).departs for name in ("t", "u")] == [False, True]

@@ -173,3 +173,11 @@ def test_a_reference_that_goes_leaves_the_choice_to_the_rest() -> None:
     assert kept.scenario.accuracy.reference == "x"
     assert without.scenario.accuracy.reference is None
     assert without.scenario.reference == "y"
+
+
+def test_what_outputs_may_be_stays_when_the_reference_goes() -> None:
+    given = {"reference": "x", "may_repeat": True, "tolerance": {"fp32": {"rel_l2": 0.1}}}
+    whole = Loaded(scenario=scenario(*named("x", "y"), accuracy=given), document={}, root=Path("."), source="s.toml")
+    kept = only(whole, frozenset({"y"})).scenario.accuracy
+    assert (kept.reference, kept.may_repeat) == (None, True)
+    assert kept.tolerance == whole.scenario.accuracy.tolerance

@@ -57,6 +57,9 @@ effort = "quick"
 budget = "1.5 h"
 interleave = "session"
 deadlines = { build = "2s", load = 3.5, block = "200ms" }
+[accuracy.tolerance]
+fp32.rel_l2 = 1e-3
+fp16 = { rel_l2 = 0.01, outside_share = 0.05, outputs.y = { rtol = 0.1 } }
 [accuracy]
 reference = "two.dots"
 [[backend]]

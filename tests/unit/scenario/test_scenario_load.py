@@ -586,6 +586,36 @@ def test_the_reference_is_a_backend_that_runs_in_fp32() -> None:
     assert (fault.key, fault.reason) == ("accuracy.reference", "'two.dots.here' does not run in fp32")
 
 
+@pytest.mark.parametrize(
+    ("table", "line", "key", "nearest", "reason"),
+    [
+        ("fp16", "rel_l22 = 0.1", "fp16.rel_l22", "rel_l2", "unknown key"),
+        ("fp16", "outside_share = 1.5", "fp16.outside_share", None, "less than or equal to 1"),
+        ("fp16", "outside_share = -0.1", "fp16.outside_share", None, "greater than or equal to 0"),
+        ("fp16", "rel_l2 = 0", "fp16.rel_l2", None, "greater than 0"),
+        ("fp16", "rel_l2 = nan", "fp16.rel_l2", None, "got nan"),
+        ("fp16", "rel_l2 = inf", "fp16.rel_l2", None, "less than or equal to 1"),
+        ("fp16", 'rel_l2 = "1e-2"', "fp16.rel_l2", None, "valid number"),
+        ("fp16", "rtol = -1", "fp16.rtol", None, "greater than or equal to 0"),
+        ("int8", "cosine = 2", "int8.cosine", None, "less than or equal to 1"),
+        ("fp16", "rel_l2_warn = 0.02", "fp16.rel_l2_warn", None, "is 0.02, above 0.006, where `rel_l2` fails"),
+        ("fp16.outputs.y", "rel_l2_warn = 0.02", "fp16.outputs.y.rel_l2_warn", None, "is 0.02, above 0.006"),
+        ("fp16.outputs.y", "rel = 0.02", "fp16.outputs.y.rel", "rel_l2", "unknown key"),
+    ],
+)
+def test_faults_of_tolerances(table: str, line: str, key: str, nearest: str | None, reason: str) -> None:
+    fault = _fault(text := f"{GOOD}\n[accuracy.tolerance.{table}]\n{line}\n")
+    assert (fault.key, fault.nearest, fault.line) == (f"accuracy.tolerance.{key}", nearest, _line(text, line))
+    assert reason in fault.reason
+
+
+def test_a_tolerance_of_no_precision_has_the_nearest_name() -> None:
+    fault = _fault(text := f"{GOOD}\n[accuracy.tolerance.fp61]\nrel_l2 = 0.1\n")
+    assert (fault.key, fault.nearest) == ("accuracy.tolerance.fp61", "fp16")
+    assert fault.line == _line(text, "[accuracy.tolerance.fp61]")
+    assert _fault(f"{GOOD}\n[accuracy.tolerences.fp16]\nrel_l2 = 0.1\n").nearest == "tolerance"
+
+
 # --- faults beside faults ---------------------------------------------------------------------------------------
 
 
