@@ -16,7 +16,7 @@ from benchfw.spec.backend import BackendInfo
 
 THERE = Environment(name="there", python="/p/python")
 PIP = "/p/python -m pip install"
-ORT13, ORT12 = "'onnxruntime-gpu[cuda,cudnn]>=1.27'", "'onnxruntime-gpu[cuda,cudnn]>=1.21,<1.27'"
+ORT13, ORT12 = "'onnxruntime-gpu[cuda,cudnn]>=1.28'", "'onnxruntime-gpu[cuda,cudnn]>=1.21,<1.27'"
 BINDINGS, BINDINGS12 = "'cuda-bindings>=12.6'", "'cuda-bindings>=12.6,<13'"
 
 
@@ -41,6 +41,17 @@ def installer(registry: Registry, environment: Environment = THERE, **more: Any)
         ("ort-cuda", {"cuda": 12}, f"{PIP} {ORT12} {BINDINGS12}"),
         ("ort-cuda", {"python": "3.10.13"}, f"{PIP} {ORT12} {BINDINGS12}"),
         ("ort-cuda", {"packages": {"onnxruntime-gpu": "1.24.4"}}, f"{PIP} {ORT12} {BINDINGS12}"),
+        ("ort-cuda", {"packages": {"onnxruntime-gpu": "1.27.0"}}, f"{PIP} {ORT13} {BINDINGS}"),
+        (
+            "ort-cuda",
+            {"packages": {"tensorrt": "10.16.1.11"}},
+            f"{PIP} 'onnxruntime-gpu[cuda,cudnn]>=1.28,>=1.31,<1.32' {BINDINGS}",
+        ),
+        (
+            "ort-cuda",
+            {"packages": {"tensorrt": "11.4.0.106", "nvidia-cudnn-cu13": "9.20.0.48"}},
+            f"{PIP} 'onnxruntime-gpu[cuda,cudnn]>=1.28,>=1.28,<1.32' {BINDINGS}",
+        ),
         (
             "ort-cuda",
             {"packages": {"onnxruntime": "1.31.1"}},
@@ -127,7 +138,7 @@ def test_an_environment_of_ours_is_made_once_more_with_the_libraries(
 
     managed.Managed(name="ours", python="3.12.4", requirements=("onnxruntime", "x"), tool="", created="").write()
     line = installer(registry, ours, packages={"onnxruntime": "1.31.1"}).command(registry.backend("ort-cuda"))
-    assert shlex.split(line)[6:][1::2] == ["x", "onnxruntime-gpu[cuda,cudnn]>=1.27", "cuda-bindings>=12.6"]
+    assert shlex.split(line)[6:][1::2] == ["x", "onnxruntime-gpu[cuda,cudnn]>=1.28", "cuda-bindings>=12.6"]
 
 
 def test_wishes_that_contradict_what_is_asked_for_are_left_out() -> None:
