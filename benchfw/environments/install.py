@@ -69,7 +69,8 @@ class Installer:
             wanted = [
                 self._fitting(each) for text in bundle.packages for each in self._unless_brought(text, info, anew)
             ]
-            return self.line(wanted, bundle.instead_of, info.requires, anew=anew) if wanted else ""
+            gone = [*bundle.instead_of, *self._without_cuda(bundle)]
+            return self.line(wanted, gone, info.requires, anew=anew) if wanted else ""
         except ValueError:  # a requirement that is none
             return ""
 
@@ -79,8 +80,10 @@ class Installer:
         Where the framework has no extras that could bring them, it is another build of it that has them.
         """
         bundle = self._bundle(info)
-        first = bundle.packages[0] if bundle is not None else ""
-        return self.command(info, anew=bool(first) and "[" not in first and is_met(first, self.packages))
+        if bundle is None or self._without_cuda(bundle):
+            return self.command(info)
+        first = bundle.packages[0]
+        return self.command(info, anew="[" not in first and is_met(first, self.packages))
 
     def line(
         self, wanted: Sequence[str], instead_of: Iterable[str] = (), requires: Sequence[str] = (), *, anew: bool = False
@@ -128,6 +131,12 @@ class Installer:
     def _refused(self, bundle: Bundle) -> int:
         there = [text for text in bundle.packages if any(map(self.packages.get, distributions([text])))]
         return sum(not is_met(text, self.packages) for text in there)
+
+    def _without_cuda(self, bundle: Bundle) -> list[str]:
+        """Return what a bundle for CUDA needs and is there in a build for CPUs: pip takes `2.13.0+cpu` for 2.13.0."""
+        if bundle.cuda is None:
+            return []
+        return [name for name in distributions(bundle.packages) if (self.packages.get(name) or "").endswith("+cpu")]
 
     def _refusal(self, info: BackendInfo) -> str:
         oldest = min((bundle.cuda for bundle in info.bundles if bundle.cuda is not None), default=None)

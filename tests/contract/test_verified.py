@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,18 @@ def test_where_a_backend_has_run_is_what_the_page_of_verified_backends_says(
     for name in registered:
         told = re.sub(r" \([^)]*\)", "", listed[name][-1])
         assert told == (", ".join(places[name]) or NOWHERE), name
+
+
+def test_tests_that_run_on_demand_say_when_they_last_ran() -> None:
+    """CI skips them: without a date nobody knows whether they still pass."""
+    asked_for = {"BENCHFW_WHEELS": 'environ.get("BENCHFW_WHEELS"', "BENCHFW_SLOW": "mark.slow"}
+    there = {
+        (path.relative_to(ROOT).as_posix(), variable)
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for variable, words in asked_for.items()
+        if words in path.read_text(encoding="utf-8") and path != Path(__file__)
+    }
+    listed = rows("docs/reference/verified.md", "| test | asked for by |")
+    assert {(row[0].strip("`"), row[1].strip("`")) for row in listed} == there
+    for _, _, day, _, result in listed:
+        assert date.fromisoformat(day) and re.fullmatch(r"\d+ passed", result)

@@ -30,22 +30,14 @@ from benchfw.spec.events import Event, RoundDone
 from benchfw.testing.project import FAKES, virtual_backend
 from benchfw.testing.warm import WarmWorkers
 from benchfw.worker.protocol import Message
-from tests.brief import measure_little
+from tests.brief import measure_little, small
 
 pytestmark = pytest.mark.quiet
 
 LATENCY_US = 1000.0
-SCENARIO = """
-name = "ab"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "ab",
+    """\
 [measure]
 effort = "quick"
 invocations = 2
@@ -53,7 +45,8 @@ min_time = "50ms"
 max_time = "100ms"
 settle_time = "50ms"
 deadlines = { block = 3.0 }
-"""
+""",
+)
 
 
 def backend(name: str, factor: float = 1.0, **options: Any) -> str:

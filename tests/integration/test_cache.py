@@ -21,6 +21,7 @@ from benchfw.errors import UsageError
 from benchfw.executors import workers
 from benchfw.spec.executor import Job
 from benchfw.testing.project import Project
+from tests.brief import small
 
 PLUGIN = """
 from benchfw.spec import BackendInfo, StepInfo
@@ -70,17 +71,9 @@ with making(registry, notify=say) as builder:
     made = builder.make(model.artifact, Wanted(accepts=["slow"]), inputs=[], profile=Profile({}))
     say(f"made {Path(made.artifact.path).stat().st_size} by {made.steps} in {made.seconds > 0}")
 """
-SCENARIO = """
-name = "full"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "full",
+    """\
 [measure]
 budget = "1s"
 [[backend]]
@@ -88,7 +81,8 @@ use = "slow"
 [[backend]]
 use = "fake"
 options = { clock = "virtual" }
-"""
+""",
+)
 Start = Callable[..., "subprocess.Popen[str]"]
 
 

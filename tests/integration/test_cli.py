@@ -10,17 +10,11 @@ from pathlib import Path
 
 import pytest
 
-SCENARIO = """
-name = "cli"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+from tests.brief import small
+
+SCENARIO = small(
+    "cli",
+    """\
 [[sweep]]
 kind = "random-batch"
 [measure]
@@ -36,7 +30,8 @@ options = { latency_us = 1000, clock = "virtual" }
 [[backend]]
 use = "not-there"
 optional = true
-"""
+""",
+)
 
 
 def benchfw(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:

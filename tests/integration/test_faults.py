@@ -17,20 +17,13 @@ import pytest
 from benchfw.measure import Event
 from benchfw.spec.events import RoundDone
 from benchfw.supervisor import Worker
+from tests.brief import small
 
 pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("brief")]
 
-SCENARIO = """
-name = "faults"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2, 3]
+SCENARIO = small(
+    "faults",
+    """\
 [measure]
 effort = "quick"
 budget = "1s"
@@ -41,7 +34,9 @@ name = "good"
 [[backend]]
 use = "fake-special"
 name = "bad"
-"""
+""",
+    [2, 3],
+)
 
 
 def statuses(rows: list[dict[str, Any]], name: str) -> list[str]:

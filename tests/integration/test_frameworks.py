@@ -283,12 +283,14 @@ assert "torch._inductor" not in sys.modules and "torch._dynamo" not in sys.modul
 OPTIONS = """
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 
 from benchfw.spec import AxisRange, Context, Profile, TensorSpec
 from benchfw_torch import backend, compiled, cuda
+from benchfw_torch.options import CompileOptions
 
 for allowed, precision in ((False, "highest"), (True, "high")):
     cuda.set_tf32(allowed)
@@ -315,6 +317,10 @@ for wanted in (True, False):
     assert seen.pop() == [wanted, wanted], wanted
 
 compiled.compile_fx = lambda graph, example, config_patches: (seen.append(config_patches), graph.forward)[1]
+offered = get_args(CompileOptions.model_fields["mode"].annotation)
+capturing = {mode for mode, patches in torch._inductor.list_mode_options().items() if "triton.cudagraphs" in patches}
+assert capturing == {"reduce-overhead", "max-autotune"}, "docs/decisions.md names them"
+assert offered == ("default", "max-autotune-no-cudagraphs")
 for mode, tunes in (("default", None), ("max-autotune-no-cudagraphs", True)):
     options = {"channels_last": False, "cudnn_benchmark": False, "mode": mode, "fullgraph": True, "recompile_limit": 8}
     compiling = compiled.TorchCompile(options, context)

@@ -17,24 +17,19 @@ from benchfw.spec.hooks import hookimpl
 from benchfw.spec.plan import PlanEdit
 from benchfw.store.reader import read_manifest
 from benchfw.testing.project import FAKES, Project, virtual_backend
+from tests.brief import small
 
 pytestmark = pytest.mark.usefixtures("warm_workers")
 
-SCENARIO = f"""
-name = "plugins"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = {{ min = 1, opt = 4, max = 8 }}
-[[sweep]]
-kind = "fixed"
-batch = [2, 3]
+SCENARIO = small(
+    "plugins",
+    f"""\
 [measure]
 effort = "quick"
 budget = "200ms"
-{virtual_backend()}"""
+{virtual_backend()}""",
+    [2, 3],
+)
 
 EDITS = """
 from benchfw.spec.hooks import hookimpl

@@ -27,21 +27,13 @@ from benchfw.plugins import Registry
 from benchfw.spec.events import CohortStarted, RoundDone
 from benchfw.spec.stop import Stop
 from benchfw.testing.project import Project
-from tests.brief import measure_little
+from tests.brief import measure_little, small
 
 pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("brief")]
 
-SCENARIO = """
-name = "resume"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2, 3, 4]
+SCENARIO = small(
+    "resume",
+    """\
 [measure]
 effort = "quick"
 budget = "300ms"
@@ -54,7 +46,9 @@ options = { latency_us = 5 }
 use = "fake-special"
 name = "other"
 options = { latency_us = 5 }
-"""
+""",
+    [2, 3, 4],
+)
 
 
 def stop_when(wanted: Callable[[Event], bool]) -> tuple[Stop, Callable[[Event], None]]:

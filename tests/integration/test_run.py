@@ -11,20 +11,13 @@ import pytest
 
 from benchfw.measure import Event
 from benchfw.spec.events import CaseDone, CohortStarted, Notice, RoundDone
+from tests.brief import small
 
 pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("warm_workers")]
 
-SCENARIO = """
-name = "fakes"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "fakes",
+    """\
 [measure]
 effort = "quick"
 budget = "2s"
@@ -38,7 +31,8 @@ options = { clock = "virtual", latency_us = 2000.0 }
 use = "fake-special"
 name = "fast"
 options = { clock = "virtual", latency_us = 1000.0 }
-"""
+""",
+)
 
 REAL = SCENARIO.replace('clock = "virtual", ', "")
 """The same by the real clock, for what is about budgets and rounds that fill them."""

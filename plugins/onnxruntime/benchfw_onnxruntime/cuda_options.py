@@ -48,10 +48,13 @@ class CudaOptions(BaseModel):
     enable_skip_layer_norm_strict_mode: bool | None = Field(
         None, description="SkipLayerNormalization sums in fp32: more precise, slower."
     )
-    enable_cudnn: bool | None = Field(None, description="Operators may use cuDNN (not in 1.17).")
-    fuse_conv_bias: bool | None = Field(None, description="cuDNN adds biases within convolutions (not in 1.17).")
+    enable_cudnn: bool | None = Field(None, description="Operators may use cuDNN (not in 1.17 to 1.20).")
+    fuse_conv_bias: bool | None = Field(
+        None, description="cuDNN adds biases within convolutions (not in 1.17 to 1.19)."
+    )
     sdpa_kernel: NonNegativeInt | None = Field(
-        None, description="Which kernels attention may use, as ONNX Runtime's bits (not in 1.17); default: its choice."
+        None,
+        description="Which kernels attention may use, as ONNX Runtime's bits (not in 1.17 to 1.18); default: its own.",
     )
     tunable_op_enable: bool | None = Field(None, description="Operators with several kernels use what tuning found.")
     tunable_op_tuning_enable: bool | None = Field(None, description="And tune while they run, which warm-up waits for.")
@@ -77,7 +80,7 @@ class TensorrtOptions(CudaOptions):
         description='Where kernels may come from, as `["-CUDNN", "+JIT_CONVOLUTIONS"]`; default: TensorRT\'s.',
     )
     op_types_to_exclude: tuple[str, ...] | None = Field(
-        None, strict=False, description="Operators that TensorRT does not get (not in 1.17)."
+        None, strict=False, description="Operators that TensorRT does not get (not in 1.17 to 1.20)."
     )
     extra_plugin_lib_paths: tuple[str, ...] | None = Field(
         None, strict=False, description="Libraries with plugins of TensorRT. They are run."
@@ -93,7 +96,9 @@ class TensorrtOptions(CudaOptions):
     )
     detailed_build_log: bool | None = Field(None, description="The log of the worker says how long each step took.")
     preview_features: tuple[str, ...] | None = Field(
-        None, strict=False, description="Features of TensorRT that are not yet final, by its names (not in 1.17)."
+        None,
+        strict=False,
+        description="Features of TensorRT that are not yet final, by its names (not in 1.17 to 1.20).",
     )
     weight_stripped_engine_enable: bool | None = Field(
         None, description="Engines are kept without weights, which come from the model at each load (not in 1.17)."

@@ -12,16 +12,20 @@ _INSTALL = "pip install 'benchfw-onnxruntime[cpu]'"
 _INSTALL_CUDA = "pip install 'benchfw-onnxruntime[cuda]'"
 _INSTALL_TENSORRT = "pip install 'benchfw-onnxruntime[cuda,tensorrt]'"
 _BLOCKING = {"asynchronous": False}
-_TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu13-bindings", "tensorrt-cu12-bindings")
+_TENSORRT = (
+    "tensorrt",
+    *(f"tensorrt-cu{cuda}" for cuda in (13, 12, 11)),
+    *(f"tensorrt-cu{cuda}-bindings" for cuda in (13, 12, 11)),
+)
 
 
-def _built_for(versions: str, cuda: int, cudnn: int, tensorrt: int) -> BuiltFor:
-    """Return what wheels of onnxruntime-gpu name as what they need: major versions, of TensorRT that of its library."""
+def _for_cuda(versions: str, cuda: int, cudnn: int, remedy: str = "") -> BuiltFor:
+    """Return the major versions that wheels of onnxruntime-gpu need, by their extras or what their libraries link."""
     return BuiltFor(
         distribution="onnxruntime-gpu",
         versions=versions,
         cuda=cuda,
-        cuda_remedy='pip install "onnxruntime-gpu[cuda,cudnn]=={version}", in an environment without the others',
+        cuda_remedy=remedy or _EXTRAS.format("=={version}"),
         wants=(
             Wants(
                 distributions=(f"nvidia-cudnn-cu{cuda}",),
@@ -29,22 +33,43 @@ def _built_for(versions: str, cuda: int, cudnn: int, tensorrt: int) -> BuiltFor:
                 text=f"onnxruntime-gpu {{version}} wants cuDNN {cudnn}, and {{found}} is installed",
                 remedy=f'pip install "nvidia-cudnn-cu{cuda}=={cudnn}.*"',
             ),
+        ),
+    )
+
+
+def _for_tensorrt(versions: str, tensorrt: int, package: str) -> BuiltFor:
+    """Return which libnvinfer the provider of these wheels links, and the package that has it."""
+    return BuiltFor(
+        distribution="onnxruntime-gpu",
+        versions=versions,
+        wants=(
             Wants(
                 distributions=_TENSORRT,
                 versions=f"=={tensorrt}.*",
                 text=f"the TensorRT provider of onnxruntime-gpu {{version}} wants libnvinfer.so.{tensorrt}, and "
                 "TensorRT {found} is installed: it would run on CUDA instead, which benchfw calls FALLBACK",
-                remedy="an environment of its own: "
-                f'benchfw env create ort-trt --with "tensorrt-cu{cuda}<{tensorrt + 1}" …',
+                remedy=f'an environment of its own: benchfw env create ort-trt --with "{package}<{tensorrt + 1}" …',
             ),
         ),
     )
 
 
+_EXTRAS = 'pip install "onnxruntime-gpu[cuda,cudnn]{}", in an environment without the others'
+_BY_HAND = "libraries of CUDA {} and cuDNN {} on LD_LIBRARY_PATH: this version has no extras that bring them"
+
+# Where several suit what is there, the last of them is asked for.
 _BUILT_FOR = (
-    _built_for(">=1.31,<1.32", 13, 9, 10),
-    _built_for(">=1.23,<1.24", 12, 9, 10),
-    _built_for(">=1.17,<1.18", 11, 8, 8),
+    _for_cuda(">=1.17,<1.19", 11, 8, _BY_HAND.format(11, 8)),
+    _for_cuda(">=1.19,<1.21", 12, 9, _BY_HAND.format(12, 9)),
+    _for_cuda(">=1.21,<1.27", 12, 9),
+    _for_cuda(
+        ">=1.27,<1.28", 13, 9, _EXTRAS.format(">=1.28")
+    ),  # extras of 1.27 name packages that have no such version
+    _for_cuda(">=1.28,<1.32", 13, 9),
+    _for_tensorrt(">=1.17,<1.18", 8, "tensorrt"),
+    _for_tensorrt(">=1.18,<1.19", 10, "tensorrt-cu11"),
+    _for_tensorrt(">=1.19,<1.24", 10, "tensorrt-cu12"),
+    _for_tensorrt(">=1.31,<1.32", 10, "tensorrt-cu13"),
 )
 
 
@@ -58,7 +83,7 @@ def _bundle(cuda: int, versions: str, bindings: str, python: str, *more: str) ->
     )
 
 
-_FOR_13, _FOR_12 = (13, ">=1.27", ">=12.6", ">=3.11"), (12, ">=1.21,<1.27", ">=12.6,<13", ">=3.10")
+_FOR_13, _FOR_12 = (13, ">=1.28", ">=12.6", ">=3.11"), (12, ">=1.21,<1.27", ">=12.6,<13", ">=3.10")
 _CUDA_BUNDLES = (_bundle(*_FOR_13), _bundle(*_FOR_12))
 _TENSORRT_BUNDLES = (
     _bundle(13, ">=1.31,<1.32", *_FOR_13[2:], "tensorrt-cu13>=10.15,<11"),

@@ -16,8 +16,9 @@ from benchfw.spec.backend import BackendInfo
 
 THERE = Environment(name="there", python="/p/python")
 PIP = "/p/python -m pip install"
-ORT13, ORT12 = "'onnxruntime-gpu[cuda,cudnn]>=1.27'", "'onnxruntime-gpu[cuda,cudnn]>=1.21,<1.27'"
-BINDINGS, BINDINGS12 = "'cuda-bindings>=12.6'", "'cuda-bindings>=12.6,<13'"
+ORT13, ORT12 = "'onnxruntime-gpu[cuda,cudnn]>=1.28'", "'onnxruntime-gpu[cuda,cudnn]>=1.21,<1.27'"
+CUDA13 = "cuda-bindings>=12.6"
+BINDINGS, BINDINGS12 = f"'{CUDA13}'", f"'{CUDA13},<13'"
 
 
 def installer(registry: Registry, environment: Environment = THERE, **more: Any) -> Installer:
@@ -41,6 +42,17 @@ def installer(registry: Registry, environment: Environment = THERE, **more: Any)
         ("ort-cuda", {"cuda": 12}, f"{PIP} {ORT12} {BINDINGS12}"),
         ("ort-cuda", {"python": "3.10.13"}, f"{PIP} {ORT12} {BINDINGS12}"),
         ("ort-cuda", {"packages": {"onnxruntime-gpu": "1.24.4"}}, f"{PIP} {ORT12} {BINDINGS12}"),
+        ("ort-cuda", {"packages": {"onnxruntime-gpu": "1.27.0"}}, f"{PIP} {ORT13} {BINDINGS}"),
+        (
+            "ort-cuda",
+            {"packages": {"tensorrt": "10.16.1.11"}},
+            f"{PIP} 'onnxruntime-gpu[cuda,cudnn]>=1.28,>=1.31,<1.32' {BINDINGS}",
+        ),
+        (
+            "ort-cuda",
+            {"packages": {"tensorrt": "11.4.0.106", "nvidia-cudnn-cu13": "9.20.0.48"}},
+            f"{PIP} 'onnxruntime-gpu[cuda,cudnn]>=1.28,>=1.28,<1.32' {BINDINGS}",
+        ),
         (
             "ort-cuda",
             {"packages": {"onnxruntime": "1.31.1"}},
@@ -74,6 +86,14 @@ def installer(registry: Registry, environment: Environment = THERE, **more: Any)
             {"packages": {"torch": "2.12.1", "tensorrt-cu13": "10.16.1.11"}},
             f"{PIP} 'torch-tensorrt>=2.11,==2.12.*' 'torch>=2.11' 'safetensors>=0.5' {BINDINGS}",
         ),
+        (
+            "torch-tensorrt",
+            {"packages": {"torch": "2.13.0+cpu"}, "cuda": None},
+            f"/p/python -m pip uninstall -y torch && "
+            f"{PIP} 'torch-tensorrt>=2.11,==2.13.*' 'torch>=2.11' 'safetensors>=0.5' {BINDINGS}",
+        ),
+        ("torch-eager", {"packages": {"torch": "2.13.0+cpu"}, "cuda": None}, f"{PIP} 'torch>=2.11' 'safetensors>=0.5'"),
+        ("torch-eager", {"packages": {"torch": "2.13.0+cpu"}, "cuda": 12}, f"{PIP} 'torch>=2.11' 'safetensors>=0.5'"),
         ("openvino", {"cuda": None}, f"{PIP} 'openvino>=2025.0'"),
         ("null", {}, ""),
     ],
@@ -99,8 +119,11 @@ def test_libraries_come_with_extras_or_with_another_build(registry: Registry) ->
     packages = {"onnxruntime-gpu": "1.31.1", "torch": "2.13.0+cpu", "safetensors": "0.8.0"}
     there = installer(registry, packages=packages)
     assert there.mending(registry.backend("ort-cuda")) == f"{PIP} {ORT13} {BINDINGS}"
-    torch = f"{PIP} --force-reinstall 'torch>=2.11' 'safetensors>=0.5' {BINDINGS}"
-    assert there.mending(registry.backend("torch-eager")) == torch
+    torch = f"{PIP} 'torch>=2.11' 'safetensors>=0.5' {BINDINGS}"
+    assert there.mending(registry.backend("torch-eager")) == f"/p/python -m pip uninstall -y torch && {torch}"
+    # a build for CPUs whose version does not say so
+    there = installer(registry, packages={**packages, "torch": "2.13.0"})
+    assert there.mending(registry.backend("torch-eager")) == torch.replace("install ", "install --force-reinstall ")
 
 
 def test_here_a_backend_without_bundles_has_the_command_of_its_plugin(registry: Registry) -> None:
@@ -123,11 +146,15 @@ def test_an_environment_of_ours_is_made_once_more_with_the_libraries(
     ours = Environment(name="ours", python=str(managed.python_of("ours")))
     packages = {"onnxruntime-gpu": "1.31.1", "tensorrt-cu13": "10.16.1.11"}
     line = installer(registry, ours, packages=packages).command(registry.backend("ort-tensorrt"))
-    assert shlex.split(line)[6:][1::2] == [*asked, "onnxruntime-gpu[cuda,cudnn]>=1.31,<1.32", "cuda-bindings>=12.6"]
+    assert shlex.split(line)[6:][1::2] == [*asked, "onnxruntime-gpu[cuda,cudnn]>=1.31,<1.32", CUDA13]
+
+    managed.Managed(name="ours", python="3.12.4", requirements=("torch==2.13.0+cpu",), tool="", created="").write()
+    line = installer(registry, ours, packages={"torch": "2.13.0+cpu"}).command(registry.backend("torch-tensorrt"))
+    assert shlex.split(line)[6:][1::2] == ["torch-tensorrt>=2.11,==2.13.*", "torch>=2.11", "safetensors>=0.5", CUDA13]
 
     managed.Managed(name="ours", python="3.12.4", requirements=("onnxruntime", "x"), tool="", created="").write()
     line = installer(registry, ours, packages={"onnxruntime": "1.31.1"}).command(registry.backend("ort-cuda"))
-    assert shlex.split(line)[6:][1::2] == ["x", "onnxruntime-gpu[cuda,cudnn]>=1.27", "cuda-bindings>=12.6"]
+    assert shlex.split(line)[6:][1::2] == ["x", "onnxruntime-gpu[cuda,cudnn]>=1.28", CUDA13]
 
 
 def test_wishes_that_contradict_what_is_asked_for_are_left_out() -> None:
