@@ -60,7 +60,6 @@ class Worker:
 
     Attributes:
         hello: What the worker says of itself.
-        dropped_bytes: What the log has lost because there was too much of it.
 
     Raises:
         MissingDependency: The interpreter cannot be started, or lacks numpy.
@@ -82,7 +81,7 @@ class Worker:
         mark: str = "",
     ) -> None:
         self.log = log
-        self.dropped_bytes = 0
+        self._dropped_bytes = 0
         self._python = python
         self._stop = stop or Stop()
         self._held = False
@@ -282,6 +281,15 @@ class Worker:
         if self._listener is not None:
             self._listener(self._progress)
 
+    def take_dropped_bytes(self) -> int:
+        """Return what the log has lost since this was last asked, because there was too much of it.
+
+        Looks first: a worker that writes fast enough has filled it between two looks.
+        """
+        self._bound_log()
+        dropped, self._dropped_bytes = self._dropped_bytes, 0
+        return dropped
+
     def _bound_log(self) -> None:
         """Drop the middle of a log that is too long. The worker appends, so that it goes on at the new end."""
         with contextlib.suppress(OSError):
@@ -293,7 +301,7 @@ class Worker:
                 end = file.read(_LOG_KEPT_BYTES)
                 file.truncate(_LOG_KEPT_BYTES)
             dropped = size - 2 * _LOG_KEPT_BYTES
-            self.dropped_bytes += dropped
+            self._dropped_bytes += dropped
             with self.log.open("ab") as file:
                 file.write(b"\n[benchfw: %d bytes were dropped here]\n" % dropped + end)
 

@@ -229,10 +229,7 @@ class LiveSession:
 
     def take_dropped_bytes(self) -> int:
         """Return what the worker's log has lost since this was last asked, because there was too much of it."""
-        if self._worker is None:
-            return 0
-        dropped, self._worker.dropped_bytes = self._worker.dropped_bytes, 0
-        return dropped
+        return self._worker.take_dropped_bytes() if self._worker is not None else 0
 
     def ask(self, kind: str, timeout: float, /, **values: Any) -> Message:
         """Resume the worker for one question; it is held again once it has answered.
