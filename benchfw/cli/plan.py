@@ -56,7 +56,7 @@ def command(
     plan = edited(plan, registry.plan_edits(loaded.document, planned_cases(plan)))
     chosen = effort or loaded.scenario.measure.effort
     rows = [_row(case, registry, loaded) for case in plan.cases]
-    warnings = unused_tables(loaded.scenario, registry)
+    warnings = unused_tables([loaded.scenario], registry)
     if as_json:
         told = {"scenario": loaded.scenario.name, "model": loaded.scenario.model.ref, "runs_code": _runs_code(loaded)}
         print_json({**told, "cases": rows, "seconds": _estimate(plan, loaded, chosen), "warnings": warnings})

@@ -302,7 +302,7 @@ def checking(
                 mark=folder.name,
             )
 
-        for text in unused_tables(loaded.scenario, registry):
+        for text in unused_tables([loaded.scenario], registry):
             notify(Notice(text))
         notify(Stage(f"resolving {loaded.scenario.model.ref}"))
         yield Checker(

@@ -129,7 +129,7 @@ class Run:
         self.notify(RunFinished(self.writer.run_id, str(self.writer.folder), state, dict(statuses)))
 
     def _unused(self) -> list[str]:
-        return [text for arm in self.arms for text in unused_tables(arm.scenario, self.registry)]
+        return unused_tables([arm.scenario for arm in self.arms], self.registry)
 
     def _stage(self, text: str) -> None:
         self.notify(Stage(text))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchfw.artifacts import Wanted, find_route
@@ -33,28 +32,35 @@ def unused(given: Iterable[str], steps: Mapping[str, StepInfo], routes: Iterable
             yield name, f"{name} does not run, which makes {makes}; {others}"
 
 
-def unused_tables(scenario: Scenario, registry: Registry) -> list[str]:
+def unused_tables(scenarios: Sequence[Scenario], registry: Registry) -> list[str]:
     """Return a warning for each table that changes nothing.
 
     That is one of options of a step that is on the way to no installed backend it is for, and the tolerance of a
     precision that no backend is asked for. `[steps.NAME]` is for all backends of a scenario, a table `steps.NAME` of a
     backend for that one.
+
+    Args:
+        scenarios: Those of one run. The arms of a comparison may be backends of one file: what one of them does not
+            need, the other may.
+        registry: What plugins provide.
     """
-    routes = {
-        entry.label: list(_routes(scenario, entry, registry))
-        for entry in scenario.backend
+    entries = [(scenario, entry) for scenario in scenarios for entry in scenario.backend]
+    routes = [
+        (entry, list(_routes(scenario, entry, registry)))
+        for scenario, entry in entries
         if (scenario.steps or entry.steps) and entry.use in registry.backends
-    }
-    shared = unused(scenario.steps, registry.steps, itertools.chain(*routes.values()))
+    ]
+    given = dict.fromkeys(name for scenario in scenarios for name in scenario.steps)
+    shared = unused(given, registry.steps, [route for _, found in routes for route in found])
     remedy = "ask for a precision or a backend that needs it, or remove the table"
     warnings = [f"warning: [steps.{name}] changes nothing: {why}; {remedy}" for name, why in shared]
     remedy = "ask this backend for a precision that needs it, or remove the table"
-    for entry in scenario.backend:
-        own = unused(entry.steps, registry.steps, routes[entry.label]) if entry.label in routes else ()
+    for entry, found in routes:
         where = f"of the backend {entry.label!r}"
+        own = unused(entry.steps, registry.steps, found)
         warnings += [f"warning: steps.{name} {where} changes nothing: {why}; {remedy}" for name, why in own]
-    asked = {precision for entry in scenario.backend for precision in entry.precision}
-    for name in scenario.accuracy.tolerance:
+    asked = {precision for _, entry in entries for precision in entry.precision}
+    for name in dict.fromkeys(name for scenario in scenarios for name in scenario.accuracy.tolerance):
         if name not in asked:
             where = f"[accuracy.tolerance.{name}]"
             warnings.append(f"warning: {where} changes nothing: no backend is asked for {name}; remove the table")

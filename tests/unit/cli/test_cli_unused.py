@@ -11,6 +11,7 @@ import pytest
 from benchfw.executors.unused import unused_tables
 from benchfw.plugins import Registry
 from benchfw.scenario import from_document
+from benchfw.scenario.arms import only
 
 Cli = Callable[..., tuple[str, str]]
 MLP = str(Path(__file__).resolve().parents[3] / "scenarios/models/mlp.onnx")
@@ -26,7 +27,7 @@ def warnings(registry: Registry, ref: str, steps: list[str], *backends: Mapping[
         "backend": list(backends),
     }
     loaded = from_document(document, source="s.toml", root=Path.cwd(), backends=registry.backends, options={})
-    return unused_tables(loaded.scenario, registry)
+    return unused_tables([loaded.scenario], registry)
 
 
 TORCH, ORT = {"use": "torch-eager"}, {"use": "ort-cpu"}
@@ -92,6 +93,24 @@ def test_a_tolerance_of_a_precision_that_nobody_is_asked_for_is_warned_of(cli: C
     words = "warning: [accuracy.tolerance.fp16] changes nothing: no backend is asked for fp16; remove the table"
     assert words in cli(*model, *given)[1]
     assert "changes nothing" not in cli(*model, "--precision", "fp16", *given)[1]
+
+
+def test_a_table_that_one_arm_of_a_comparison_needs_is_not_warned_of(registry: Registry) -> None:
+    """Arms that are backends of one file share its tables."""
+    document = {
+        "name": "s",
+        "model": {"ref": "builtin:mlp", "inputs": {"x": {"shape": ["batch", 4]}}},
+        "shapes": {"batch": {"min": 1, "opt": 2, "max": 4}},
+        "sweep": [{"kind": "min-opt-max"}],
+        "steps": {"OnnxFromTorch": {}, "Int8Onnx": {}},
+        "accuracy": {"tolerance": {"fp16": {"rel_l2": 0.1}, "bf16": {"rel_l2": 0.1}}},
+        "backend": [TORCH | {"precision": ["fp16"]}, ORT],
+    }
+    whole = from_document(document, source="s.toml", root=Path.cwd(), backends=registry.backends, options={})
+    arms = [only(whole, frozenset({name})).scenario for name in ("torch-eager", "ort-cpu")]
+    for each in (arms, arms[::-1], [whole.scenario]):
+        told = [text.partition(" changes nothing")[0] for text in unused_tables(each, registry)]
+        assert told == ["warning: [steps.Int8Onnx]", "warning: [accuracy.tolerance.bf16]"]
 
 
 def test_a_plan_a_run_and_a_check_say_so(cli: Cli, brief: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from benchfw.errors import BuildFailed
-from benchfw.measure.rows import case_row, expel_misfits, planned_row
+from benchfw.measure.rows import case_hash, case_row, expel_misfits, planned_row
 from benchfw.measure.statistics import invocation_rows
 from benchfw.measure.tables import block_rows, iteration_columns, shape_rows
+from benchfw.scenario import Scenario, make_plan
+from benchfw.spec.accuracy import TOLERANCES
+from benchfw.spec.backend import BackendInfo
 from benchfw.store.schema import TABLES
 from benchfw.store.writer import to_arrow
 from benchfw.worker.timing import Mode
@@ -35,6 +39,34 @@ def test_the_row_of_a_measured_case(tmp_path: Path, members: Any) -> None:
     assert (row["batch"], row["profile"], row["shape"]) == (4, "static", '{"batch": 4}')
     assert (row["cache"], row["input_sets"]) == ("warm", 1)
     assert to_arrow("cases", [row], "r").num_rows == 1
+
+
+def _hash(backend: Mapping[str, Any] | None = None, **more: Any) -> str:
+    """Return the hash of the one case of a scenario, in fp32."""
+    document = {"name": "s", "model": {"ref": "null:net"}, "sweep": [{"kind": "fixed"}], **more}
+    scenario = Scenario.model_validate({**document, "backend": [{"use": "fake", **(backend or {})}]})
+    info = BackendInfo(name="fake", factory="x:Y", accepts=("*",))
+    (case,) = make_plan(scenario, backends={"fake": info}).cases
+    return case_hash(case, {})
+
+
+def test_a_case_is_the_same_wherever_its_options_of_steps_stand() -> None:
+    """The hash is what resuming goes by, and a cohort whose cases have other ones is measured again."""
+    shared = _hash(steps={"Export": {"opset": 18, "exporter": "old"}})
+    assert _hash({"steps": {"Export": {"opset": 18, "exporter": "old"}}}) == shared
+    assert _hash({"steps": {"Export": {"opset": 18}}}, steps={"Export": {"opset": 20, "exporter": "old"}}) == shared
+    assert _hash({"steps": {}}) == _hash() != shared
+    assert _hash({"steps": {"Export": {}}}) != _hash(), "to name a step can be to ask for it"
+
+
+def test_a_case_is_another_one_by_a_tolerance_of_its_own_precision_alone() -> None:
+    def of(**tolerance: Any) -> str:
+        return _hash(accuracy={"tolerance": tolerance})
+
+    assert of() == of(fp32={}) == of(fp16={"rel_l2": 0.1}) == _hash()
+    assert of(fp32={"rel_l2": TOLERANCES["fp32"].rel_l2}) == _hash(), "the default, spelt out"
+    unlike = [of(fp32={"rel_l2": 0.1}), of(fp32={"rtol": 0.1}), of(fp32={"outputs": {"y": {"rtol": 0.1}}})]
+    assert len({_hash(), *unlike}) == 4
 
 
 def test_the_cache_is_called_by_what_was_done(tmp_path: Path, members: Any) -> None:
