@@ -141,13 +141,16 @@ class OrtCuda(OrtBackend):
             BuildFailed: It does not know an option, or its value.
         """
         first = providers[0][0]
-        said = io.StringIO()
+        said = _Overheard()
         try:
             with contextlib.redirect_stdout(said):
                 made = ort.InferenceSession(artifact.path, sess_options=options, providers=providers, enable_fallback=0)
-        except _REFUSALS as error:
-            raise self._refusal(_first(said.getvalue()) or error, first) from error
-        if refused := _first(said.getvalue()):
+        except Exception as error:
+            refused = said.refusal()
+            if refused is None and not isinstance(error, _REFUSALS):
+                raise
+            raise self._refusal(refused or error, first) from error
+        if refused := said.refusal():
             raise self._refusal(refused, first)
         if made.get_providers()[0] != first:
             raise FellBack(f"asked for {first}, got {made.get_providers()}", hint=LIBRARIES)
@@ -286,8 +289,18 @@ class OrtTensorrt(OrtCuda):
         }
 
 
-def _first(said: str) -> Exception | None:
-    """Return what a session was refused by before it was tried again without our options."""
-    sys.stdout.write(said)  # the log
-    found = _RETRIED.search(said)
-    return RuntimeError(found[1]) if found else None
+class _Overheard(io.StringIO):
+    """What is printed while a session is made. It goes on to the log at once: a build may be killed, or crash."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = sys.stdout
+
+    def write(self, text: str) -> int:
+        self._log.write(text)
+        return super().write(text)
+
+    def refusal(self) -> Exception | None:
+        """Return what a session was refused by before it was tried again without our options."""
+        found = _RETRIED.search(self.getvalue())
+        return RuntimeError(found[1]) if found else None

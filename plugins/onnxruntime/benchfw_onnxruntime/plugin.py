@@ -62,9 +62,8 @@ _BUILT_FOR = (
     _for_cuda(">=1.17,<1.19", 11, 8, _BY_HAND.format(11, 8)),
     _for_cuda(">=1.19,<1.21", 12, 9, _BY_HAND.format(12, 9)),
     _for_cuda(">=1.21,<1.27", 12, 9),
-    _for_cuda(
-        ">=1.27,<1.28", 13, 9, _EXTRAS.format(">=1.28")
-    ),  # extras of 1.27 name packages that have no such version
+    # The extras of 1.27 name packages that have no such version.
+    _for_cuda(">=1.27,<1.28", 13, 9, _EXTRAS.format(">=1.28")),
     _for_cuda(">=1.28,<1.32", 13, 9),
     _for_tensorrt(">=1.17,<1.18", 8, "tensorrt"),
     _for_tensorrt(">=1.18,<1.19", 10, "tensorrt-cu11"),

@@ -59,7 +59,7 @@ class Session(ort.InferenceSession):  # type: ignore[misc]  # it has no types
     asked: Mapping[str, Mapping[str, str]] = {}
     binding: Binding | None = None
     entries: list[str] = []  # noqa: RUF012  (each test has a class of its own)
-    refusal: Exception | None = None
+    refusal: BaseException | None = None
     refused: Sequence[str] = ()
     drops: Sequence[str] = ()
     says = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from benchfw.errors import BackendError, BuildFailed, FellBack, OutOfMemory
 from tests.unit.onnx_cuda.lab import TENSORRT, Lab, expected, images, only
@@ -60,7 +61,7 @@ BINDING = (
         ),
     ],
 )
-@pytest.mark.parametrize("second", [None, RuntimeError("CUDA failure 35: no driver")])
+@pytest.mark.parametrize("second", [None, RuntimeError("CUDA failure 35: no driver"), states.NoSuchFile("model.onnx")])
 def test_what_1_17_is_refused_by_is_told_although_it_tries_again(
     lab: Lab, first: str, error: type[BackendError], words: str, second: Exception | None
 ) -> None:
@@ -68,3 +69,10 @@ def test_what_1_17_is_refused_by_is_told_although_it_tries_again(
     lab.session.says, lab.session.drops, lab.session.refusal = RETRIED.format(first), [TENSORRT], second
     with pytest.raises(error, match=words):
         lab.backend("OrtTensorrt")
+
+
+def test_what_is_printed_is_in_the_log_whatever_ends_the_load(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.session.says, lab.session.refusal = "building\n", KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        lab.backend("OrtTensorrt")
+    assert capsys.readouterr().out == "building\n"
