@@ -13,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from benchfw.artifacts import ResolvedModel
+from benchfw.environments import Environment, from_scenario
 from benchfw.errors import CaseError, Invalid, UnknownName
 from benchfw.executors.options import backend_options, step_options
 from benchfw.plugins import Registry, discover
 from benchfw.scenario import Loaded, from_document
 from benchfw.scenario.modes import device_of
+from benchfw.scenario.schema import EnvironmentEntry
 from benchfw.spec.accuracy import compare, match
 from benchfw.spec.artifact import Artifact
 from benchfw.spec.backend import BackendInfo
@@ -26,6 +28,7 @@ from benchfw.testing.host import Host, Instance
 from benchfw.testing.models import PERCEPTRON_INPUTS, evaluate, write_perceptron
 
 Outputs = Mapping[str, NDArray[Any]]
+_ENVIRONMENT = "other"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +45,10 @@ class BackendCase:
         expected: Returns the outputs that are right for some inputs. Default: what the reference implementation of
             ONNX computes, for models that are ONNX files.
         options: Options of the backend.
+        steps: Options of artifact steps by their names, as in `[[backend]]` of a scenario.
         highest: Integer inputs are below this.
         device: What it shall run on, as in a scenario; default: the CPU where it runs there, else its own.
+        environment: Where its workers run, as a table of `[environments]` in a scenario; default: this interpreter.
     """
 
     backend: str
@@ -54,8 +59,10 @@ class BackendCase:
     axes: Mapping[str, AxisRange] = field(default_factory=lambda: {"batch": AxisRange(min=1, opt=3, max=8)})
     expected: Callable[[Outputs], Outputs] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     highest: int = 8
     device: str = ""
+    environment: Mapping[str, Any] | None = None
 
     def arrays(self, sizes: Mapping[str, int], seed: int = 0) -> dict[str, NDArray[Any]]:
         """Return seeded inputs for some sizes of the axes."""
@@ -83,7 +90,7 @@ class Bench:
             self.info: BackendInfo = self.registry.backend(case.backend)
         except UnknownName as error:
             pytest.fail("; ".join(filter(None, (error.message, error.hint))), pytrace=False)
-        self.host = Host(self.registry, case.backend, folder / "host", device=self.device)
+        self.host = Host(self.registry, case.backend, folder / "host", self.environment, device=self.device)
         self._model: ResolvedModel | None = None
         self._loaded: Instance | None = None
 
@@ -91,6 +98,13 @@ class Bench:
     def device(self) -> str:
         """What the backend is checked on, as a backend is told: `cpu`, `cuda:0`."""
         return device_of(self.case.device or None, self.info)
+
+    @property
+    def environment(self) -> Environment:
+        """Where the backend runs."""
+        if self.case.environment is None:
+            return Environment()
+        return from_scenario(_ENVIRONMENT, EnvironmentEntry.model_validate(self.case.environment), self.case.root)
 
     @property
     def model(self) -> ResolvedModel:
@@ -145,7 +159,8 @@ class Bench:
             yield instance
 
     def artifact(self, profile: Profile, precision: str | None = None) -> Artifact:
-        return self.host.artifact(self.model, self.case.inputs, profile, precision or self.precision)
+        wanted = precision or self.precision
+        return self.host.artifact(self.model, self.case.inputs, profile, wanted, self.case.steps)
 
     def broken_artifact(self) -> Artifact:
         """A file of a format that the backend accepts, with nothing of that format in it."""
@@ -181,6 +196,10 @@ class Bench:
         if first and self.info.capabilities.dynamic_shapes:
             sweeps.append({"kind": "random-batch", "axis": first})
         entry = {"use": self.info.name, "options": dict(self.case.options), "device": self.device}
+        entry["steps"] = {name: dict(options) for name, options in self.case.steps.items()}
+        environments = {_ENVIRONMENT: self.case.environment} if self.case.environment is not None else {}
+        if environments:
+            entry["environment"] = _ENVIRONMENT
         inputs = {
             spec.name: {"shape": list(spec.shape), "dtype": spec.dtype}
             | ({} if spec.dtype.startswith("float") else {"high": float(self.case.highest)})
@@ -193,6 +212,7 @@ class Bench:
             "sweep": sweeps,
             "measure": {"effort": "quick", "budget": 0.5},
             "backend": [entry | more],
+            "environments": environments,
         }
         return from_document(
             document,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchfw.artifacts import Builder, Cache, ResolvedModel, Wanted
-from benchfw.environments import thread_variables
+from benchfw.environments import DEFAULT, Environment, start_worker, thread_variables
 from benchfw.errors import CaseError
 from benchfw.executors.options import filler, step_options
 from benchfw.handover import hand_over
@@ -25,6 +24,8 @@ from benchfw.spec.backend import BackendInfo
 from benchfw.spec.tensors import IoSpec, Profile, TensorSpec
 from benchfw.supervisor import Worker
 from benchfw.testing.imports import import_names
+
+_HERE = Environment()
 
 PROBE = "benchfw.testing.probe:ProbedBackend"
 _TIMEOUT_S = 600.0
@@ -42,7 +43,7 @@ class Host:
         registry: What plugins provide.
         backend: Name of the backend.
         folder: An empty folder for code, logs, inputs and what frameworks keep.
-        python: The interpreter of the workers.
+        environment: Where the backend runs, and the steps that make what only its own runtime reads.
         device: What the backend runs on.
 
     Attributes:
@@ -50,13 +51,19 @@ class Host:
     """
 
     def __init__(
-        self, registry: Registry, backend: str, folder: Path, python: str = sys.executable, *, device: str = "cpu"
+        self,
+        registry: Registry,
+        backend: str,
+        folder: Path,
+        environment: Environment = _HERE,
+        *,
+        device: str = "cpu",
     ) -> None:
         self.info: BackendInfo = registry.backend(backend)
         self.folder = folder
         self.cache = Cache(folder / "cache")
         self._registry = registry
-        self._python = python
+        self._environment = environment
         self._device = device
         self._framework = import_names(self.info.requires)
         self._numbers = itertools.count()
@@ -65,8 +72,9 @@ class Host:
         self._workers: list[Worker] = []
         steps = registry.steps
         self._builder = Builder(
-            start=lambda environment: self._start(
-                name for step in steps.values() for name in (*distributions(step.requires), *step.uses)
+            start=lambda name: self._start(
+                _HERE if name == DEFAULT else self._environment,
+                (name for step in steps.values() for name in (*distributions(step.requires), *step.uses)),
             ),
             cache=self.cache,
             steps=steps,
@@ -81,7 +89,7 @@ class Host:
             MissingDependency: The interpreter lacks what the backend requires, or the machine the device.
         """
         if not self._workers or not self._workers[-1].alive:
-            self._workers.append(self._start(distributions(self.info.requires)))
+            self._workers.append(self._start(self._environment, distributions(self.info.requires)))
         worker = self._workers[-1]
         check_requirements(self.info.name, self.info.requires, worker.hello["packages"], self.info.install)
         worker.ask("device", _TIMEOUT_S, device=self._device, factory=self.info.factory)
@@ -93,11 +101,23 @@ class Host:
         return self._builder.resolve(self._registry.model_source(scheme), target, root=root, seed=0, weights=None)
 
     def artifact(
-        self, model: ResolvedModel, inputs: Iterable[TensorSpec], profile: Profile, precision: str = "fp32"
+        self,
+        model: ResolvedModel,
+        inputs: Iterable[TensorSpec],
+        profile: Profile,
+        precision: str = "fp32",
+        steps: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Artifact:
-        """Return what the backend would be given for a profile and a precision."""
+        """Return what the backend would be given for a profile and a precision, with some options of steps."""
         specialize = profile.static and bool(profile.axes)
-        wanted = Wanted.by(self.info, precision, specialize=specialize, device=self._device)
+        wanted = Wanted.by(
+            self.info,
+            precision,
+            specialize=specialize,
+            given=steps or {},
+            environment=self._environment.name,
+            device=self._device,
+        )
         return self._builder.make(model.artifact, wanted, inputs=list(inputs), profile=profile).artifact
 
     def open(
@@ -134,14 +154,13 @@ class Host:
         for worker in self._workers:
             worker.close()
 
-    def _start(self, names: Iterable[str]) -> Worker:
-        return Worker(
-            python=self._python,
+    def _start(self, environment: Environment, names: Iterable[str]) -> Worker:
+        return start_worker(
+            environment,
             code=self.code,
             log=self.folder / f"worker{next(self._numbers)}.log",
             env=thread_variables(1),
-            foreign=self._python != sys.executable,
-            distributions=set(names),
+            distributions=names,
         )
 
 

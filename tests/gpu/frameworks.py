@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 _ORT = """
 import contextlib, ctypes, importlib.metadata, pathlib
@@ -31,11 +34,12 @@ _PROBES = {
 """What is tried, by backend. Of those that are not here the kit itself sees whether their packages are."""
 
 
-def lacking(backend: str, python: str = sys.executable) -> str:
+def lacking(backend: str, python: str = sys.executable, env: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return why what a backend needs cannot be loaded, in the loader's own words; empty if it can be."""
     if backend not in _PROBES:
         return ""
-    done = subprocess.run([python, "-c", _PROBES[backend]], capture_output=True, text=True, timeout=300)
+    environ = {**os.environ, **env}
+    done = subprocess.run([python, "-c", _PROBES[backend]], capture_output=True, text=True, timeout=300, env=environ)
     if done.returncode == 0:
         return ""
     lines = done.stderr.strip().splitlines()

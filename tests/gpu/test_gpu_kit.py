@@ -1,11 +1,15 @@
 """The kit for backends, on a GPU.
 
-It runs them in this interpreter, and once in each other `python3.X` of PATH that has what they require: TensorRT 8.6 or
-ONNX Runtime 1.17 in an environment of CPython 3.10 are tried by putting its `bin` in front.
+In this interpreter, or as BENCHFW_KIT says in JSON: fields of `BackendCase`. So TensorRT 8.6 is tried on CPython 3.10:
+
+    BENCHFW_KIT='{"environment": {"python": "/opt/trt86/bin/python3.10"}}' pytest tests/gpu/test_gpu_kit.py -k trt
 """
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from dataclasses import replace
 
 import pytest
@@ -22,11 +26,15 @@ OF_ONNX = ("ort-cuda", "ort-tensorrt", "trt-static", "trt-dynamic", "trt-rtx")
 
 @pytest.fixture(scope="module", params=[*OF_PYTORCH, *OF_ONNX])
 def backend_case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> BackendCase:
-    if why := lacking(request.param):
+    more = json.loads(os.environ.get("BENCHFW_KIT", "{}"))
+    there = more.get("environment", {})
+    if why := lacking(request.param, there.get("python", sys.executable), there.get("env", {})):
         pytest.skip(f"{request.param}: {why}")
     if request.param in OF_ONNX:
-        return BackendCase(backend=request.param, device="cuda")
-    return replace(CASES[request.param](request.param, tmp_path_factory.mktemp("model")), device="cuda")
+        case = BackendCase(backend=request.param)
+    else:
+        case = CASES[request.param](request.param, tmp_path_factory.mktemp("model"))
+    return replace(case, device="cuda", **more)
 
 
 class TestBackendOnGpu(BackendConformance):

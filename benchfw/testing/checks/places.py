@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchfw.environments import pythons
+from benchfw.environments import Environment, pythons
 from benchfw.environments.interpreters import OLDEST
 from benchfw.errors import MissingDependency
 from benchfw.executors.local import run_scenario
@@ -42,11 +42,13 @@ class PlaceChecks:
             except SyntaxError as error:
                 failed.append(f"{path.name}:{error.lineno}: workers run on CPython 3.10 too: {error.msg}")
         others = {".".join(found.version.split(".")[:2]): found.path for found in pythons()}
-        others.pop(f"{sys.version_info[0]}.{sys.version_info[1]}", None)  # all other checks run on this one
+        if bench.case.environment is None:
+            others.pop(f"{sys.version_info[0]}.{sys.version_info[1]}", None)  # all other checks run on this one
         for version, python in others.items():
             target = bench.folder / f"on{version}"
             target.mkdir()
-            host = Host(bench.registry, bench.info.name, target, python, device=bench.device)
+            there = Environment(name=version, python=python)
+            host = Host(bench.registry, bench.info.name, target, there, device=bench.device)
             code = subprocess.run(
                 [python, "-m", "compileall", "-q", str(target / "code")], capture_output=True, text=True, timeout=120
             )
