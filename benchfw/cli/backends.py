@@ -65,33 +65,37 @@ def _entry(registry: Registry, kind: str, info: Info) -> dict[str, Any]:
         "name": name,
         "summary": info.summary or f"{facts.get('source')} to {facts.get('target')}",
         "plugin": registry.owners[f"{kind} {info.key}"],
-        **state_here(info.requires, info.install),
+        **state_here(info),
     }
 
 
-def state_here(requires: tuple[str, ...], install: str) -> dict[str, Any]:
-    """Say whether requirements are met in this interpreter, from the metadata of distributions alone."""
+def state_here(info: Info) -> dict[str, Any]:
+    """Say whether what is required is in this interpreter; nothing of it is imported."""
     from importlib import metadata
+    from importlib.util import find_spec
 
     from benchfw.errors import MissingDependency
     from benchfw.requirements import check_requirements, distributions, versions
 
     packages: dict[str, str | None] = {}
-    for name in distributions(requires):
+    for name in distributions(info.requires):
         try:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             packages[name] = None
     try:
-        check_requirements("it", requires, packages, install)
+        check_requirements("it", info.requires, packages, info.install)
+        for module in getattr(info, "modules", ()):
+            if find_spec(module) is None:
+                raise MissingDependency(f"it needs the module {module!r}, which is not installed")
     except MissingDependency as error:
         return {
             "ready": False,
-            "versions": versions(requires, packages),
+            "versions": versions(info.requires, packages),
             "reason": error.message,
-            "install": install,
+            "install": info.install,
         }
-    return {"ready": True, "versions": versions(requires, packages), "reason": "", "install": ""}
+    return {"ready": True, "versions": versions(info.requires, packages), "reason": "", "install": ""}
 
 
 def _backend(registry: Registry, name: str) -> dict[str, Any]:

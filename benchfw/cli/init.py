@@ -107,8 +107,7 @@ def _choices(registry: Registry, scheme: str, *, has_axes: bool) -> list[Choice]
             route = find_route(source.format, wanted, registry.steps.values())
         except Unsupported:
             continue
-        needs = [(info.requires, info.install), *((step.requires, step.install) for step in route)]
-        states = [state_here(*need) for need in needs]
+        states = [state_here(each) for each in (info, *route)]
         lacks = next((f"{state['reason']}: {state['install']}" for state in states if not state["ready"]), "")
         if not lacks and "cpu" not in info.capabilities.devices and not has_gpu():
             lacks = "it needs a GPU, and there is none here"

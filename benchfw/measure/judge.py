@@ -77,7 +77,7 @@ def add_left(members: Sequence[Member]) -> None:
     later = [
         (member, member.left_bytes)
         for member in members
-        if member.instance is not None and not member.instance.is_first and member.left_bytes is not None
+        if member.instance is not None and member.instance.follows_closed and member.left_bytes is not None
     ]
     for member, left_bytes in later:
         finding = memory.left(left_bytes, sum(each for _, each in later))

@@ -57,7 +57,8 @@ class Instance:
 
     Attributes:
         device_bytes: Memory of the device that it took; None on the CPU.
-        is_first: Nothing was loaded before it in its worker: what libraries keep for a process, they took with it.
+        follows_closed: Another one was closed before it was loaded in its worker: what libraries keep for the next one,
+            it could use.
     """
 
     key: str
@@ -67,7 +68,7 @@ class Instance:
     io: IoSpec
     facts: Mapping[str, Any]
     device_bytes: int | None = None
-    is_first: bool = False
+    follows_closed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,7 @@ class LiveSession:
     device: Mapping[str, Any] | None = None
     device_memory: Mapping[str, int] | None = None
     left_bytes: dict[str, int] = field(default_factory=dict)
-    _has_loaded: bool = False
+    _has_closed: bool = False
     _companions: int = 0
     _worker: Worker | None = None
     _instances: dict[str, Instance] = field(default_factory=dict)
@@ -300,7 +301,6 @@ class LiveSession:
             raise
         if not self.overhead:
             self.overhead = self.ask("overhead", settings.load_s, n=_OVERHEAD_N, rounds=_OVERHEAD_ROUNDS).values
-        is_first, self._has_loaded = not self._has_loaded, True
         return Instance(
             key=name,
             made=made,
@@ -309,7 +309,7 @@ class LiveSession:
             io=IoSpec.from_json(loaded["io"]),
             facts=loaded["facts"],
             device_bytes=loaded.get("device_bytes"),
-            is_first=is_first,
+            follows_closed=self._has_closed,
         )
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
@@ -363,7 +363,7 @@ class LiveSession:
             self._worker.close()
             self.invocation += 1
             self.overhead = {}
-            self._has_loaded = False
+            self._has_closed = False
             self._companions = 0
             self.canaries = Canaries()
         self._worker = None
@@ -373,6 +373,7 @@ class LiveSession:
         if not self.is_open:
             return
         left = self.ask("close", self.settings.load_s, instance=name).values.get("device_bytes")
+        self._has_closed = True
         if left is not None:
             self.left_bytes[name] = left
 

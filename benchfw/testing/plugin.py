@@ -33,14 +33,21 @@ def benchfw_register_backends() -> list[BackendInfo]:
             capabilities=Capabilities(
                 precisions=("fp32", "fp16"),
                 devices=(device,),
-                specializes=False,
+                specializes=specializes,
                 asynchronous=True,
                 cuda_graph=True,
             ),
         )
-        for name, where, factory, device in (
-            ("fake-device", "", "benchfw.testing.device:DeviceBackend", "fake"),
-            ("fake-cuda", ", in the place of CUDA's", "benchfw.testing.cuda:CudaBackend", "cuda"),
+        for name, where, factory, device, specializes in (
+            ("fake-device", "", "benchfw.testing.device:DeviceBackend", "fake", False),
+            (
+                "fake-device-special",
+                "; artifacts are made for shapes",
+                "benchfw.testing.device:DeviceBackend",
+                "fake",
+                True,
+            ),
+            ("fake-cuda", ", in the place of CUDA's", "benchfw.testing.cuda:CudaBackend", "cuda", False),
         )
     ]
 

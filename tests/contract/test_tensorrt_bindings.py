@@ -242,7 +242,7 @@ def test_feature_lists_of_the_made_up_version(real: Real) -> None:
 PROBES = """
 import json
 import tensorrt as trt
-from benchfw.errors import BuildFailed
+from benchfw.errors import BuildFailed, Unsupported
 from benchfw_tensorrt.log import BuildLog, Progress, listen, monitor
 from benchfw_tensorrt.settings import _set_sources, allow_precisions, network_flags, set_formats, strongly_typed
 from benchfw_tensorrt.timeline import Timeline
@@ -250,7 +250,7 @@ from benchfw_tensorrt.timeline import Timeline
 def refused(function, *arguments, **named):
     try:
         function(*arguments, **named)
-    except BuildFailed as error:
+    except (BuildFailed, Unsupported) as error:
         return error.message
     return ""
 

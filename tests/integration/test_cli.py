@@ -162,6 +162,26 @@ def test_backends_lists_what_is_there_and_what_is_broken(folder: Path) -> None:
     assert "RuntimeError: on purpose" in run.stdout
 
 
+def test_backends_looks_for_modules_that_no_requirement_names(folder: Path) -> None:
+    (folder / "registers.py").write_text(
+        "from benchfw.spec import BackendInfo\nfrom benchfw.spec.hooks import hookimpl\n\n\n"
+        "@hookimpl\ndef benchfw_register_backends():\n"
+        "    return [BackendInfo(name=f'with-{module}', summary='', factory='x:Y', accepts=('*',),\n"
+        "                        modules={module: (module,)}, install='pip install it')\n"
+        "            for module in ('json', 'no_such_module')]\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", "from benchfw.cli import main; main()", "backends", "--json"],
+        cwd=folder,
+        env=os.environ | {"BENCHFW_PLUGINS": "registers"},
+        capture_output=True,
+        text=True,
+    )
+    found = {item["name"]: (item["ready"], item["reason"]) for item in json.loads(run.stdout)["backends"]}
+    assert found["with-json"] == (True, "")
+    assert found["with-no_such_module"] == (False, "it needs the module 'no_such_module', which is not installed")
+
+
 HEAVY = (
     "pandas",
     "pyarrow",

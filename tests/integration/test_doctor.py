@@ -48,7 +48,9 @@ def test_every_area_has_its_findings(
     environments = {finding["what"]: finding["level"] for finding in found if finding["area"] == "environments"}
     assert environments == {"default": "OK", "begun": "WARN"}
     backends = {finding["what"]: finding["level"] for finding in found if finding["area"] == "backends"}
-    assert backends == dict.fromkeys(["null", "fake", "fake-special", "fake-device", "fake-cuda"], "OK")
+    assert backends == dict.fromkeys(
+        ["null", "fake", "fake-special", "fake-device", "fake-device-special", "fake-cuda"], "OK"
+    )
     assert not (tmp_path / "results").exists()
 
     assert doctor(monkeypatch) == 3

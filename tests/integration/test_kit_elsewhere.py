@@ -1,4 +1,4 @@
-"""The kit for a backend whose framework is in another environment: ONNX Runtime 1.20, where neither onnx nor pytest is."""
+"""The kit for a backend whose framework is elsewhere: ONNX Runtime 1.20, in an environment without onnx and pytest."""
 
 from __future__ import annotations
 

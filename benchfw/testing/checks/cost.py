@@ -72,5 +72,5 @@ class CostChecks:
         grown = sum(left[len(left) // 5 + 1 :])
         assert grown < _DEVICE_LEAK_BYTES, (
             f"{len(left)} times loaded, launched, captured and closed, it kept {grown} bytes of {live.device}, beside "
-            f"{left[0]} of the first time: give back in `close` what it takes"
+            f"{left[0]} of the first time: give back in `close` what it takes; MiB each time: {[b >> 20 for b in left]}"
         )

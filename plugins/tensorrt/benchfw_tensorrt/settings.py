@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from benchfw.errors import BuildFailed
+from benchfw.errors import BuildFailed, Unsupported
 
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _FLAGS = {
@@ -53,7 +53,7 @@ def allow_precisions(trt: Any, config: Any, precisions: Collection[str]) -> None
     """Let a builder that is not bound to the model's types use precisions beside fp32.
 
     Raises:
-        BuildFailed: This TensorRT has no such flag; since version 11 it has none at all.
+        Unsupported: This TensorRT has no such flag; since version 11 it has none at all.
     """
     known = trt.BuilderFlag.__members__
     for precision in precisions:
@@ -61,7 +61,7 @@ def allow_precisions(trt: Any, config: Any, precisions: Collection[str]) -> None
         if flag is None:
             continue
         if flag not in known:
-            raise BuildFailed(
+            raise Unsupported(
                 f"{_name(trt)} has no BuilderFlag.{flag}, which {precision} needs",
                 hint="another precision; or no table [steps.WeakTrtEngineFromOnnx], so that the model is converted",
             )

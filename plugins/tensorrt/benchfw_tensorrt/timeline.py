@@ -45,6 +45,8 @@ class Timeline:
 def layer_times(rounds: Sequence[Sequence[tuple[str, float]]], layers: Sequence[Layer]) -> Iterator[LayerTime]:
     """Yield the layers of a profile in order, with what the inspector knows of them.
 
+    The profiler tells of those too for which nothing runs (`NoOp`, a reshape of what lies there as it should): 0 ms.
+
     Args:
         rounds: What the profiler told of each inference.
         layers: Of the engine.
@@ -53,10 +55,13 @@ def layer_times(rounds: Sequence[Sequence[tuple[str, float]]], layers: Sequence[
     names = list(dict.fromkeys(name for one in rounds for name, _ in one))
     for name in names:
         layer = known.get(name, Layer(name=name))
+        time_ns = [1e6 * sum(ms for told, ms in one if told == name) for one in rounds]
+        if not any(time_ns):
+            continue
         yield LayerTime(
             name=name,
             op=layer.type or "layer",
-            time_ns=[1e6 * sum(ms for told, ms in one if told == name) for one in rounds],
+            time_ns=time_ns,
             calls=max(sum(told == name for told, _ in one) for one in rounds),
             kernel=layer.tactic,
             precision=layer.precision,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchfw.errors import BackendError, BuildFailed, MissingDependency, OutOfMemory
+from benchfw.errors import BackendError, BuildFailed, MissingDependency, OutOfMemory, Unsupported
 from benchfw.spec import AxisRange, Profile, TensorSpec
 from benchfw_tensorrt.inspector import Layer, effective_precision, read_layer
 from benchfw_tensorrt.origin import check_origin
@@ -180,9 +180,6 @@ def test_how_networks_are_made(bench_of: Callable[[str], Bench], version: str, w
 @pytest.mark.parametrize(
     ("version", "precision", "weak", "given", "says"),
     [
-        ("8.6.0", "bf16", True, {}, "tensorrt 8.6.0 has no BuilderFlag.BF16, which bf16 needs"),
-        ("8.6.0", "bf16", False, {}, "tensorrt 8.6.0 has no BuilderFlag.BF16, which bf16 needs"),
-        ("11.4.0", "fp16", True, {}, "tensorrt 11.4.0 has no BuilderFlag.FP16, which fp16 needs"),
         ("8.6.0", "fp32", False, {"weight_streaming": True}, "option weight_streaming: tensorrt 8.6.0 has no"),
         (
             "11.4.0",
@@ -215,6 +212,19 @@ def test_what_a_version_lacks_is_refused_by_name(
     with pytest.raises(BuildFailed) as raised:
         bench_of(version).build(precision=precision, weak=weak, **given)
     assert raised.value.message.startswith(says)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("version", "precision", "weak", "flag"),
+    [("8.6.0", "bf16", True, "BF16"), ("8.6.0", "bf16", False, "BF16"), ("11.4.0", "fp16", True, "FP16")],
+)
+def test_a_precision_that_a_version_lacks_is_unsupported(
+    bench_of: Callable[[str], Bench], version: str, precision: str, weak: bool, flag: str
+) -> None:
+    with pytest.raises(Unsupported) as raised:
+        bench_of(version).build(precision=precision, weak=weak)
+    assert raised.value.message == f"tensorrt {version} has no BuilderFlag.{flag}, which {precision} needs"
     assert raised.value.hint
 
 
