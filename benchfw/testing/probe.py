@@ -86,6 +86,7 @@ class ProbedBackend(Backend):
         return None if meaning is None else f"returned {meaning!r}"
 
     def close(self) -> None:
+        self._bound = None  # it may hold what the backend believes to end with its own references
         self._inner.close()
         self._inner.close()
 

@@ -281,9 +281,8 @@ class Server:
         names = [values["instance"]] if "instance" in values else list(self._instances)
         gc.unfreeze()  # blocks froze what was alive: a backend that collects before it gives memory back has to see it
         for name in names:
-            instance = self._instances.pop(name, None)
-            if instance is not None:
-                instance.close()
+            if name in self._instances:
+                self._instances.pop(name).close()  # no name here holds it: what goes with its objects is given back too
         gc.collect()
         return ok(device_bytes=self._memory.look(self._device, str(values.get("instance", ""))))
 

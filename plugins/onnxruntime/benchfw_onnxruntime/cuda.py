@@ -98,9 +98,8 @@ class OrtCuda(OrtBackend):
         return bound
 
     def close(self) -> None:
-        for bound in self._bound.values():
-            bound.free()
-        self._bound = {}
+        while self._bound:  # a slot holds the session, which has to end before the stream that it was given
+            self._bound.popitem()[1].free()
         super().close()
         if self._own_stream:
             destroy_stream(self._own_stream)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -350,3 +351,20 @@ def test_the_libraries_of_a_provider_are_looked_for_once_those_of_pip_are_loaded
     assert cuda.OrtCuda.missing_libraries() == [
         str(Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so")
     ]
+
+
+def test_a_session_ends_before_the_stream_that_it_was_given(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchfw_onnxruntime import cuda
+
+    backend = lab.backend()
+    for slot in range(2):
+        backend.bind(slot, images(2))
+    session, destroy, alive = weakref.ref(backend._session), cuda.destroy_stream, []
+
+    def look(stream: int) -> None:
+        alive.append(session())
+        destroy(stream)
+
+    monkeypatch.setattr(cuda, "destroy_stream", look)
+    backend.close()
+    assert alive == [None]

@@ -82,6 +82,35 @@ def test_a_backend_that_is_closed_after_blocks_finds_its_garbage() -> None:
     assert backend.dead
 
 
+class Holding:
+    """A backend whose memory goes with its objects, as a framework's does that counts references."""
+
+    def __init__(self, device: FakeDevice, n: int) -> None:
+        device.used_bytes += n
+        weakref.finalize(self, self._give_back, device, n)
+
+    @staticmethod
+    def _give_back(device: FakeDevice, n: int) -> None:
+        device.used_bytes -= n
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_goes_with_the_objects_of_a_closed_backend_is_given_back(device: FakeDevice) -> None:
+    server: Any = Server()
+    server._device = device
+
+    def on_open(values: Any) -> Message:
+        held: Any = Holding(device, 1 << 20)
+        server._instances["case"] = Instance(held, mode=Any)  # type: ignore[arg-type]
+        return Message("ok", {})
+
+    server.on_open = on_open
+    server.answer(Message("open", {"instance": "case"}))
+    assert server.answer(Message("close", {"instance": "case"})).values["device_bytes"] == 0
+
+
 class Launched(Bound):
     """Notes what is called, in order."""
 
