@@ -359,7 +359,7 @@ def test_a_session_ends_before_the_stream_that_it_was_given(lab: Lab, monkeypatc
     backend = lab.backend()
     for slot in range(2):
         backend.bind(slot, images(2))
-    session, destroy, alive = weakref.ref(backend._session), cuda.destroy_stream, []
+    session, destroy, alive = weakref.ref(backend._session), vars(cuda)["destroy_stream"], []
 
     def look(stream: int) -> None:
         alive.append(session())
