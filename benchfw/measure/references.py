@@ -70,7 +70,7 @@ class References:
         failed = [row for row in member.accuracy if row["verdict"] == "fail"]
         if failed:
             raise AccuracyFailed(f"{failed[0]['moment']} the timing, {failed[0]['output']}: {failed[0]['reason']}")
-        _tell_widened(member, moment)
+        _tell_widened(member)
         self.outputs |= fresh  # not before: outputs that failed must not fail those of others
         self.names |= dict.fromkeys(fresh, member.case.session.entry.label)
 
@@ -104,9 +104,10 @@ class References:
             )
 
 
-def _tell_widened(member: Member, moment: str) -> None:
-    """Say so if outputs pass only because the scenario allows more than the default of their precision."""
-    rows = [row for row in member.accuracy if row["moment"] == moment and row["default_verdict"] == "fail"]
+def _tell_widened(member: Member) -> None:
+    """Say so, once, if outputs pass only because the scenario allows more than the default of their precision."""
+    rows = [row for row in member.accuracy if row["default_verdict"] == "fail"]
+    member.warnings = [warning for warning in member.warnings if warning["code"] != "R05"]
     if rows:
         farthest = max(rows, key=lambda row: row["rel_l2"])
         precision = member.case.session.precision

@@ -12,6 +12,7 @@ from benchfw.measure.gates import GateFailed, providers
 from benchfw.measure.gates.memory import LEFT_BYTES, check_changes, check_growth, left
 from benchfw.measure.gates.outputs import check_alive, check_fence, check_following, check_unchanged
 from benchfw.measure.gates.providers import check_nodes, effective_provider
+from benchfw.measure.references import _tell_widened
 from benchfw.worker.protocol import Message
 
 A, B = np.array([1.0, 2.0]), np.array([3.0, 2.0])
@@ -211,6 +212,17 @@ def test_memory_that_does_not_come_back(mine: int, of_all: int, told: bool) -> N
     assert (finding is not None) == told
     if finding is not None:
         assert (finding.code, finding.value, finding.threshold) == ("W23", mine, LEFT_BYTES)
+
+
+def test_what_only_the_scenario_lets_pass_is_told_once_by_the_farthest(members: Any) -> None:
+    """Outputs are compared before and after the timing, and the sentence has a number."""
+    member = members.member()
+    for far in (2e-3, 4e-3, 3e-3):
+        row = {"output": "y", "rel_l2": far, "default_verdict": "fail", "reason": f"relative L2 {far:.1e} is above"}
+        member.accuracy.append(row)
+        _tell_widened(member)
+    (warning,) = member.warnings
+    assert (warning["code"], warning["value"], "4.0e-03" in warning["message"]) == ("R05", 4e-3, True)
 
 
 def test_no_node_at_all_is_a_warning_where_that_is_allowed(members: Any) -> None:
