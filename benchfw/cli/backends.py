@@ -70,12 +70,12 @@ def _entry(registry: Registry, kind: str, info: Info) -> dict[str, Any]:
 
 
 def state_here(info: Info) -> dict[str, Any]:
-    """Say whether what is required is in this interpreter; nothing of it is imported."""
+    """Say whether what is required is in this interpreter, importing none of its modules."""
     from importlib import metadata
-    from importlib.util import find_spec
 
     from benchfw.errors import MissingDependency
     from benchfw.requirements import check_requirements, distributions, versions
+    from benchfw.worker.imports import is_there
 
     packages: dict[str, str | None] = {}
     for name in distributions(info.requires):
@@ -86,7 +86,7 @@ def state_here(info: Info) -> dict[str, Any]:
     try:
         check_requirements("it", info.requires, packages, info.install)
         for module in getattr(info, "modules", ()):
-            if find_spec(module) is None:
+            if not is_there(module):
                 raise MissingDependency(f"it needs the module {module!r}, which is not installed")
     except MissingDependency as error:
         return {

@@ -66,7 +66,7 @@ def add_warnings(member: Member) -> None:
 
 
 def add_left(members: Sequence[Member]) -> None:
-    """Note what the closed instances of a worker have left on its device, and say so where it is none of a library's.
+    """Note what closed instances of a worker have left on its device; say so of those that were loaded after a closing.
 
     Args:
         members: Cases of one worker, of which some have been closed.

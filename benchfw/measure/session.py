@@ -345,12 +345,14 @@ class LiveSession:
         """
         instance = self._instances.pop(case.instance_key, None)
         if instance is not None:
+            self._has_closed = True
             with contextlib.suppress(CaseError):  # of the one that has failed, that was told
                 self._forget(instance.key)
 
     def keep_only(self, keys: set[str]) -> None:
         """Close the instances but those of some keys, which later cases need, and the worker if none is left."""
         for key in [key for key in self._instances if key not in keys]:
+            self._has_closed = True
             self._forget(self._instances.pop(key).key)
         if not keys:
             self.close()
@@ -373,7 +375,6 @@ class LiveSession:
         if not self.is_open:
             return
         left = self.ask("close", self.settings.load_s, instance=name).values.get("device_bytes")
-        self._has_closed = True
         if left is not None:
             self.left_bytes[name] = left
 

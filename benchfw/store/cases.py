@@ -182,7 +182,7 @@ COLUMNS: list[Column] = [
         INT,
         "Device memory that was free before the artifact was loaded, and no longer once it was closed; less than 0 "
         "if it gave back what another case had taken. Null on the CPU, if a later cohort still used it, and if its "
-        "worker ended before. What libraries keep for a process is that of the first case of a worker.",
+        "worker ended before. What libraries keep for a process, or for the next case, is in it: see W23.",
     ),
     ("graph_flops", INT, "Operations of the model's graph, 2 per multiply-accumulate; null unless profiled."),
     ("graph_bytes", INT, "Bytes that its nodes read and write, each tensor every time; null unless profiled."),

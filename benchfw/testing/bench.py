@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from benchfw.artifacts import ResolvedModel
 from benchfw.environments import Environment, from_scenario
@@ -48,7 +49,8 @@ class BackendCase:
         steps: Options of artifact steps by their names, as in `[[backend]]` of a scenario.
         highest: Integer inputs are below this.
         device: What it shall run on, as in a scenario; default: the CPU where it runs there, else its own.
-        environment: Where its workers run, as a table of `[environments]` in a scenario; default: this interpreter.
+        environment: Where its workers run, as a table of `[environments]` in a scenario that says a `python`; default:
+            this interpreter.
     """
 
     backend: str
@@ -81,6 +83,8 @@ class Bench:
 
     def __init__(self, case: BackendCase, folder: Path) -> None:
         self.registry: Registry = discover([case.plugin]) if case.plugin else discover()
+        if case.environment is not None:
+            case = replace(case, environment={**case.environment, "python": _python(case)})
         self.case = case
         if case.model is None:
             write_perceptron(folder / "perceptron.onnx")
@@ -90,7 +94,8 @@ class Bench:
             self.info: BackendInfo = self.registry.backend(case.backend)
         except UnknownName as error:
             pytest.fail("; ".join(filter(None, (error.message, error.hint))), pytrace=False)
-        self.host = Host(self.registry, case.backend, folder / "host", self.environment, device=self.device)
+        host = folder / "host"
+        self.host = Host(self.registry, case.backend, host, self.environment, device=self.device, root=case.root)
         self._model: ResolvedModel | None = None
         self._loaded: Instance | None = None
 
@@ -222,3 +227,18 @@ class Bench:
             options=backend_options(self.registry, {self.info.name}),
             steps=step_options(self.registry),
         )
+
+
+def _python(case: BackendCase) -> str:
+    """Return the interpreter of a case's environment; it starts from the root that the case has, not the model's.
+
+    Raises:
+        pytest.fail.Exception: The table of the environment is none, or names no interpreter.
+    """
+    try:
+        entry = EnvironmentEntry.model_validate(case.environment)
+    except ValidationError as error:
+        pytest.fail(f"BackendCase.environment: {error}", pytrace=False)
+    if entry.python is None:
+        pytest.fail("BackendCase.environment names no `python`", pytrace=False)
+    return from_scenario(_ENVIRONMENT, entry, case.root.resolve()).python

@@ -51,5 +51,7 @@ class BackendConformance(  # the last goes first
         try:
             bench.host.worker()
         except MissingDependency as error:
+            if bench.case.environment is not None:  # who names one means it
+                pytest.fail(f"{error.message}; {error.hint or ''}", pytrace=False)
             pytest.skip(f"{error.message}; {error.hint or 'no way to install it is known'}")
         return bench

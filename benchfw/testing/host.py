@@ -45,6 +45,7 @@ class Host:
         folder: An empty folder for code, logs, inputs and what frameworks keep.
         environment: Where the backend runs, and the steps that make what only its own runtime reads.
         device: What the backend runs on.
+        root: Folder that paths in options of steps start from; default: the current one.
 
     Attributes:
         code: The folder with the code of the workers.
@@ -58,6 +59,7 @@ class Host:
         environment: Environment = _HERE,
         *,
         device: str = "cpu",
+        root: Path | None = None,
     ) -> None:
         self.info: BackendInfo = registry.backend(backend)
         self.folder = folder
@@ -80,6 +82,7 @@ class Host:
             steps=steps,
             options=filler(step_options(registry)),
             timeout=_TIMEOUT_S,
+            root=root,
         )
 
     def worker(self) -> Worker:

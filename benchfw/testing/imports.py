@@ -25,7 +25,7 @@ def import_names(requires: Iterable[str], *, dependencies: bool = False) -> set[
     """Return the top-level modules of the packages that requirements name: `cv2` for `opencv-python-headless`.
 
     Args:
-        requires: Requirements; what is not installed has no modules.
+        requires: Requirements; what is not installed here is taken to have a module of its name.
         dependencies: Those of the packages that they depend on too.
     """
     found: set[str] = set()
@@ -39,7 +39,11 @@ def import_names(requires: Iterable[str], *, dependencies: bool = False) -> set[
             for needed in _requirements_of(name):
                 todo += [(needed, extra) for extra in ("", *requirement.extras)]
         found.add(name)
-    return {module for module, owners in _owners().items() if found & {canonicalize_name(owner) for owner in owners}}
+    modules = {module: {canonicalize_name(owner) for owner in owners} for module, owners in _owners().items()}
+    absent = found - {name for owners in modules.values() for name in owners}
+    return {module for module, owners in modules.items() if found & owners} | {
+        name.replace("-", "_") for name in absent
+    }
 
 
 def unknown_imports(code: Path, factory: str, requires: Iterable[str], imports: Iterable[str] = ()) -> list[str]:

@@ -38,7 +38,8 @@ def lacking(backend: str, python: str = sys.executable, env: Mapping[str, str] =
     """Return why what a backend needs cannot be loaded, in the loader's own words; empty if it can be."""
     if backend not in _PROBES:
         return ""
-    environ = {**os.environ, **env}
+    ours = python == sys.executable
+    environ = {name: value for name, value in os.environ.items() if ours or not name.startswith("PYTHON")} | {**env}
     done = subprocess.run([python, "-c", _PROBES[backend]], capture_output=True, text=True, timeout=300, env=environ)
     if done.returncode == 0:
         return ""

@@ -1,6 +1,7 @@
 """The kit for backends, on a GPU.
 
-In this interpreter, or as BENCHFW_KIT says in JSON: fields of `BackendCase`. So TensorRT 8.6 is tried on CPython 3.10:
+In this interpreter, or as BENCHFW_KIT says in JSON: `environment`, `steps` and `options` of `BackendCase`. So TensorRT
+8.6 is tried on CPython 3.10:
 
     BENCHFW_KIT='{"environment": {"python": "/opt/trt86/bin/python3.10"}}' pytest tests/gpu/test_gpu_kit.py -k trt
 """

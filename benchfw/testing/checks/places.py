@@ -48,7 +48,7 @@ class PlaceChecks:
             target = bench.folder / f"on{version}"
             target.mkdir()
             there = Environment(name=version, python=python)
-            host = Host(bench.registry, bench.info.name, target, there, device=bench.device)
+            host = Host(bench.registry, bench.info.name, target, there, device=bench.device, root=bench.case.root)
             code = subprocess.run(
                 [python, "-m", "compileall", "-q", str(target / "code")], capture_output=True, text=True, timeout=120
             )
@@ -63,7 +63,8 @@ class PlaceChecks:
                 how: dict[str, Any] = {"root": bench.case.root, "options": bench.case.options}
                 instance = host.open(bench.case.inputs, precision=bench.precision, **how)
                 profile = Profile.fixed(bench.points[0])
-                instance.load(bench.artifact(profile), profile)
+                how = {"precision": bench.precision, "steps": bench.case.steps}
+                instance.load(host.artifact(bench.model, bench.case.inputs, profile, **how), profile)
                 inputs = bench.case.arrays(bench.points[0])
                 bench.check(instance.infer(inputs), inputs, f"on {python}")
         assert not failed, "\n".join(failed)

@@ -53,15 +53,13 @@ def layer_times(rounds: Sequence[Sequence[tuple[str, float]]], layers: Sequence[
     """
     known: Mapping[str, Layer] = {layer.name: layer for layer in layers}
     names = list(dict.fromkeys(name for one in rounds for name, _ in one))
-    for name in names:
+    ran = {name for one in rounds for name, ms in one if ms} or {*names}
+    for name in (name for name in names if name in ran):
         layer = known.get(name, Layer(name=name))
-        time_ns = [1e6 * sum(ms for told, ms in one if told == name) for one in rounds]
-        if not any(time_ns):
-            continue
         yield LayerTime(
             name=name,
             op=layer.type or "layer",
-            time_ns=time_ns,
+            time_ns=[1e6 * sum(ms for told, ms in one if told == name) for one in rounds],
             calls=max(sum(told == name for told, _ in one) for one in rounds),
             kernel=layer.tactic,
             precision=layer.precision,

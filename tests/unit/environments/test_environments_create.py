@@ -113,6 +113,7 @@ def test_a_signal_ends_every_tool_and_leaves_nothing(uv: Callable[..., Path], nu
     uv(f"sleep 300 & echo $! >> {pids}; setsid sleep 300 & echo $! >> {pids}; echo ready; wait")
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores\n"
         "from benchfw.cli.signals import interruptible\n"
         "from benchfw.environments.create import create\n"
         "with interruptible(): create('mine', notify=lambda line: print(line, flush=True))\n"
