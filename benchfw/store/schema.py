@@ -108,7 +108,11 @@ BLOCKS = _schema(
         ("majflt", INT, "Major page faults of the worker."),
         ("nr_throttled", INT, "Periods in which the cgroup's CPU quota stopped the worker."),
         ("rss_growth_bytes", INT, "Growth of the worker's resident memory."),
-        ("objects_growth", INT, "Growth of the number of memory blocks that Python holds in the worker."),
+        (
+            "objects_growth",
+            INT,
+            "Growth of the number of memory blocks that Python holds in the worker, what its collector frees left out.",
+        ),
         ("host_busy_ns", INT, "CPU time of all processes on the usable CPUs, in ticks of 10 ms; null where unknown."),
         ("host_steal_ns", INT, "Time in which the hypervisor gave these CPUs to others, likewise."),
         ("host_own_ns", INT, "CPU time of the worker, the parent and the samplers meanwhile; these are no ticks."),

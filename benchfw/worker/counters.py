@@ -26,8 +26,13 @@ def read() -> dict[str, int]:
         "majflt": usage.ru_majflt,
         "nr_throttled": cgroups.nr_throttled(),
         "rss_bytes": _resident_bytes(),
-        "objects": sys.getallocatedblocks(),
+        "objects": objects(),
     }
+
+
+def objects() -> int:
+    """Return how many memory blocks Python holds."""
+    return sys.getallocatedblocks()
 
 
 def _resident_bytes() -> int:

@@ -292,6 +292,8 @@ def _counted(backend: Backend, run: Callable[[], Run]) -> Message:
     before, counts = counters.read(), returned.counts(backend)
     ran = run()
     after = counters.read()
+    gc.collect()  # a block runs without: what it leaves for the collector is not kept
+    after["objects"] = counters.objects()
     changes = {name: value - counts.get(name, 0) for name, value in returned.counts(backend).items()}
     risen = {name: after[name] - before[name] for name in after}
     return Message("ok", {"counters": risen, "changes": changes, "collections": ran.collections}, ran.arrays)
