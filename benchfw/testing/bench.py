@@ -83,9 +83,8 @@ class Bench:
 
     def __init__(self, case: BackendCase, folder: Path) -> None:
         self.registry: Registry = discover([case.plugin]) if case.plugin else discover()
-        if case.environment is not None:
-            case = replace(case, environment={**case.environment, "python": _python(case)})
         self.case = case
+        self.environment = _environment(case)
         if case.model is None:
             write_perceptron(folder / "perceptron.onnx")
             self.case = case = replace(case, model="onnx:perceptron.onnx", root=folder)
@@ -103,13 +102,6 @@ class Bench:
     def device(self) -> str:
         """What the backend is checked on, as a backend is told: `cpu`, `cuda:0`."""
         return device_of(self.case.device or None, self.info)
-
-    @property
-    def environment(self) -> Environment:
-        """Where the backend runs."""
-        if self.case.environment is None:
-            return Environment()
-        return from_scenario(_ENVIRONMENT, EnvironmentEntry.model_validate(self.case.environment), self.case.root)
 
     @property
     def model(self) -> ResolvedModel:
@@ -202,9 +194,10 @@ class Bench:
             sweeps.append({"kind": "random-batch", "axis": first})
         entry = {"use": self.info.name, "options": dict(self.case.options), "device": self.device}
         entry["steps"] = {name: dict(options) for name, options in self.case.steps.items()}
-        environments = {_ENVIRONMENT: self.case.environment} if self.case.environment is not None else {}
-        if environments:
+        environments = {}
+        if self.case.environment is not None:
             entry["environment"] = _ENVIRONMENT
+            environments[_ENVIRONMENT] = {**self.case.environment, "python": self.environment.python}
         inputs = {
             spec.name: {"shape": list(spec.shape), "dtype": spec.dtype}
             | ({} if spec.dtype.startswith("float") else {"high": float(self.case.highest)})
@@ -229,16 +222,18 @@ class Bench:
         )
 
 
-def _python(case: BackendCase) -> str:
-    """Return the interpreter of a case's environment; it starts from the root that the case has, not the model's.
+def _environment(case: BackendCase) -> Environment:
+    """Return where a backend runs; paths start from the root that the case has, not the model that the kit writes.
 
     Raises:
         pytest.fail.Exception: The table of the environment is none, or names no interpreter.
     """
+    if case.environment is None:
+        return Environment()
     try:
         entry = EnvironmentEntry.model_validate(case.environment)
     except ValidationError as error:
         pytest.fail(f"BackendCase.environment: {error}", pytrace=False)
     if entry.python is None:
         pytest.fail("BackendCase.environment names no `python`", pytrace=False)
-    return from_scenario(_ENVIRONMENT, entry, case.root.resolve()).python
+    return from_scenario(_ENVIRONMENT, entry, case.root.resolve())

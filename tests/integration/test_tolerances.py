@@ -12,20 +12,13 @@ import benchfw
 from benchfw.errors import UsageError
 from benchfw.executors.resume import Resume
 from benchfw.spec.accuracy import TOLERANCES
+from tests.brief import small
 
 pytestmark = [pytest.mark.quiet, pytest.mark.usefixtures("warm_workers", "brief")]
 
-SCENARIO = """
-name = "tolerances"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = { min = 1, opt = 4, max = 8 }
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "tolerances",
+    """
 [measure]
 effort = "quick"
 budget = "300ms"
@@ -39,7 +32,8 @@ use = "fake-special"
 name = "off"
 precision = ["fp16"]
 options = { clock = "virtual", latency_us = 100.0, scale = 1.01 }
-"""
+""",
+)
 WIDE = "accuracy.tolerance.fp16.rel_l2=0.02"
 
 

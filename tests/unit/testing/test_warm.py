@@ -15,22 +15,16 @@ from benchfw.errors import CaseError, WorkerCrashed
 from benchfw.handover import hand_over
 from benchfw.supervisor import Worker
 from benchfw.testing.project import Project, virtual_backend
+from tests.brief import small
 
-SCENARIO = f"""
-name = "warm"
-[model]
-ref = "null:model"
-[model.inputs.x]
-shape = ["batch", 4]
-[shapes]
-batch = {{ min = 1, opt = 4, max = 8 }}
-[[sweep]]
-kind = "fixed"
-batch = [2]
+SCENARIO = small(
+    "warm",
+    f"""
 [measure]
 effort = "quick"
 budget = "200ms"
-{virtual_backend()}"""
+{virtual_backend()}""",
+)
 
 pytestmark = pytest.mark.usefixtures("warm_workers")
 
